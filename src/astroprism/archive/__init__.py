@@ -1,0 +1,94 @@
+"""Readers: from a file of any known format to validated spectra in angstrom.
+
+A reader is one module with `sniff` and `read` and one line in READERS; the format is found by looking
+into the content, in the order of READERS, never by the name of the file alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from ..errors import AstroprismError, SpectrumError, UnreadableFile
+from .adp import ADP
+from .lamost import LAMOST
+from .reader import Reader, ReadOptions, Yield
+from .s1d import S1D
+from .sdss import SDSS
+from .source import Source
+
+__all__ = ["READERS", "ReadOptions", "Reader", "Source", "identify", "read"]
+
+READERS: dict[str, Reader] = {
+    "adp": ADP,
+    "lamost": LAMOST,
+    "sdss": SDSS,
+    "s1d": S1D,
+}
+
+
+def identify(path: str | os.PathLike[str]) -> str:
+    """Name of the reader that recognises the content of `path`; UnreadableFile where none does."""
+    with Source(path) as source:
+        return _recognise(source)
+
+
+def read(path: str | os.PathLike[str], *, options: ReadOptions = ReadOptions()) -> Yield:  # noqa: B008 (frozen)
+    """Every spectrum of a file, one at a time.
+
+    Trouble with the file as a whole raises a SpectrumError; one spectrum refused among several is
+    yielded as the SpectrumError that says why, so that it can be counted.
+    """
+    with Source(path) as source:
+        name = _recognise(source)
+        spectra = READERS[name].read(source, options)
+        while True:
+            try:
+                # garbage in the pixels may overflow on its way through; masks and checks deal with it.
+                # Entered anew for each spectrum, lest the setting leak to the caller between two
+                with np.errstate(all="ignore"):
+                    found = next(spectra)
+            except StopIteration:
+                return
+            except SpectrumError as error:
+                raise _named(error, source) from error
+            except AstroprismError:
+                raise
+            except Exception as error:
+                # the last line of defence: what a damaged file can provoke has no complete list
+                raise UnreadableFile(
+                    f"{source.path}: the {name} reader gave up ({type(error).__name__}: {error}); "
+                    "the file is damaged"
+                ) from error
+            yield _named(found, source) if isinstance(found, SpectrumError) else found
+
+
+def _named(error: SpectrumError, source: Source) -> SpectrumError:
+    """The same error with the file in front, where it does not name it yet."""
+    path, message = str(source.path), str(error)
+    return error if path in message else type(error)(f"{path}: {message}", reason=error.reason)
+
+
+def _recognise(source: Source) -> str:
+    trouble: SpectrumError | None = None
+    for name, reader in READERS.items():
+        try:
+            if reader.sniff(source):
+                return name
+        except SpectrumError as error:
+            trouble = trouble or error
+    if source.fits is not None:
+        trouble = trouble or source.fits.trouble
+        primary = source.fits.unit(0)
+        if trouble is None and primary is not None and not primary.size and source.fits.unit(1) is None:
+            raise UnreadableFile(
+                f"{source.path}: a primary header without data and nothing behind it; fetch it again",
+                reason="truncated",
+            )
+    if trouble is not None:
+        raise _named(trouble, source)
+    raise UnreadableFile(
+        f"{source.path}: no reader recognises the content (known: {', '.join(READERS)})",
+        reason="unknown-format",
+    )

@@ -1,0 +1,292 @@
+"""Wavelength axes: units, logarithms, rounding, and what a damaged axis looks like.
+
+Everything here ends in angstrom, strictly increasing, or in a refusal with reason "wavelength".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadSpectrum
+from .header import Header
+
+Wave = NDArray[np.float64]
+
+# Angstrom. Below lies the Lyman limit, above the thermal infrared: no spectrum of a star that is
+# resolved into lines is published outside, so a unit that leads there is a wrong unit.
+SHORTEST, LONGEST = 900.0, 30_000.0
+WIDEST = 1_000_000.0  # believed only where the file says its range twice
+# Ranges in which bare numbers without a unit can be meant in one way only.
+BARE = (
+    (2_500.0, LONGEST, 1.0, "angstrom"),
+    (250.0, 1_000.0, 10.0, "nm"),
+    (0.25, 3.0, 1e4, "micron"),
+    (1e-7, 3e-6, 1e10, "m"),
+)
+UNITS = {
+    **dict.fromkeys(("angstrom", "angstroms", "ang", "a", "aa", "0.1nm", "0.1 nm", "å"), 1.0),
+    **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 10.0),
+    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre"), 1e4),
+    **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e10),
+    **dict.fromkeys(("cm", "centimeter"), 1e8),
+}
+DECLARED_TOLERANCE = 1e-3  # of a declared wavelength range: air against vacuum and frames stay below
+
+
+def bad_axis(message: str) -> BadSpectrum:
+    """A refusal for what is wrong with the wavelengths."""
+    return BadSpectrum(message, reason="wavelength")
+
+
+def unit_factor(unit: str) -> float | None:
+    """Angstrom in one `unit`; None where the unit is missing or not known."""
+    return UNITS.get(unit.strip().strip("[]()").lower().rstrip("."))
+
+
+def angstrom_factor(
+    first: float, last: float, *, unit: str = "", declared: tuple[float, float] | None = None
+) -> tuple[float, tuple[str, ...]]:
+    """Factor that turns an axis from `first` to `last` in `unit` into angstrom, and what had to be assumed.
+
+    `declared` is the range in angstrom that the file states elsewhere; a contradiction is refused.
+    """
+    low, high = min(first, last), max(first, last)
+    if not (np.isfinite(low) and np.isfinite(high) and low > 0 and high > low):
+        raise bad_axis(f"wavelengths run from {first:g} to {last:g}; no spectrum does")
+    factor = unit_factor(unit)
+    if declared is not None and not (0 < declared[0] < declared[1] < WIDEST):
+        raise bad_axis(
+            f"the header declares a wavelength range of {declared[0]:g}..{declared[1]:g} angstrom: damaged"
+        )
+    if factor is not None:
+        if declared is not None and not _agrees(low * factor, high * factor, declared):
+            raise bad_axis(
+                f"wavelengths run from {low * factor:.2f} to {high * factor:.2f} angstrom by unit {unit!r}, "
+                f"the header declares {declared[0]:.2f}..{declared[1]:.2f}; correct the header"
+            )
+        if declared is None and not SHORTEST <= low * factor <= high * factor <= LONGEST:
+            raise bad_axis(
+                f"wavelengths from {low:g} to {high:g} {unit} lie outside {SHORTEST:g}..{LONGEST:g} A: "
+                "the unit is doubtful; correct the unit in the file"
+            )
+        return factor, ()
+    said = f"wavelength unit {unit!r} is not known" if unit.strip() else "no wavelength unit in the file"
+    if declared is not None:
+        for value, name in ((1.0, "angstrom"), (10.0, "nm"), (1e4, "micron"), (1e10, "m")):
+            if _agrees(low * value, high * value, declared):
+                return value, (f"{said}; {name} by the range that the header declares",)
+    else:
+        for least, most, value, name in BARE:
+            if least <= low and high <= most:
+                return value, (f"{said}; taken as {name} because the values run from {low:g} to {high:g}",)
+    raise bad_axis(
+        f"{said}, and values from {low:g} to {high:g} do not tell it; write the unit into the file"
+    )
+
+
+def _agrees(low: float, high: float, declared: tuple[float, float]) -> bool:
+    return (
+        abs(low / declared[0] - 1) < DECLARED_TOLERANCE
+        and abs(high / declared[1] - 1) < DECLARED_TOLERANCE
+        and SHORTEST / 10 < low < high < WIDEST
+    )
+
+
+def header_axis(header: Header, size: int) -> tuple[Wave, tuple[str, ...]]:
+    """The axis that CRVAL1, CDELT1 (or CD1_1) and CRPIX1 describe, angstrom, shape (size,); may decrease."""
+    warnings: tuple[str, ...] = ()
+    start, step, reference = header.number("CRVAL1"), _step(header), header.number("CRPIX1")
+    if not (np.isfinite(start) and np.isfinite(step) and step != 0):
+        raise bad_axis(f"CRVAL1 = {start:g} and CDELT1 (or CD1_1) = {step:g} describe no wavelengths")
+    if np.isnan(reference):
+        if header.card("CRPIX1") is not None:
+            raise bad_axis("CRPIX1 cannot be read; the header is damaged")
+        # FITS 4.0 says 0, the files that leave it out mean the first pixel
+        reference, warnings = 1.0, ("no CRPIX1; CRVAL1 taken as the first pixel",)
+    kind = header.text("CTYPE1").upper()
+    first, last = (start + step * (pixel - reference) for pixel in (1, size))
+    base = _logarithm(header, first, last, kind)
+    index = np.arange(1, size + 1) - reference
+    unit = header.text("CUNIT1") or _iraf_unit(header) or ("angstrom" if kind.startswith("ANGSTROM") else "")
+    if base == "wcs":  # FITS WCS paper III (Greisen et al. 2006, A&A 446, 747), eq. 5
+        wave = _bounded(start, step * index[[0, -1]] / start, np.e)
+        factor, told = angstrom_factor(wave[0], wave[1], unit=unit)
+        return np.asarray(start * np.exp(step * index / start) * factor), warnings + told
+    if base == "linear":
+        factor, told = angstrom_factor(first, last, unit=unit)
+        return np.asarray((start + step * index) * factor), warnings + told
+    number = 10.0 if base == "log10" else np.e
+    ends = _bounded(1.0, np.array([first, last]), number)
+    factor, told = angstrom_factor(ends[0], ends[1], unit=unit)
+    if base not in kind.lower() and header.number("DC-FLAG") != 1 and "LOG" not in kind:
+        told += (f"no word about a logarithm in the header; taken as {base} because CRVAL1 is {start:g}",)
+    return np.asarray(number ** (start + step * index) * factor), warnings + told
+
+
+def _bounded(scale: float, exponents: NDArray[Any], base: float) -> Wave:
+    """scale * base ** exponents, refused before it overflows."""
+    if not np.all(np.abs(exponents * np.log(base)) < 50):
+        raise bad_axis(f"logarithmic wavelengths reach {np.max(np.abs(exponents)):g}")
+    return np.asarray(scale * base**exponents, dtype=np.float64)
+
+
+def _step(header: Header) -> float:
+    by_delta, by_matrix = header.number("CDELT1"), header.number("CD1_1")
+    if np.isnan(by_delta) or (by_delta == 1.0 and np.isfinite(by_matrix)):
+        return by_matrix
+    if np.isfinite(by_matrix) and abs(by_matrix / by_delta - 1) > 1e-6 and by_matrix != 1.0:
+        raise bad_axis(f"CDELT1 = {by_delta:g} and CD1_1 = {by_matrix:g} contradict each other")
+    return by_delta
+
+
+def _logarithm(header: Header, first: float, last: float, kind: str) -> str:
+    """'linear', 'log10', 'ln' or 'wcs' (the logarithm of FITS WCS paper III)."""
+    low, high = min(first, last), max(first, last)
+    if "-LOG" in kind and low > 20:
+        return "wcs"
+    flag = header.number("DC-FLAG")
+    ranges = (("log10", np.log10(SHORTEST), np.log10(LONGEST)), ("ln", np.log(SHORTEST), np.log(LONGEST)))
+    for name, least, most in ranges:
+        # micron axes of 2.9..4.5 would look the same, but nobody samples them in steps below 1e-3
+        if least <= low and high <= most and (flag == 1 or "LOG" in kind or (high - low) < 1.5):
+            return name
+    if flag == 1 or ("LOG" in kind and "LINEAR" not in kind):
+        for name, least, most in (
+            ("log10", -7.0, 6.0),
+            ("ln", -16.2, 14.0),
+        ):  # other units, metre to angstrom
+            if least <= low and high <= most:
+                return name
+        raise bad_axis(f"the header says logarithmic wavelengths, and they run from {first:g} to {last:g}")
+    return "linear"
+
+
+def _iraf_unit(header: Header) -> str:
+    _, found, rest = header.text("WAT1_001").partition("units=")
+    return rest.split()[0] if found and rest.strip() else ""
+
+
+def regular(values: NDArray[np.floating], *, ulps: float = 1.0) -> Wave | None:
+    """The uniform grid that `values` are a rounded copy of (to float32 or a few ulps of it), else None.
+
+    Log wavelengths stored as float32 are off by up to 0.08 km/s from pixel to pixel: as large as a
+    step of a fine grid, and avoidable where the grid they were rounded from is plain to see.
+    """
+    exact = np.asarray(values, dtype=np.float64)
+    size = exact.size
+    if size < 16 or not np.isfinite(exact[[0, -1]]).all():
+        return None
+    tolerance = ulps * float(np.spacing(np.float32(np.max(np.abs(exact[[0, -1]])))))
+    step = (exact[-1] - exact[0]) / (size - 1)
+    index = np.arange(size)
+    offset = exact - (exact[0] + step * index)
+    if not np.max(np.abs(offset)) <= 3 * tolerance:  # also where NaN
+        return None
+    slope, intercept = np.polyfit(index, offset, 1)
+    start, step = exact[0] + intercept, step + slope
+    for digits in (6, 7, 8, 9):  # grids are laid out in round numbers; take them where they fit as well
+        round_step = round(step, digits)
+        for round_start in (round(start, 4), round(start, 6), exact[0], start):
+            grid = round_start + round_step * index
+            if round_step > 0 and np.max(np.abs(exact - grid)) <= tolerance:
+                return np.asarray(grid)
+    grid = start + step * index
+    return grid if step > 0 and np.max(np.abs(exact - grid)) <= tolerance else None
+
+
+def log_axis(header: Header, values: NDArray[np.floating] | None, size: int) -> tuple[Wave, tuple[str, ...]]:
+    """The log10 axis of LAMOST and SDSS, angstrom, from a column and the keywords that repeat it.
+
+    `values` are log10 of the column (None where there is none); COEFF0/COEFF1 and CRVAL1/CD1_1 give
+    it again. What they agree on counts; a column that no pair agrees with is refused.
+    """
+    pairs = {
+        "COEFF0/COEFF1": (header.number("COEFF0"), header.number("COEFF1")),
+        "CRVAL1/CD1_1": (header.number("CRVAL1"), header.number("CD1_1", "CDELT1")),
+    }
+    index = np.arange(size)
+    grids = {
+        name: np.asarray(start + step * index)
+        for name, (start, step) in pairs.items()
+        if np.log10(SHORTEST) < start < np.log10(LONGEST) and 0 < step * size < 2
+    }
+    spoilt = [name for name, pair in pairs.items() if name not in grids and not np.isnan(pair).all()]
+    if values is None:
+        if not grids or spoilt or (len(grids) == 2 and not _same(*grids.values())):
+            raise bad_axis(f"no wavelength column, and the keywords {pairs} do not agree on one axis")
+        return np.asarray(10.0 ** next(iter(grids.values()))), (
+            "wavelengths from the header; the file has no column of them",
+        )
+    exact: Wave = np.asarray(values, dtype=np.float64)
+    agreeing = [name for name, grid in grids.items() if _same(grid, exact)]
+    differing = sorted(set(grids) - set(agreeing)) + spoilt
+    if agreeing:
+        told = (
+            (f"{differing[0]} contradicts the wavelength column, {agreeing[0]} agrees",) if differing else ()
+        )
+        return np.asarray(10.0 ** grids[agreeing[0]]), told
+    if differing:
+        raise bad_axis(
+            f"the wavelength column runs from {_tenth(exact[0]):.2f} to {_tenth(exact[-1]):.2f} angstrom, "
+            f"{differing[0]} = {pairs[differing[0]]} says otherwise; the file is damaged"
+        )
+    grid = regular(exact)
+    return np.asarray(10.0 ** (np.clip(exact, 0, 7) if grid is None else grid)), ()
+
+
+def _tenth(exponent: float) -> float:
+    return float(10.0 ** min(max(exponent, -9.0), 9.0))
+
+
+def _same(one: Wave, other: Wave) -> bool:
+    """Equal within the rounding of float32 values near 4, twice over (0.3 km/s)."""
+    return bool(np.max(np.abs(one - other)) < 4.8e-7)
+
+
+def require_smooth(wave: Wave) -> None:
+    """Refuse an axis that does not increase, or on which single pixels stand out of line.
+
+    A gap or a change of step between two arms is what instruments do; one pixel that sits off its
+    place while its neighbours are regular, or hangs alone before or behind a gap, is what a flipped
+    byte does.
+    """
+    if wave.size < 2:
+        return
+    steps = np.diff(wave)
+    bad = ~(steps > 0)  # also NaN
+    if bad.any():
+        at = int(bad.argmax())
+        raise bad_axis(
+            f"wavelengths do not increase: {wave[at]:.6g}, then {wave[at + 1]:.6g}, at pixel {at + 1} "
+            f"({int(bad.sum()):,} such pixels); sort the file or fetch it again"
+        )
+    if wave.size < 8:
+        return
+    ends = np.array([steps[0] / steps[1], steps[1] / steps[2], steps[-1] / steps[-2], steps[-2] / steps[-3]])
+    change = np.abs(steps[1:] / steps[:-1] - 1)
+    usual = (
+        float(np.quantile(change, 0.9))
+        if change.size < 4096
+        else float(np.quantile(change[:: change.size // 2048], 0.9))
+    )
+    limit = max(0.02, 8 * usual)
+    if np.any(ends > max(10.0, 8 * usual)) or (
+        usual < 0.01 and np.any(np.abs(ends[[0, 2]] - 1) > max(0.1, limit))
+    ):
+        raise bad_axis(
+            f"the wavelengths of the first or last pixels ({wave[0]:.6g}, {wave[-1]:.6g}) stand apart "
+            "from the others; the file is damaged"
+        )
+    for at in np.flatnonzero(change > limit)[:1000]:
+        if not 0 < at < steps.size - 2:
+            continue
+        before, left, right, after = steps[at - 1], steps[at], steps[at + 1], steps[at + 2]
+        even = abs((left + right) / (before + after) - 1) < limit / 2 and abs(before / after - 1) < limit
+        if even and abs(left - right) > limit * (left + right) / 2:
+            raise bad_axis(
+                f"the wavelength of pixel {at + 1}, {wave[at + 1]:.6f}, stands out of line; "
+                "the file is damaged"
+            )

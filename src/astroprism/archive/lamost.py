@@ -1,0 +1,160 @@
+"""LAMOST low-resolution spectra: the table of DR8 and later, the image of earlier releases.
+
+Vacuum wavelengths, uniform in log10, moved to the heliocentre (LAMOST data release notes,
+"FITS headers": VACUUM, HELIO, HELIO_RV).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadSpectrum, UnreadableFile
+from ..spectrum import Spectrum
+from .axis import log_axis, require_smooth
+from .facts import degrees, first_text, good_pixels, plausible, sigma_of, velocity
+from .fits import Unit
+from .header import Header
+from .reader import Reader, ReadOptions, Yield
+from .source import Source
+
+COLUMNS = ("FLUX", "IVAR", "WAVELENGTH")
+# ANDMASK counts from bit 0: bad CCD pixel, bad profile, no sky, sky too bright, fibre off the chip, no
+# data. A bright sky alone is told by IVAR, and near the lamps of a city would mask most of a spectrum.
+BAD_BITS = 0b110111
+LOCAL_TIME = 8 / 24  # days; LAMOST counts its exposures in minutes of local time (UTC + 8 h)
+
+
+def sniff(source: Source) -> bool:
+    """A table with FLUX, IVAR and WAVELENGTH cells, or an image that says LAMOST."""
+    if source.fits is None or (primary := source.fits.unit(0)) is None:
+        return False
+    header = primary.header
+    named = any("LAMOST" in header.text(key).upper() for key in ("TELESCOP", "ORIGIN", "AUTHOR", "DATA_V"))
+    if primary.size:
+        return named and header.numbers.get("NAXIS") == 2
+    unit = source.fits.unit(1)
+    if unit is None or not unit.is_table:
+        return False
+    if named:
+        return True
+    return unit.name == "COADD" and unit.rows == 1 and "WAVELENGTH" in unit.columns
+
+
+def read(source: Source, options: ReadOptions) -> Yield:
+    """The one spectrum of the file."""
+    assert source.fits is not None
+    primary = source.fits.unit(0)
+    assert primary is not None
+    rows, unit = _image(primary) if primary.size else _table(source)
+    if options.checksum == "verify":
+        primary.verify()
+        unit.verify()
+    header = primary.header
+    flux, sigma = rows["FLUX"], sigma_of(rows["IVAR"])
+    column = rows.get("WAVELENGTH")
+    logs = None
+    if flux.size < 2:
+        raise BadSpectrum(f"{flux.size} pixels", reason="empty")
+    if column is not None:
+        if not (np.isfinite(column).all() and (column > 0).all()):
+            raise BadSpectrum("wavelengths that are not positive numbers", reason="wavelength")
+        logs = np.log10(column.astype(np.float64))
+    wave, warnings = log_axis(header, logs, flux.size)
+    require_smooth(wave)
+    if header.logical("VACUUM") is False:
+        warnings += ("VACUUM = F; taken as vacuum all the same, as every LAMOST release is",)
+    helio = header.number("HELIO_RV")
+    frame = (
+        "topocentric"
+        if header.logical("HELIO") is False
+        else "barycentric"
+        if np.isfinite(helio)
+        else "unknown"
+    )
+    ra, dec = degrees(header, ("RA", "DEC"))
+    obsid = header.number("OBSID")
+    yield Spectrum(
+        wavelength=wave,
+        flux=flux,
+        sigma=sigma if (sigma > 0).any() else None,
+        good=good_pixels(flux, sigma if (sigma > 0).any() else None, mask=_rejected(rows.get("ANDMASK"))),
+        identifier=f"{obsid:.0f}" if obsid > 0 else source.stem,
+        target=first_text(header, "DESIG", "OBJECT", "OBJNAME"),
+        ra=ra,
+        dec=dec,
+        medium="vacuum",
+        frame=frame,
+        # HELIO_RV is the Earth's velocity away from the star, so minus the velocity to add: for spectrum
+        # 938503194 astropy gives -24.275 km/s to add at mid-exposure, HELIO_RV says +24.262
+        berv=velocity(-helio),
+        time=_time(header),
+        snr=_median_snr(header),
+        resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
+        reader="lamost",
+        keywords=source.fits.keywords(unit),
+        warnings=warnings,
+    )
+
+
+def _table(source: Source) -> tuple[dict[str, NDArray[Any]], Unit]:
+    """Cells of the first row of the table COADD."""
+    assert source.fits is not None
+    tables = [unit for unit in source.fits.tables() if {"FLUX", "IVAR"} <= set(unit.columns)]
+    if not tables:
+        raise UnreadableFile("no table with FLUX and IVAR; the header is damaged")
+    unit = tables[0]
+    if unit.rows != 1:
+        raise UnreadableFile(f"{unit.rows} rows; LAMOST writes one")
+    missing = [name for name in COLUMNS if name not in unit.columns or unit.columns[name].letter not in "ED"]
+    if missing:
+        raise UnreadableFile(f"column {missing[0]} is missing or holds no real numbers")
+    names = [*COLUMNS, *(["ANDMASK"] if "ANDMASK" in unit.columns else [])]
+    if len({unit.columns[name].repeat for name in names}) > 1:
+        raise UnreadableFile("columns of unequal length; the header is damaged")
+    return {name: np.atleast_2d(unit.column(name))[0] for name in names}, unit
+
+
+def _image(unit: Unit) -> tuple[dict[str, NDArray[Any]], Unit]:
+    """Rows of the image of DR7 and earlier: flux, ivar, wavelength, and-mask, or-mask; the third may lack."""
+    image = unit.image()
+    if unit.header.integer("BITPIX") > 0 or image.ndim != 2 or not 2 <= image.shape[0] <= 8:
+        raise UnreadableFile(f"an image of shape {image.shape}; LAMOST writes 5 rows of real numbers")
+    rows = dict(zip(("FLUX", "IVAR", "WAVELENGTH", "ANDMASK"), image, strict=False))
+    third = rows.get("WAVELENGTH")
+    if third is not None and not np.any(third > 100):  # blank, or the masks moved up
+        del rows["WAVELENGTH"]
+        if len(image) < 5:
+            rows["ANDMASK"] = third
+    return rows, unit
+
+
+def _rejected(mask: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+    if mask is None:
+        return None
+    whole = np.where(np.isfinite(mask) & (np.abs(mask) < 2**31), mask, 1).astype(np.int64)
+    return np.asarray((whole & BAD_BITS) != 0)
+
+
+def _median_snr(header: Header) -> float:
+    """Median of the signal-to-noise ratios in u, g, r, i, z that are positive."""
+    values = [header.number(f"SNR{band}") for band in "UGRIZ"]
+    known = [value for value in values if 0 < value < 1e5]
+    return float(np.median(known)) if known else float("nan")
+
+
+def _time(header: Header) -> float:
+    """MJD (UTC) amid the exposures: from their local minutes, else what the header has."""
+    first, _, last = header.text("LMJMLIST").partition("-")
+    if first.isdecimal() and len(first) == 8:
+        last = last.rpartition("-")[2] or first
+        ends = (int(first), int(last) if last.isdecimal() and len(last) == 8 else int(first))
+        local: float = sum(ends) / 2 / 1440
+        if abs(local - header.number("LMJD")) <= 1.5 or np.isnan(header.number("LMJD")):
+            return local - LOCAL_TIME
+    return plausible(header.number("MJD-OBS", "MJD"), 1.0, 1e5)
+
+
+LAMOST = Reader("LAMOST low-resolution spectrum, table or image", sniff, read)

@@ -1,0 +1,43 @@
+"""What a reader is, and what a caller may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ..errors import ConfigError, SpectrumError
+from ..spectrum import MEDIA, Spectrum
+from .source import Source
+
+Yield = Iterator[Spectrum | SpectrumError]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What the file alone cannot decide.
+
+    checksum  'verify' refuses files whose CHECKSUM or DATASUM does not match; 'ignore' takes them
+    medium    'air' or 'vacuum' for files that do not say; None takes the custom of the format
+    row       which row of a plain 2-D image is the spectrum; None refuses images with several
+    """
+
+    checksum: str = "verify"
+    medium: str | None = None
+    row: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.checksum not in ("verify", "ignore"):
+            raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
+        if self.medium is not None and self.medium not in MEDIA:
+            raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
+        if self.row is not None and self.row < 0:
+            raise ConfigError(f"row {self.row} is negative; rows count from 0")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One format: `sniff` tells from the content whether it is this one, `read` yields its spectra."""
+
+    summary: str
+    sniff: Callable[[Source], bool]
+    read: Callable[[Source, ReadOptions], Yield]
