@@ -63,6 +63,13 @@ class Grid:
             return np.asarray(self.start * np.exp(index * math.log1p(self.step / SPEED_OF_LIGHT)))
         return np.asarray(self.start + index * self.step)
 
+    @property
+    def filled(self) -> slice:
+        """Pixels that data may fill: all but the zero padding of the paper grid."""
+        if self.kind == "paper":
+            return slice(PAPER_PAD_LEFT, PAPER_PAD_LEFT + PAPER_PIXELS)
+        return slice(0, self.size)
+
     def window(self, low: float, high: float) -> slice:
         """Pixels whose centres lie in [low, high] angstrom."""
         wavelength = self.wavelength
@@ -104,7 +111,9 @@ def parse_grid(text: str) -> Grid:
         return PAPER
     match = _LOG_GRID.fullmatch(text.strip())
     if not match:
-        raise GridError(f"grid {text!r} is neither 'paper', 'auto' nor LOW:HIGH:STEPkms such as 5000:5200:1.5kms")
+        raise GridError(
+            f"grid {text!r} is neither 'paper', 'auto' nor LOW:HIGH:STEPkms such as 5000:5200:1.5kms"
+        )
     try:
         low, high, step = (float(part) for part in match.groups())
     except ValueError:

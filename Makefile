@@ -1,0 +1,35 @@
+# make demo and make test do everything on a fresh machine; the rest is for those who work on astroprism.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check check-full bench setup clean
+
+setup: $(VENV)/.ready
+
+# torch comes first and pinned, so that nothing later can pull in another build of it
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,cluster,spectra,hdf5,test,check]'
+	touch $@
+
+demo: setup
+	$(BIN)/astroprism demo demo
+	$(BIN)/astroprism info demo
+
+test: check
+	$(BIN)/python -m pytest -n 2 -m 'not full'
+
+check: setup
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+check-full: setup
+	$(BIN)/python -m pytest -n 2
+
+bench: setup
+	$(BIN)/python benchmarks/all.py
+
+clean:
+	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,325 @@
+"""The command line. `--json` on every command prints one object on stdout; progress goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__
+from .errors import AstroprismError, ConfigError
+
+app = typer.Typer(
+    name="astroprism",
+    help="Takes an archive of stellar spectra apart into its independent causes, without labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object on stdout.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder that holds everything.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"astroprism {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that come before the command."""
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the files and truth.csv.")],
+    spectra: Annotated[int | None, typer.Option(help="How many spectra.")] = None,
+    factors: Annotated[
+        str | None,
+        typer.Option(
+            help="What varies, by commas: rv,teff,feh,telluric,vsini,logg,tilt,alpha,activity,airmass."
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(help="adp, s1d, lamost, lamost-old, sdss, apstar, image or csv.")
+    ] = None,
+    window: Annotated[str | None, typer.Option(metavar="LO:HI", help="Range in angstrom.")] = None,
+    step: Annotated[
+        str | None, typer.Option(metavar="5kms|0.01A", help="Pixel, in km/s (log) or angstrom (linear).")
+    ] = None,
+    resolution: Annotated[float | None, typer.Option(help="Resolving power.")] = None,
+    snr: Annotated[str | None, typer.Option(metavar="LO:HI", help="Range of signal-to-noise.")] = None,
+    visits: Annotated[
+        str | None, typer.Option(help="uneven: few stars often, as surveys do; or one.")
+    ] = None,
+    nuisances: Annotated[str | None, typer.Option(help="Further causes, by commas: airmass,blaze.")] = None,
+    oddities: Annotated[
+        str | None, typer.Option(metavar="KIND:SHARE,..", help="sb2, emission, cosmic, wronglabel.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with these settings.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same files.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write an archive whose answer is known: FITS files as the observatory would, and truth.csv."""
+    from .simulate import SimulationConfig, write_archive
+    from .terminal import counting_bar
+
+    given = {
+        "spectra": spectra,
+        "factors": _commas(factors),
+        "format": format,
+        "window": None if window is None else _pair(window, name="--window"),
+        "step": step,
+        "resolution": resolution,
+        "snr": None if snr is None else _pair(snr, name="--snr"),
+        "visits": visits,
+        "nuisances": _commas(nuisances),
+        "oddities": None if oddities is None else _shares(oddities),
+        "seed": seed,
+    }
+    settings = (
+        SimulationConfig.from_file(config, **_asked(given))
+        if config
+        else SimulationConfig.from_mapping(_asked(given))
+    )
+    with counting_bar("simulate") as progress:
+        truth = write_archive(out, settings, progress=progress)
+    result = {"spectra": settings.spectra, "folder": str(out), "truth": str(truth), "format": settings.format}
+    _show(result, as_json, f"{settings.spectra:,} spectra in {out}, what is true of them in {truth}")
+
+
+@app.command()
+def ingest(
+    study: StudyFolder,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH..", help="Files, or folders of files.")],
+    grid: Annotated[str, typer.Option(help="auto, paper, or LO:HI:STEPkms (vacuum angstrom).")] = "auto",
+    frame: Annotated[str | None, typer.Option(help="file (default), barycentric or observer.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="median (default), paper-median or continuum.")
+    ] = None,
+    min_good: Annotated[
+        float | None, typer.Option(help="Share of good pixels a spectrum must have (default 0.5).")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 (default), or float16: half the disk.")] = None,
+    checksum: Annotated[
+        str, typer.Option(help="verify: refuse files whose own checksum fails; ignore: read them.")
+    ] = "verify",
+    aliases: Annotated[
+        Path | None, typer.Option(help="Table of names that mean one star, a star a row.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Local processes (default: one a core; 0: no extra process).")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="Dask scheduler address, or local:N workers.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring any pile of spectra into the study's store; refusals are counted, with their reasons."""
+    from .ingest import IngestOptions
+    from .study import Study
+    from .terminal import ingest_bar, messages
+
+    options = IngestOptions(
+        grid=grid,
+        frame=frame,
+        normalise=normalise,
+        min_good=min_good,
+        dtype=dtype,
+        checksum=checksum,
+        aliases=None if aliases is None else str(aliases),
+        workers=workers,
+        cluster=cluster,
+    )
+    with ingest_bar() as watch:
+        report = Study(study).ingest(paths, options=options, say=messages.print, watch=watch)
+    result = report.as_dict()
+    lines = [
+        f"{report.accepted:,} spectra accepted, {report.refused:,} refused, from {report.files_new:,} new of "
+        f"{report.files_given:,} files",
+        *(f"  {count:>7,}  {reason}: {_reason(reason)}" for reason, count in report.reasons.items()),
+    ]
+    if report.refused:
+        lines.append(f"  each with its file and why: {Study(study).store_path / 'rejects.parquet'}")
+    if report.passed_over:
+        lines.append(f"  {report.passed_over:,} files passed over that are no spectra by their name")
+    if report.n_target_doubts:
+        lines.append(
+            f"  {report.n_target_doubts:,} pairs of targets lie close but bear other names: not merged, listed in "
+            f"{Study(study).store_path / 'target-doubts.parquet'}"
+        )
+    lines.append(
+        f"{study} now holds {report.n_spectra:,} spectra of {report.n_targets:,} targets on {report.grid}"
+    )
+    _show(result, as_json, "\n".join(lines))
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="A study, a store, a spectrum file or a folder.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw some spectra of the store to this PNG or PDF file.")
+    ] = None,
+    labels: Annotated[
+        list[Path] | None, typer.Option(help="Say how this label table would join. Repeatable.")
+    ] = None,
+    verify: Annotated[bool, typer.Option(help="Check every row of the store against its checksum.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what this study, store, folder or spectrum file is."""
+    from .about import about
+    from .terminal import facts
+
+    result = about(path)
+    text = [
+        f"{result['path']}: {result['kind']}",
+        facts((k, v) for k, v in result.items() if k not in ("kind", "path")),
+    ]
+    if result["kind"] in ("study", "store"):
+        from .store import Store
+
+        store = Store(path / "store.zarr" if result["kind"] == "study" else path)
+        if verify:
+            damaged = store.verify()
+            result["damaged_rows"] = [int(row) for row in damaged]
+            text.append(f"  verified: {len(damaged)} damaged rows of {len(store):,}")
+        if len(store):
+            text += _drawing(store)
+        if picture is not None:
+            from .views.figures import spectra_figure
+
+            spectra_figure(store).savefig(picture, dpi=150)
+            result["picture"] = str(picture)
+            text.append(f"  some spectra drawn in {picture}")
+        if labels:
+            from .study import Study
+
+            report = Study(path).labels(labels).report
+            result["labels"] = report.to_dict()
+            text.append(report.text())
+    elif picture is not None or labels or verify:
+        raise ConfigError(f"{path} is a {result['kind']}; --picture, --labels and --verify are for a study")
+    _show(result, as_json, "\n".join(text))
+
+
+@app.command()
+def demo(
+    study: Annotated[Path, typer.Argument(metavar="[STUDY]", help="Folder to make.")] = Path("demo"),
+    factors: Annotated[int, typer.Option(help="How many causes vary, 1 to 7.")] = 5,
+    spectra: Annotated[int, typer.Option(help="How many spectra.")] = 1000,
+    seed: Seed = 1,
+    as_json: Json = False,
+) -> None:
+    """The whole path on a simulated archive whose answer is known."""
+    from .demo import run_demo
+
+    result, text = run_demo(study, factors=factors, spectra=spectra, seed=seed)
+    _show(result, as_json, text)
+
+
+@app.command(hidden=True)
+def fetch() -> None:
+    """Reserved for archive access by TAP and DataLink."""
+    raise AstroprismError("fetch is not available in this version; download files and use: astroprism ingest")
+
+
+def _show(result: dict[str, Any], as_json: bool, text: str) -> None:
+    print(json.dumps(_plain(result)) if as_json else text)
+
+
+def _plain(value: Any) -> Any:
+    """JSON without NaN: what is not finite is null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def _drawing(store: Any) -> list[str]:
+    """A spectrum of median SNR as braille dots, with the ends of its axis."""
+    import numpy as np
+
+    from .terminal import braille
+
+    position = int(np.argsort(store.index["snr"].to_numpy(), kind="stable")[len(store) // 2])
+    batch = store.read([position])
+    row = store.index.iloc[position]
+    flux = np.where(batch.good[0], batch.flux[0], np.nan)
+    low, high = store.grid.wavelength[[0, -1]]
+    ends = f"{low:.0f} A"
+    return [
+        f"  {row['spectrum_id']} ({row['target']}), the spectrum of median S/N, {row['snr']:.0f}:",
+        *(f"  {line}" for line in braille(flux)),
+        f"  {ends}{f'{high:.0f} A':>{76 - len(ends)}}",
+    ]
+
+
+def _reason(reason: str) -> str:
+    from .errors import REASONS
+
+    return REASONS[reason]
+
+
+def _asked(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _commas(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _pair(text: str, *, name: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise ConfigError(f"{name} {text!r}: expected two numbers, LO:HI") from None
+    return low, high
+
+
+def _shares(text: str) -> dict[str, float]:
+    shares = {}
+    for part in text.split(","):
+        kind, _, share = part.partition(":")
+        try:
+            shares[kind.strip()] = float(share)
+        except ValueError:
+            raise ConfigError(f"--oddities {part!r}: expected KIND:SHARE such as sb2:0.01") from None
+    return shares
+
+
+def main() -> None:
+    """Entry point: errors raised on purpose end in one line and exit code 1, without a traceback."""
+    import click
+
+    as_json = "--json" in sys.argv
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except click.exceptions.Exit as ending:
+        sys.exit(ending.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AstroprismError as error:
+        if as_json:
+            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

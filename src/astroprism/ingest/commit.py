@@ -1,0 +1,271 @@
+"""Finished blocks to shards of the store, in the order of the files, and the tables that go with them.
+
+Only here is anything decided that hangs on other files (duplicates, identifiers taken twice, shard
+numbers), and only in order: so the store is the same whoever did the blocks, and however often the
+work was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import StoreError
+from ..layout import Layout, blame, resize
+from ..shards import publish, seal
+from ..targets import group_targets
+from .block import part_folder
+from .journal import read_journal
+
+INDEX_COLUMNS: dict[str, str] = {
+    "row": "int64",
+    "spectrum_id": "str",
+    "target": "str",
+    "name": "str",
+    "ra": "float64",
+    "dec": "float64",
+    "frame": "str",
+    "berv": "float64",
+    "time": "float64",
+    "snr": "float64",
+    "snr_file": "float64",
+    "resolution": "float64",
+    "sigma_from": "str",
+    "scale": "float64",
+    "n_good": "int64",
+    "n_spikes": "int64",
+    "n_native": "int64",
+    "medium": "str",
+    "copied": "bool",
+    "reader": "str",
+    "path": "str",
+    "item": "int64",
+    "digest": "str",
+    "warnings": "str",
+}
+REJECT_COLUMNS = {"path": "str", "item": "int64", "spectrum_id": "str", "reason": "str", "message": "str"}
+
+
+def work_folder(store: Path) -> Path:
+    """Where an ingest keeps its plan, its blocks and what it has committed until it is finished."""
+    return store / ".ingest"
+
+
+def committed_file(store: Path, block: int, kind: str) -> Path:
+    """The table `kind` (index, keywords, rejects) of a committed block; index is written last."""
+    return work_folder(store) / "committed" / f"{block:06d}.{kind}.parquet"
+
+
+@dataclass
+class Ledger:
+    """What is already in the store, as far as later spectra must know it."""
+
+    digests: dict[str, str] = field(default_factory=dict)  # digest -> "ID in PATH"
+    identifiers: set[str] = field(default_factory=set)
+    next_shard: int = 0
+
+    def take(self, index: pd.DataFrame, layout: Layout) -> None:
+        """Add the rows of an index."""
+        known_as = index["spectrum_id"] + " in " + index["path"]
+        self.digests.update(zip(index["digest"], known_as, strict=True))
+        self.identifiers.update(index["spectrum_id"])
+        if len(index):
+            self.next_shard = max(self.next_shard, int(index["row"].max()) // layout.rows_per_shard + 1)
+
+
+def commit_block(
+    store: Path, block: int, folder: Path, *, files: Sequence[str], layout: Layout, ledger: Ledger
+) -> tuple[int, int]:
+    """Publish the shards of a finished block and write its tables; returns (accepted, refused).
+
+    A block killed in mid-commit is committed again to the same end.
+    """
+    journal = read_journal(folder / "journal")
+    if len(journal.done) != len(files):
+        raise StoreError(
+            f"{folder} says {len(journal.done)} of {len(files)} files are done; run ingest again"
+        )
+    dropped: dict[int, set[int]] = {}
+    kept: list[dict[str, Any]] = []
+    refused = list(journal.refused)
+    for entry in journal.accepted:
+        path = files[entry["file"]]
+        twin = ledger.digests.get(entry["digest"])
+        if twin is not None:
+            dropped.setdefault(entry["part"], set()).add(entry["row"])
+            message = f"the same data as {twin}"
+            refused.append({**entry, "reason": "duplicate", "message": message})
+            continue
+        entry["spectrum_id"] = _free_identifier(entry["spectrum_id"], path, ledger.identifiers)
+        ledger.digests[entry["digest"]] = f"{entry['spectrum_id']} in {path}"
+        ledger.identifiers.add(entry["spectrum_id"])
+        entry["path"] = path
+        kept.append(entry)
+    shards: dict[int, int] = {}
+    for part in sorted({entry["part"] for entry in kept}):
+        shards[part] = ledger.next_shard
+        ledger.next_shard += 1
+        seal(part_folder(folder, part), layout, dropped=sorted(dropped.get(part, ())))
+        publish(part_folder(folder, part), store, shards[part])
+    for entry in kept:
+        entry["row"] += shards[entry["part"]] * layout.rows_per_shard
+        entry["target"] = ""
+    for entry in refused:
+        entry["path"] = files[entry["file"]]
+    refused.sort(key=lambda entry: (entry["file"], entry["item"]))
+    _write_table(rejects_table(refused), committed_file(store, block, "rejects"))
+    keywords = pd.DataFrame([entry["keywords"] for entry in kept], dtype="float64")
+    keywords = keywords.reindex(columns=sorted(keywords.columns))
+    keywords.insert(0, "row", np.array([entry["row"] for entry in kept], dtype="int64"))
+    _write_table(keywords, committed_file(store, block, "keywords"))
+    _write_table(index_table(kept), committed_file(store, block, "index"))
+    shutil.rmtree(folder, ignore_errors=True)
+    return len(kept), len(refused)
+
+
+def _free_identifier(identifier: str, path: str, taken: set[str]) -> str:
+    """The identifier, or where another spectrum has it: with the file's stem, then with a number."""
+    candidates = [identifier, f"{identifier}@{Path(path).stem}"]
+    number = 2
+    while candidates[0] in taken:
+        candidates.pop(0)
+        if not candidates:
+            candidates.append(f"{identifier}~{number}")
+            number += 1
+    return candidates[0]
+
+
+def index_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The index rows of accepted spectra, in fixed columns and types."""
+    return _table(entries, INDEX_COLUMNS)
+
+
+def rejects_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The rows of refused spectra."""
+    return _table(entries, REJECT_COLUMNS)
+
+
+def _table(entries: Sequence[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {name: pd.Series([entry[name] for entry in entries], dtype=kind) for name, kind in columns.items()}
+    )
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write aside, then rename."""
+    aside = path.with_name(f".{path.name}.part")
+    with blame(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(aside, index=False)
+        _sync(aside)
+        os.replace(aside, path)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def committed_blocks(store: Path) -> list[int]:
+    """Numbers of the blocks whose commit is complete, in order."""
+    found = (work_folder(store) / "committed").glob("*.index.parquet")
+    return sorted(int(path.name.split(".")[0]) for path in found if not path.name.startswith("."))
+
+
+def read_committed(store: Path, block: int) -> pd.DataFrame:
+    """The index rows of a committed block."""
+    return pd.read_parquet(committed_file(store, block, "index"))
+
+
+def read_index(store: Path) -> pd.DataFrame:
+    """The index as far as it is consolidated; empty where there is none yet."""
+    path = store / "index.parquet"
+    return pd.read_parquet(path) if path.exists() else index_table([])
+
+
+def read_rejects(store: Path) -> pd.DataFrame:
+    """The consolidated refusals; empty where there are none yet."""
+    path = store / "rejects.parquet"
+    return pd.read_parquet(path) if path.exists() else rejects_table([])
+
+
+def finish(
+    store: Path, layout: Layout, *, files: pd.DataFrame, aliases: pd.DataFrame | None
+) -> dict[str, Any]:
+    """Merge the committed tables into the store's own, find the targets, and mark the store finished.
+
+    Repeating it after a kill gives the same. Returns counts for the report.
+    """
+    blocks = committed_blocks(store)
+    old = read_index(store)
+    parts = [pd.read_parquet(committed_file(store, block, "index")) for block in blocks]
+    fresh = [part[~part["row"].isin(old["row"])] for part in parts]
+    index = pd.concat([old, *fresh], ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
+    index = index.astype(INDEX_COLUMNS)
+    grouped = group_targets(
+        index["name"].tolist(), index["ra"].to_numpy(), index["dec"].to_numpy(), aliases=aliases
+    )
+    index["target"] = pd.Series(grouped.target, dtype="str")
+    rejects = pd.concat(
+        [
+            read_rejects(store),
+            *(pd.read_parquet(committed_file(store, block, "rejects")) for block in blocks),
+        ],
+        ignore_index=True,
+    ).astype(REJECT_COLUMNS)
+    rejects = rejects.drop_duplicates(["path", "item"], ignore_index=True)
+    _merge_keywords(store, blocks)
+    _write_table(rejects, store / "rejects.parquet")
+    _write_table(grouped.doubts, store / "target-doubts.parquet")
+    _write_table(files, store / "files.parquet")
+    _write_table(index, store / "index.parquet")
+    n_shards = int(index["row"].max()) // layout.rows_per_shard + 1 if len(index) else 0
+    resize(store, n_shards, finished=True)
+    shutil.rmtree(work_folder(store), ignore_errors=True)
+    return {"n_targets": int(index["target"].nunique()), "n_target_doubts": len(grouped.doubts)}
+
+
+def _merge_keywords(store: Path, blocks: Sequence[int]) -> None:
+    """One table of all keywords, block by block: wide tables of a whole survey do not fit in memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    place = store / "keywords.parquet"
+    old = pq.ParquetFile(place) if place.exists() else None
+    known = -1
+    if old is not None and old.metadata.num_row_groups:
+        last = old.read_row_group(old.metadata.num_row_groups - 1, columns=["row"])["row"]
+        known = max(last.to_pylist(), default=-1)
+    paths = [committed_file(store, block, "keywords") for block in blocks]
+    names = {name for path in paths for name in pq.read_schema(path).names}
+    names |= set(old.schema_arrow.names if old is not None else ())
+    order = ["row", *sorted(names - {"row"})]
+    schema = pa.schema([(name, pa.int64() if name == "row" else pa.float64()) for name in order])
+
+    def tables() -> Iterator[pa.Table]:
+        if old is not None:
+            yield from (old.read_row_group(group) for group in range(old.metadata.num_row_groups))
+        for path in paths:
+            table = pq.read_table(path)
+            if table.num_rows and table["row"][0].as_py() > known:
+                yield table
+
+    aside = place.with_name(f".{place.name}.part")
+    with blame(place):
+        with pq.ParquetWriter(aside, schema) as writer:
+            for table in tables():
+                empty = pa.nulls(table.num_rows, pa.float64())
+                columns = [table[name] if name in table.column_names else empty for name in order]
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+        _sync(aside)
+        os.replace(aside, place)

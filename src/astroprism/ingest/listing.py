@@ -1,0 +1,95 @@
+"""Which files an ingest is given, in an order that does not hang on the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ConfigError
+
+# What lies beside spectra in real archives and is never one. Passed over in folders, and counted;
+# a file that is named itself is always tried.
+NOT_SPECTRA = frozenset(
+    ".md .rst .json .yaml .yml .toml .log .py .ipynb .sh .html .htm .xml .vot .png .jpg .jpeg .gif .svg .pdf "
+    ".ps .parquet .md5 .sha1 .sha256 .lock .tar .tgz .pth .safetensors .ecsv".split()
+)
+NOT_SPECTRA_NAMES = frozenset({"truth.csv", "labels.csv", "Makefile", "README", "README.txt", "LICENSE"})
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file as it was when it was listed."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files to read, sorted by path, and how many were passed over as no spectra."""
+
+    files: tuple[FileEntry, ...]
+    passed_over: int
+
+
+def list_files(paths: Iterable[str | os.PathLike[str]]) -> Listing:
+    """All files under `paths` (files or folders, folders searched to the bottom), each once."""
+    given = [Path(os.path.abspath(path)) for path in paths]
+    if not given:
+        raise ConfigError("no files given; name at least one file or folder")
+    missing = [str(path) for path in given if not path.exists()]
+    if missing:
+        raise ConfigError(f"no such file or folder: {', '.join(missing[:5])}")
+    found: dict[str, FileEntry] = {}
+    passed_over = 0
+    for path in given:
+        if path.is_dir():
+            for entry in _walk(str(path)):
+                if _is_no_spectrum(entry.name):
+                    passed_over += 1
+                else:
+                    found[entry.path] = _file_entry(entry.path)
+        else:
+            found[str(path)] = _file_entry(str(path))
+    files = tuple(found[path] for path in sorted(found))
+    return Listing(files, passed_over)
+
+
+def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Every file below `folder` that is not hidden; links to folders are not followed (they can loop)."""
+    try:
+        with os.scandir(folder) as entries:
+            inside = list(entries)
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}; cannot list it") from error
+    for entry in inside:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            # a study inside an archive folder is not part of the archive
+            if not entry.name.endswith(".zarr"):
+                yield from _walk(entry.path)
+        elif not entry.is_dir():
+            yield entry
+
+
+def _is_no_spectrum(name: str) -> bool:
+    return name in NOT_SPECTRA_NAMES or os.path.splitext(name)[1].lower() in NOT_SPECTRA
+
+
+def _file_entry(path: str) -> FileEntry:
+    try:
+        status = os.stat(path)
+    except OSError:  # a dangling link: reading it tells the reason, and it is counted
+        return FileEntry(path, 0, 0)
+    return FileEntry(path, status.st_size, status.st_mtime_ns)
+
+
+def spread(files: Sequence[FileEntry], count: int) -> list[FileEntry]:
+    """Up to `count` files evenly spread over the listing: a sample that is the same every time."""
+    if len(files) <= count:
+        return list(files)
+    return [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]

@@ -1,0 +1,112 @@
+"""What the command line shows: aligned facts, a progress line, a spectrum in braille dots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from .ingest import Progress
+
+# progress and remarks go to stderr: stdout holds the result alone
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Name and value in two columns; lists and counts written out in words."""
+    rows = [(name.replace("_", " "), _words(value)) for name, value in pairs]
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count:,} {key}" for key, count in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return " .. ".join(_words(item) for item in value) or "none"
+    return str(value)
+
+
+@contextmanager
+def ingest_bar() -> Iterator[Any]:
+    """A progress line for an ingest: files done, rate, time left, accepted and refused so far."""
+    columns = (
+        TextColumn("ingest"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[counts]}"),
+    )
+    with Bar(*columns, console=messages, transient=True) as bar:
+        task = bar.add_task("ingest", total=None, rate="", counts="")
+        start: list[tuple[float, int]] = []
+
+        def show(state: Progress) -> None:
+            now = time.monotonic()
+            start[:] = start or [(now, state.done)]
+            elapsed = now - start[0][0]
+            rate = f"{(state.done - start[0][1]) / elapsed:.0f} files/s" if elapsed > 1 else ""
+            counts = f"{state.accepted:,} accepted, {state.refused:,} refused"
+            bar.update(task, completed=state.done, total=state.total, rate=rate, counts=counts)
+
+        yield show
+
+
+@contextmanager
+def counting_bar(name: str) -> Iterator[Any]:
+    """A progress line for something that is counted; yields a function of (done, total)."""
+    columns = (TextColumn(name), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=messages, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def braille(values: NDArray[Any], *, width: int = 76, height: int = 6) -> list[str]:
+    """A curve as lines of braille characters, each cell 2 x 4 dots; NaN leaves a hole."""
+    columns, rows = 2 * width, 4 * height
+    edges = np.linspace(0, values.size, columns + 1).astype(int)
+    with np.errstate(all="ignore"):
+        pieces = [values[low : max(high, low + 1)] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        spans = [_span(piece) for piece in pieces]
+    finite = [value for span in spans if span for value in span]
+    if not finite:
+        return ["(nothing to draw)"]
+    bottom, top = min(finite), max(finite)
+    scale = (rows - 1) / (top - bottom) if top > bottom else 0.0
+    dots = np.zeros((rows, columns), dtype=bool)
+    for column, span in enumerate(spans):
+        if span:
+            low, high = (round((value - bottom) * scale) for value in span)
+            dots[rows - 1 - high : rows - low, column] = True
+    return [
+        "".join(_cell(dots[4 * r : 4 * r + 4, 2 * c : 2 * c + 2]) for c in range(width))
+        for r in range(height)
+    ]
+
+
+def _span(piece: NDArray[Any]) -> tuple[float, float] | None:
+    finite = piece[np.isfinite(piece)]
+    return (float(finite.min()), float(finite.max())) if finite.size else None
+
+
+# dots of a braille cell in the order of its bits (Unicode 15, block U+2800)
+_BITS: Sequence[tuple[int, int]] = ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (3, 0), (3, 1))
+
+
+def _cell(dots: NDArray[np.bool_]) -> str:
+    return chr(0x2800 + sum(1 << bit for bit, place in enumerate(_BITS) if dots[place]))
