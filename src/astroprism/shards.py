@@ -149,7 +149,7 @@ def publish(folder: Path, store: Path, shard: int) -> None:
     A file that was already moved is fine, so a killed publish is repeated.
     """
     for array in ARRAYS:
-        part, place = Path(folder) / f"{array}.part", shard_file(store, array, shard)
+        part, place = Path(folder) / f"{array}.part", Path(shard_file(store, array, shard))
         with blame(place):
             if part.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)

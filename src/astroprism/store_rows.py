@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from .errors import StoreError
 from .layout import ARRAYS, CRC, EMPTY, Layout, blame, crc32c, shard_file
 
-OPEN_FILES = 128  # shard files kept open; macOS gives a process 256 descriptors
+OPEN_FILES = 128  # shard files kept open, and more where the system allows
+TOGETHER_BYTES = 4 << 20  # rows that lie so close are read by one call
 AHEAD_SHARDS, AHEAD_BYTES = 32, 64 << 20  # how far ahead the system is told what will be read
 _CAN_ADVISE = hasattr(os, "posix_fadvise")  # not on macOS
 
@@ -40,7 +42,10 @@ class RowReader:
         self._store, self._layout = store, layout
         self._lock = threading.Lock()
         self._shards: OrderedDict[tuple[str, int], _Shard] = OrderedDict()  # least recently used first
+        self._begins: dict[tuple[str, int], NDArray[np.int64]] = {}  # of all seen, 24 bytes a spectrum
         self._pools: dict[int, ThreadPoolExecutor] = {}
+        # 256 descriptors is what macOS gives a process, 1,024 the common limit on Linux
+        self._limit = max(OPEN_FILES, min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
 
     def pool(self, threads: int) -> ThreadPoolExecutor:
         """A pool of so many threads, kept for the next batch."""
@@ -71,7 +76,7 @@ class RowReader:
                     file = self._open(array, shard)
                     offsets = file.find(rows[group] % size)
                     file.advise(offsets, pixels)
-                    todo.append((file, offsets, target, places[group].tolist()))
+                    todo.append((file, offsets, target, places[group]))
             for file, offsets, target, into in todo:
                 file.read(offsets, target, into=into, pixels=pixels, verify=verify)
 
@@ -81,10 +86,13 @@ class RowReader:
             if key in self._shards:
                 self._shards.move_to_end(key)
                 return self._shards[key]
-        file = _Shard(shard_file(self._store, array, shard), self._layout, array=array)
+        file = _Shard(
+            shard_file(self._store, array, shard), self._layout, array=array, begins=self._begins.get(key)
+        )
         with self._lock:
+            self._begins[key] = file.begins
             self._shards[key] = file
-            while len(self._shards) > OPEN_FILES:
+            while len(self._shards) > self._limit:
                 self._shards.popitem(last=False)  # closed once no thread reads from it
         return file
 
@@ -102,80 +110,135 @@ def _up_to(groups: list[slice], *, shards: int, rows: int) -> Iterator[list[slic
 
 
 class _Shard:
-    """One open shard file and where its rows begin."""
+    """One open shard file and where its rows begin, in bytes (-1: no such row)."""
 
-    def __init__(self, path: Path, layout: Layout, *, array: str) -> None:
-        self.path, self._array = path, array
-        self._dtype, self._n_pixels = layout.numpy_dtype(array), layout.n_pixels
+    def __init__(
+        self, path: str, layout: Layout, *, array: str, begins: NDArray[np.int64] | None = None
+    ) -> None:
+        self._path, self._dtype = path, layout.numpy_dtype(array)
+        self._n_pixels, self._stride = layout.n_pixels, layout.stride(array)
         with blame(path):
             self._fd = os.open(path, os.O_RDONLY)
-            size = os.fstat(self._fd).st_size
-            begin = max(0, size - layout.index_bytes)
-            content = np.frombuffer(os.pread(self._fd, layout.index_bytes, begin), dtype=np.uint8)
-        if content.size < layout.index_bytes or crc32c(content[:-CRC]) != content[-CRC:].tobytes():
-            raise StoreError(
-                f"{path}, of {size} bytes, does not end in a sound shard index: it was cut, damaged or is of "
-                "another store; restore it or ingest again"
-            )
-        index = content[:-CRC].view("<u8").reshape(-1, 2)
-        stride = layout.stride(array)
-        empty = np.all(index == np.uint64(EMPTY), axis=1)
-        fits = (index[:, 1] == stride) & (index[:, 0] <= np.uint64(max(0, begin - stride)))
-        if not np.all(empty | fits):
-            wrong = int(np.flatnonzero(~(empty | fits))[0])
-            raise StoreError(
-                f"{path}: row {wrong} should be {stride} bytes within {begin}, its index says offset and "
-                f"length {index[wrong].tolist()}; the shard is damaged or compressed: restore it or ingest again"
-            )
-        self._begins = np.where(empty, np.uint64(0), index[:, 0]).astype(np.int64)
-        self._begins[empty] = -1
+        self.begins = self._read_index(layout) if begins is None else begins
 
     def __del__(self) -> None:
         # whichever thread lets go last closes it, so that none reads from a descriptor given to another file
         if hasattr(self, "_fd"):
             os.close(self._fd)
 
-    def find(self, rows: Rows) -> list[int]:
-        """Where rows (numbers in the shard) begin, in bytes."""
-        begins = self._begins[rows]
-        if begins.size and begins.min() < 0:
-            missing = int(np.asarray(rows)[np.argmin(begins)])
-            raise StoreError(f"{self.path} has no row {missing}, which the index names; ingest again")
-        found: list[int] = begins.tolist()
-        return found
+    def _read_index(self, layout: Layout) -> NDArray[np.int64]:
+        with blame(self._path):
+            size = os.fstat(self._fd).st_size
+            end = max(0, size - layout.index_bytes)
+            content = np.frombuffer(os.pread(self._fd, layout.index_bytes, end), dtype=np.uint8)
+        if content.size < layout.index_bytes or crc32c(content[:-CRC]) != content[-CRC:].tobytes():
+            raise StoreError(
+                f"{self._path}, of {size} bytes, does not end in a sound shard index: it was cut, damaged or "
+                "is of another store; restore it or ingest again"
+            )
+        index = content[:-CRC].view("<u8").reshape(-1, 2)
+        empty = np.all(index == np.uint64(EMPTY), axis=1)
+        fits = (index[:, 1] == self._stride) & (index[:, 0] <= np.uint64(max(0, end - self._stride)))
+        if not np.all(empty | fits):
+            wrong = int(np.flatnonzero(~(empty | fits))[0])
+            raise StoreError(
+                f"{self._path}: row {wrong} should be {self._stride} bytes within {end}, its index says "
+                f"offset and length {index[wrong].tolist()}; the shard is damaged or compressed: restore it "
+                "or ingest again"
+            )
+        return np.where(empty, np.uint64(EMPTY), index[:, 0]).astype(np.int64)  # EMPTY becomes -1
 
-    def advise(self, begins: list[int], pixels: range) -> None:
+    def find(self, rows: Rows) -> NDArray[np.int64]:
+        """Where rows (numbers in the shard) begin."""
+        begins = self.begins[rows]
+        if begins.min() < 0:
+            missing = int(np.asarray(rows)[np.argmin(begins)])
+            raise StoreError(f"{self._path} has no row {missing}, which the index names; ingest again")
+        return begins
+
+    def advise(self, begins: NDArray[np.int64], pixels: range) -> None:
         """Tell the system what will be read, so that a cold disk serves many rows at once."""
         if not _CAN_ADVISE:
             return
-        first, length = pixels.start * self._dtype.itemsize, len(pixels) * self._dtype.itemsize
-        for begin in begins:
-            os.posix_fadvise(self._fd, begin + first, length, os.POSIX_FADV_WILLNEED)
+        if self._dense(begins, pixels):
+            wanted, length = [int(begins[0])], int(begins[-1] - begins[0]) + self._stride
+        else:
+            wanted, length = (begins + pixels.start * self._dtype.itemsize).tolist(), self._bytes(pixels)
+        for begin in wanted:
+            os.posix_fadvise(self._fd, begin, length, os.POSIX_FADV_WILLNEED)
 
     def read(
-        self, begins: list[int], target: NDArray[Any], *, into: list[int], pixels: range, verify: bool
+        self, begins: NDArray[np.int64], target: NDArray[Any], *, into: Rows, pixels: range, verify: bool
     ) -> None:
         """Read pixels of the rows at `begins` into rows `into` of `target`; `verify` their checksums."""
+        if self._dense(begins, pixels):
+            self._read_together(begins, target, into=into, pixels=pixels, verify=verify)
+            return
         whole = verify and len(pixels) < self._n_pixels
-        direct = self._dtype == target.dtype and not whole
-        scratch = np.empty(self._n_pixels if whole else len(pixels), self._dtype)
+        scratch: NDArray[Any] | None = None
+        if whole or self._dtype != target.dtype:
+            scratch = np.empty(self._n_pixels if whole else len(pixels), self._dtype)
         cut = slice(pixels.start, pixels.stop) if whole else slice(None)
-        crc = bytearray(CRC)
         first = 0 if whole else pixels.start * self._dtype.itemsize
-        expected = scratch.nbytes + (CRC if verify else 0)
-        with blame(self.path), np.errstate(invalid="ignore"):
-            for begin, place in zip(begins, into, strict=True):
-                row: Any = target[place] if direct else scratch
-                got = os.preadv(self._fd, [row, crc] if verify else [row], begin + first)
-                if got != expected:
-                    raise StoreError(
-                        f"{self.path} ends at byte {begin + first + got}, within a row; "
-                        "restore it or ingest again"
-                    )
-                if verify and crc32c(row.view(np.uint8)) != crc:
-                    raise StoreError(
-                        f"{self.path}: the row at byte {begin} does not match its checksum; "
-                        "restore the file or ingest again"
-                    )
-                if not direct:
-                    target[place] = scratch[cut]
+        crc = bytearray(CRC)
+        for begin, place in zip(begins.tolist(), into.tolist(), strict=True):
+            row = target[place] if scratch is None else scratch
+            self._fetch(
+                [row, crc] if verify else [row], row.nbytes + (CRC if verify else 0), at=begin + first
+            )
+            if verify and crc32c(row.view(np.uint8)) != crc:
+                raise self._mismatch(begin)
+            if scratch is not None:
+                _put(target, place, scratch[cut])
+
+    def _read_together(
+        self, begins: NDArray[np.int64], target: NDArray[Any], *, into: Rows, pixels: range, verify: bool
+    ) -> None:
+        """All rows from the first to the last at once: short rows cost less than the calls."""
+        lines = np.empty((int(begins[-1] - begins[0]) // self._stride + 1, self._stride), np.uint8)
+        self._fetch([lines], lines.nbytes, at=int(begins[0]))
+        which = (begins - begins[0]) // self._stride
+        if verify:
+            for begin, line in zip(begins.tolist(), which.tolist(), strict=True):
+                if crc32c(lines[line, :-CRC]) != lines[line, -CRC:].tobytes():
+                    raise self._mismatch(begin)
+        rows = slice(None) if np.array_equal(which, np.arange(len(lines))) else which  # a slice saves a copy
+        first = pixels.start * self._dtype.itemsize
+        _put(target, into, lines[rows, first : first + self._bytes(pixels)].view(self._dtype))
+
+    def _dense(self, begins: NDArray[np.int64], pixels: range) -> bool:
+        """Whether rows are short, at least two, and most of what lies between the first and the last."""
+        if begins.size < 2 or begins.size * self._bytes(pixels) > TOGETHER_BYTES:
+            return False
+        apart = np.diff(begins)  # rows ascend; in a shard that others wrote their places need not
+        span = int(begins[-1] - begins[0]) + self._stride
+        return (
+            span <= min(TOGETHER_BYTES, 4 * begins.size * self._bytes(pixels))
+            and apart.min() >= 0
+            and not np.any(apart % self._stride)
+        )
+
+    def _bytes(self, pixels: range) -> int:
+        return len(pixels) * self._dtype.itemsize
+
+    def _fetch(self, buffers: list[Any], expected: int, *, at: int) -> None:
+        try:
+            got = os.preadv(self._fd, buffers, at)
+        except OSError:
+            with blame(self._path):
+                raise
+        if got != expected:
+            raise StoreError(
+                f"{self._path} ends at byte {at + got}, within a row; restore it or ingest again"
+            )
+
+    def _mismatch(self, begin: int) -> StoreError:
+        return StoreError(
+            f"{self._path}: the row at byte {begin} does not match its checksum; "
+            "restore the file or ingest again"
+        )
+
+
+def _put(target: NDArray[Any], place: Any, values: NDArray[Any]) -> None:
+    with np.errstate(invalid="ignore"):  # damaged float16 may hold signalling NaN
+        target[place] = values
