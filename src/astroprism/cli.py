@@ -299,24 +299,27 @@ def _shares(text: str) -> dict[str, float]:
     return shares
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C, told in our own words."""
+
+
+def _interrupt(*_: object) -> None:
+    raise _Interrupted
+
+
 def main() -> None:
     """Entry point: errors raised on purpose end in one line and exit code 1, without a traceback."""
-    import click
+    import signal
 
-    as_json = "--json" in sys.argv
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except click.exceptions.Exit as ending:
-        sys.exit(ending.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
     except AstroprismError as error:
-        if as_json:
+        if "--json" in sys.argv:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
+    except _Interrupted:
         print("interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
         sys.exit(130)
 

@@ -199,6 +199,14 @@ def read_rejects(store: Path) -> pd.DataFrame:
     return pd.read_parquet(path) if path.exists() else rejects_table([])
 
 
+def read_files(store: Path) -> pd.DataFrame:
+    """Files the store has dealt with; empty where there are none yet."""
+    path = store / "files.parquet"
+    if path.exists():
+        return pd.read_parquet(path)
+    return pd.DataFrame({"path": pd.Series(dtype="str"), "size": [], "mtime_ns": []})
+
+
 def finish(
     store: Path, layout: Layout, *, files: pd.DataFrame, aliases: pd.DataFrame | None
 ) -> dict[str, Any]:
