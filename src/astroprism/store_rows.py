@@ -228,8 +228,9 @@ class _Shard:
             with blame(self._path):
                 raise
         if got != expected:
+            size = os.fstat(self._fd).st_size
             raise StoreError(
-                f"{self._path} ends at byte {at + got}, within a row; restore it or ingest again"
+                f"{self._path} now ends at byte {size}, within a row; restore it or ingest again"
             )
 
     def _mismatch(self, begin: int) -> StoreError:
