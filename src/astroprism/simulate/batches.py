@@ -1,0 +1,157 @@
+"""The spectra of an archive as arrays, with no file in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from .config import Sampling, SimulationConfig
+from .distribution import stream
+from .oddities import add_companion, add_cosmics, add_emission
+from .population import Population, populate
+
+Float32 = NDArray[np.float32]
+
+# Share of the variance at the median flux that does not scale with the flux (read-out, dark, sky).
+NOISE_FLOOR = 0.05
+# Spectra are made in blocks that start at multiples of their size, and always whole: a matrix product may
+# round differently for another number of rows, and no spectrum may hang on who asked for it.
+BLOCK_PIXELS, BLOCK_ROWS = 2**20, 128
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some spectra of an archive, of order 1 (files hold them times a scale).
+
+    rows        (b,) row in truth
+    wavelength  (n,) angstrom, as the file gives it
+    flux        (b, n) with noise and oddities
+    sigma       (b, n) the noise's standard deviation; 0 where there is no pixel (chip gap)
+    noiseless   (b, n) flux without noise and without cosmic rays
+    """
+
+    rows: NDArray[np.int64]
+    wavelength: NDArray[np.float64]
+    flux: Float32
+    sigma: Float32
+    noiseless: Float32
+
+
+def spectra(config: SimulationConfig, *, batch: int = 256) -> Iterator[Batch]:
+    """Every spectrum of the archive, in order, at most `batch` at a time.
+
+    Spectrum i hangs on the configuration and i, not on `batch`.
+    """
+    if batch < 1:
+        raise ConfigError(f"batch is {batch}; at least 1 is needed")
+    maker = Maker(config)
+    pending: list[Batch] = []
+    count = 0
+    for number in range(maker.blocks):
+        pending.append(maker.block(number))
+        count += pending[-1].rows.size
+        while count >= batch or (number == maker.blocks - 1 and count):
+            joined = _join(pending)
+            yield _part(joined, slice(0, batch))
+            rest = _part(joined, slice(batch, None))
+            count = rest.rows.size
+            pending = [rest] if count else []
+
+
+class Maker:
+    """Makes the spectra of one archive, block by block; holds what all blocks share."""
+
+    def __init__(self, config: SimulationConfig, *, population: Population | None = None) -> None:
+        self.config = config
+        self.sampling: Sampling = config.sampling()
+        self.population = populate(config) if population is None else population
+        self.block_rows = max(1, min(BLOCK_ROWS, BLOCK_PIXELS // self.sampling.wavelength.size))
+        self.blocks = -(-config.spectra // self.block_rows)
+        from .star import Synthesiser  # reads tables of lines: only where spectra are made
+
+        self._synthesiser = Synthesiser(
+            self.sampling.vacuum, resolution=self.sampling.resolution, seed=config.lines_seed
+        )
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        """The rows of block `number`."""
+        first = number * self.block_rows
+        return np.arange(first, min(first + self.block_rows, self.config.spectra))
+
+    def block(self, number: int) -> Batch:
+        """The spectra of block `number`."""
+        rows, dead = self.rows(number), self.sampling.dead
+        noiseless = self._noiseless(rows)
+        live = noiseless if not dead.any() else noiseless[:, ~dead]
+        level = np.median(live, axis=1)
+        sigma = noise_sigma(noiseless, level=level, snr=self.population.snr[rows])
+        flux = np.empty_like(noiseless)
+        for k, row in enumerate(rows):
+            rng = stream(self.config.seed, "noise", int(row))
+            rng.standard_normal(dtype=np.float32, out=flux[k])
+        flux *= sigma
+        flux += noiseless
+        for array in (flux, sigma, noiseless):
+            array[:, dead] = 0
+        for hit in np.flatnonzero(self.population.oddity[rows] == "cosmic"):
+            add_cosmics(flux[hit], sigma[hit], rng=stream(self.config.seed, "cosmic", int(rows[hit])))
+        return Batch(rows, self.sampling.wavelength, flux, sigma, noiseless)
+
+    def _noiseless(self, rows: NDArray[np.int64]) -> Float32:
+        people, config = self.population, self.config
+        parameters = {key: values[rows] for key, values in people.parameters.items()}
+        if config.file_frame == "topocentric":
+            # seen from the telescope the star moves by -BERV and the atmosphere stands still
+            parameters["rv"] = parameters["rv"] - parameters["berv"]
+            parameters["berv"] = np.zeros(rows.size)
+        flux = self._synthesiser.noiseless(parameters)
+        double = np.flatnonzero(people.oddity[rows] == "sb2")
+        if double.size:
+            second = {key: values[double] for key, values in parameters.items()}
+            shift = parameters["rv"][double] - people.parameters["rv"][rows][double]
+            second["rv"] = people.companion["rv"][rows][double] + shift
+            second["teff"] = people.companion["teff"][rows][double]
+            light = self._synthesiser.noiseless(second)
+            flux[double] = add_companion(flux[double], light, ratio=people.companion["ratio"][rows][double])
+        for k in np.flatnonzero(people.oddity[rows] == "emission"):
+            add_emission(
+                flux[k],
+                self.sampling.vacuum,
+                rv=float(parameters["rv"][k]),
+                resolution=self.sampling.resolution,
+                rng=stream(config.seed, "emission", int(rows[k])),
+            )
+        return np.asarray(flux, dtype=np.float32)
+
+
+def noise_sigma(noiseless: Float32, *, level: NDArray[np.floating], snr: NDArray[np.floating]) -> Float32:
+    """Standard deviation (b, n) of the noise: photons and a floor; level/snr at the flux `level`."""
+    unit = np.asarray(level, dtype=np.float32)[:, None]
+    sigma = np.maximum(noiseless, 0) / unit
+    sigma *= np.float32(1 - NOISE_FLOOR)
+    sigma += np.float32(NOISE_FLOOR)
+    np.sqrt(sigma, out=sigma)
+    sigma *= unit / np.asarray(snr, dtype=np.float32)[:, None]
+    return np.asarray(sigma, dtype=np.float32)
+
+
+def _join(batches: list[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        np.concatenate([b.rows for b in batches]),
+        batches[0].wavelength,
+        np.concatenate([b.flux for b in batches]),
+        np.concatenate([b.sigma for b in batches]),
+        np.concatenate([b.noiseless for b in batches]),
+    )
+
+
+def _part(batch: Batch, part: slice) -> Batch:
+    return Batch(
+        batch.rows[part], batch.wavelength, batch.flux[part], batch.sigma[part], batch.noiseless[part]
+    )
