@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import angstrom_factor, require_smooth
-from .facts import degrees, first_text, frame_of, good_pixels, plausible, usable_sigma, velocity
+from .facts import degrees, first_text, frame_of, judge, plausible, velocity
 from .fits import Column, Unit
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -68,12 +68,12 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 unit, names["wave"], values["wave"][row], header.number, attested=attested
             )
             cells = {role: array[row, : wave.size] for role, array in values.items()}
-            sigma = usable_sigma(cells.get("sigma"))
+            sigma, good = judge(cells["flux"], cells.get("sigma"), mask=_rejected(cells.get("quality")))
             yield Spectrum(
                 wavelength=wave,
                 flux=cells["flux"],
                 sigma=sigma,
-                good=good_pixels(cells["flux"], sigma, mask=_rejected(cells.get("quality"))),
+                good=good,
                 identifier=f"{identifier}#{row}" if several else identifier,
                 target=first_text(header, "OBJECT", "ESO OBS TARG NAME") or unit.header.text("OBJECT"),
                 ra=ra,

@@ -21,28 +21,30 @@ def frame_of(header: Header) -> str:
     return FRAMES.get(header.text("SPECSYS").upper()[:8], "unknown")
 
 
-def good_pixels(flux: Array, sigma: Array | None, *, mask: Array | None = None) -> Array | None:
-    """True where flux and sigma are usable; None where every pixel is.
+def judge(
+    flux: Array, sigma: Array | None, *, mask: Array | None = None
+) -> tuple[Array | None, Array | None]:
+    """sigma (None where the file has a column of errors without an error in it), and the good pixels.
 
-    An exact zero of the flux marks pixels that no photon was counted for (chip gaps, order ends,
-    rejected pixels) in every format met; `mask` is True where the file's own mask rejects.
+    Good are finite pixels with a positive error whose flux is not exactly zero: that marks pixels for
+    which no photon was counted (chip gaps, order ends, rejected pixels) in every format met. `mask` is
+    True where the file's own mask rejects. None where every pixel is good.
     """
     good = flux != 0
     # extremes are NaN where any value is: cheaper than testing pixel by pixel
     if not np.isfinite(flux.min()) or not np.isfinite(flux.max()):
         good &= np.isfinite(flux)
     if sigma is not None:
-        good &= sigma > 0
-        if not np.isfinite(sigma.max()):
-            good &= np.isfinite(sigma)
+        known = sigma > 0
+        if not known.any():
+            sigma = None
+        else:
+            good &= known
+            if not np.isfinite(sigma.max()):
+                good &= np.isfinite(sigma)
     if mask is not None:
         good &= ~mask
-    return None if good.all() else good
-
-
-def usable_sigma(sigma: Array | None) -> Array | None:
-    """`sigma`, or None where the file gives a column of errors without an error in it."""
-    return sigma if sigma is not None and bool(np.any(sigma > 0)) else None
+    return sigma, None if good.all() else good
 
 
 def sigma_of(inverse_variance: Array) -> Array:

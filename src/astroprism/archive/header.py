@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import UnreadableFile
 
 CARD = 80
+_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?)(?![^\s/])")
 _STRING = re.compile(rb"\s*'((?:[^']|'')*)'")
 
 
@@ -21,47 +22,24 @@ class Header:
 
     @cached_property
     def numbers(self) -> dict[str, float]:
-        """Every keyword with a finite numeric value; HIERARCH keywords by their name alone.
-
-        Vectorised over the cards: the tokens behind '=' are cut out of all cards at once, which is
-        three times as fast as taking 3,000 cards one by one.
-        """
-        cards = np.frombuffer(self.raw, np.uint8).reshape(-1, CARD)
-        column = np.arange(CARD, dtype=np.uint8)
-        equals = (cards == 61).argmax(axis=1)
-        hierarch = (cards[:, :9] == np.frombuffer(b"HIERARCH ", np.uint8)).all(axis=1)
-        after = (cards != 32) & (column > equals[:, None])
-        first = after.argmax(axis=1)
-        lead = cards[np.arange(len(cards)), first]
-        starts = (first > 0) & ((equals == 8) | (hierarch & (equals > 9)))
-        starts &= ((lead >= 48) & (lead <= 57)) | (lead == 43) | (lead == 45) | (lead == 46)
-        cards, first, equals, hierarch = (
-            cards[starts],
-            first[starts, None],
-            equals[starts, None],
-            hierarch[starts],
-        )
-        ends = ((cards == 32) | (cards == 47)) & (column > first)
-        last = np.where(ends.any(axis=1), ends.argmax(axis=1), CARD)[:, None]
-        inside = (column >= first) & (column < last)
-        width = int((last - first).max()) + 1 if len(cards) else 0
-        padded = np.full((len(cards), width), 32, np.uint8)
-        padded[column[:width] < (last - first)] = cards[inside]
-        tokens = padded.tobytes().translate(_EXPONENT).split()
-        begin = np.where(hierarch, 9, 0)[:, None]
-        names = np.where(column < equals, cards, 32)[(column >= begin) & (column <= equals)]
-        # a blank stands where '=' was; put the separator back there to split on
-        names[np.cumsum(equals - begin + 1) - 1] = 10
-        keys = names.tobytes().decode("latin-1").split("\n")
-        try:
-            values = list(map(float, tokens))
-        except ValueError:
-            values = [_number(token) for token in tokens]
-        found = {
-            key.rstrip(): value for key, value in zip(reversed(keys[:-1]), reversed(values), strict=True)
-        }
-        if not np.isfinite(sum(values)):
-            found = {key: value for key, value in found.items() if np.isfinite(value)}
+        """Every keyword with a finite numeric value; HIERARCH keywords by their name alone."""
+        text, found = self.raw.decode("latin-1"), {}
+        for at in range(len(text) - CARD, -1, -CARD):  # backwards, so that the first of equals stays
+            name, equals, value = text[at : at + CARD].partition("=")
+            if not equals or "'" in value[:3]:
+                continue
+            if len(name) == 8:
+                name = name.rstrip()
+            elif name[:9] == "HIERARCH ":
+                name = name[9:].rstrip()
+            else:
+                continue
+            try:
+                number = float(value.partition("/")[0].replace("_", "?"))  # float() takes 37_81 for a number
+            except ValueError:
+                number = _number(value)
+            if abs(number) < np.inf:  # False for NaN
+                found[name] = number
         return found
 
     def card(self, key: str) -> bytes | None:
@@ -119,11 +97,7 @@ class Header:
         return int(value)
 
 
-_EXPONENT = bytes.maketrans(b"Dd", b"EE")
-
-
-def _number(token: bytes) -> float:
-    try:
-        return float(token)
-    except ValueError:
-        return np.nan
+def _number(value: str) -> float:
+    """The number that `value` begins with, its exponent marked by E or D; NaN where there is none."""
+    match = _NUMBER.match(value)
+    return float(match.group(1).replace("D", "E").replace("d", "e")) if match else np.nan

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import log_axis, require_smooth
-from .facts import degrees, first_text, good_pixels, plausible, sigma_of, velocity
+from .facts import degrees, first_text, judge, plausible, sigma_of, velocity
 from .fits import Unit
 from .header import Header
 from .reader import Reader, ReadOptions, Yield
@@ -53,7 +53,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         primary.verify()
         unit.verify()
     header = primary.header
-    flux, sigma = rows["FLUX"], sigma_of(rows["IVAR"])
+    flux = rows["FLUX"]
     column = rows.get("WAVELENGTH")
     logs = None
     if flux.size < 2:
@@ -64,6 +64,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         logs = np.log10(column.astype(np.float64))
     wave, warnings = log_axis(header, logs, flux.size)
     require_smooth(wave)
+    sigma, good = judge(flux, sigma_of(rows["IVAR"]), mask=_rejected(rows.get("ANDMASK")))
     if header.logical("VACUUM") is False:
         warnings += ("VACUUM = F; taken as vacuum all the same, as every LAMOST release is",)
     helio = header.number("HELIO_RV")
@@ -79,8 +80,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
     yield Spectrum(
         wavelength=wave,
         flux=flux,
-        sigma=sigma if (sigma > 0).any() else None,
-        good=good_pixels(flux, sigma if (sigma > 0).any() else None, mask=_rejected(rows.get("ANDMASK"))),
+        sigma=sigma,
+        good=good,
         identifier=f"{obsid:.0f}" if obsid > 0 else source.stem,
         target=first_text(header, "DESIG", "OBJECT", "OBJNAME"),
         ra=ra,

@@ -14,7 +14,7 @@ from ..errors import BadSpectrum, UnreadableFile
 from ..grid import SPEED_OF_LIGHT
 from ..spectrum import Float, Spectrum
 from .axis import header_axis
-from .facts import degrees, first_text, good_pixels, plausible, velocity
+from .facts import degrees, first_text, judge, plausible, velocity
 from .fits import Unit
 from .header import Header
 from .reader import Reader, ReadOptions, Yield
@@ -79,7 +79,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     yield Spectrum(
         wavelength=wave,
         flux=flux,
-        good=good_pixels(flux, None),
+        good=judge(flux, None)[1],
         identifier=_identifier(source, unit),
         target=first_text(header, "OBJECT", f"{prefix} OBS TARG NAME"),
         ra=ra,

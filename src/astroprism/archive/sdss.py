@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, SpectrumError, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import log_axis, require_smooth
-from .facts import degrees, first_text, good_pixels, plausible, sigma_of, velocity
+from .facts import degrees, first_text, judge, plausible, sigma_of, velocity
 from .fits import Unit
 from .header import Header
 from .reader import Reader, ReadOptions, Yield
@@ -66,7 +66,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if options.checksum == "verify":
         primary.verify()
         unit.verify()
-    header, flux, sigma = primary.header, values["FLUX"], sigma_of(values["IVAR"])
+    header, flux = primary.header, values["FLUX"]
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     logs = values["LOGLAM"].astype(np.float64)
@@ -74,6 +74,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         raise BadSpectrum("loglam holds values that are no log10 of angstrom", reason="wavelength")
     wave, warnings = log_axis(header, logs, flux.size)
     require_smooth(wave)
+    sigma, good = judge(flux, sigma_of(values["IVAR"]), mask=_rejected(mask))
     helio = header.number("HELIO_RV")
     extra, told = _catalogue(source)
     thing = header.number("THING_ID")
@@ -82,8 +83,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
     yield Spectrum(
         wavelength=wave,
         flux=flux,
-        sigma=sigma if (sigma > 0).any() else None,
-        good=good_pixels(flux, sigma if (sigma > 0).any() else None, mask=_rejected(mask)),
+        sigma=sigma,
+        good=good,
         identifier=_identifier(header, extra) or source.stem,
         target=first_text(header, "OBJECT", "OBJNAME") or (f"SDSS THING_ID {thing:.0f}" if thing > 0 else ""),
         ra=ra if np.isfinite(ra) else plausible(extra.get("PLUG_RA", np.nan), 0.0, 360.0),
