@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..grid import SPEED_OF_LIGHT
 from .config import Sampling, SimulationConfig
 from .distribution import stream
 from .oddities import add_companion, add_cosmics, add_emission
@@ -82,12 +83,25 @@ class Maker:
         first = number * self.block_rows
         return np.arange(first, min(first + self.block_rows, self.config.spectra))
 
+    def gap(self, row: int) -> slice:
+        """The pixels without light: between the chips, which moves with BERV in barycentric wavelengths."""
+        if self.sampling.gap is None:
+            return slice(0, 0)
+        factor = 1.0
+        if self.sampling.frame == "barycentric":
+            factor += float(self.population.berv[row]) / SPEED_OF_LIGHT
+        low, high = (edge * factor for edge in self.sampling.gap)
+        first, last = np.searchsorted(self.sampling.wavelength, [low, high])
+        return slice(int(first), int(last))
+
     def block(self, number: int) -> Batch:
         """The spectra of block `number`."""
-        rows, dead = self.rows(number), self.sampling.dead
+        rows = self.rows(number)
         noiseless = self._noiseless(rows)
-        live = noiseless if not dead.any() else noiseless[:, ~dead]
-        level = np.median(live, axis=1)
+        gaps = [self.gap(int(row)) for row in rows]
+        first, last = min(gap.start for gap in gaps), max(gap.stop for gap in gaps)
+        live = np.concatenate((noiseless[:, :first], noiseless[:, last:]), axis=1)
+        level = np.median(live if live.size else noiseless, axis=1)
         sigma = noise_sigma(noiseless, level=level, snr=self.population.snr[rows])
         flux = np.empty_like(noiseless)
         for k, row in enumerate(rows):
@@ -95,8 +109,8 @@ class Maker:
             rng.standard_normal(dtype=np.float32, out=flux[k])
         flux *= sigma
         flux += noiseless
-        for array in (flux, sigma, noiseless):
-            array[:, dead] = 0
+        for k, gap in enumerate(gaps):
+            flux[k, gap] = sigma[k, gap] = noiseless[k, gap] = 0
         for hit in np.flatnonzero(self.population.oddity[rows] == "cosmic"):
             add_cosmics(flux[hit], sigma[hit], rng=stream(self.config.seed, "cosmic", int(rows[hit])))
         return Batch(rows, self.sampling.wavelength, flux, sigma, noiseless)

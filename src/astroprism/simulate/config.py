@@ -7,7 +7,7 @@ import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ VISITS = ("one", "uneven")
 class Native:
     """How a format comes from its observatory.
 
-    window in angstrom in `medium`; step in km/s (log) or angstrom (linear); `gap` where no pixel counts.
+    window in angstrom in `medium`; step in km/s (log) or angstrom (linear); `gap`, in the frame of the
+    telescope, where no pixel counts; `reach` beyond which no file of this format goes.
     """
 
     window: tuple[float, float]
@@ -64,20 +65,25 @@ class Native:
     medium: str
     frame: str = "barycentric"
     gap: tuple[float, float] | None = None
+    reach: tuple[float, float] | None = None
 
 
-_HARPS = Native((3782.0, 6913.0), 0.01, "angstrom", 115_000, "air", gap=(5304.0, 5337.0))
+# The gap between the chips as archived spectra of 2003 to 2010 have it.
+_GAP = (5304.32, 5337.26)
+_HARPS = Native((3782.0, 6913.0), 0.01, "angstrom", 115_000, "air", gap=_GAP)
 _DEX4 = SPEED_OF_LIGHT * (10**1e-4 - 1)  # km/s; LAMOST and SDSS pixels of 1e-4 in log10
 _APOGEE = SPEED_OF_LIGHT * (10**6e-6 - 1)
+# Files that say nothing are in air by custom, where that is the custom: in the optical.
+_LIBRARY = Native((3540.0, 7410.0), 0.9, "angstrom", 2100, "air", reach=(2000.0, 10_500.0))
 NATIVE: dict[str, Native] = {
     "adp": _HARPS,
-    "s1d": _HARPS,
+    "s1d": replace(_HARPS, reach=(3780.0, 6915.0)),
     "lamost": Native((10**3.5682, 9000.0), _DEX4, "kms", 1800, "vacuum"),
     "lamost-old": Native((10**3.5682, 9000.0), _DEX4, "kms", 1800, "vacuum"),
     "sdss": Native((10**3.5682, 9000.0), _DEX4, "kms", 1800, "vacuum"),
     "apstar": Native((10**4.179, 16_999.8), _APOGEE, "kms", 22_500, "vacuum", frame="rest"),
-    "image": Native((3540.0, 7410.0), 0.9, "angstrom", 2100, "air"),
-    "csv": Native((3540.0, 7410.0), 0.9, "angstrom", 2100, "air"),
+    "image": _LIBRARY,
+    "csv": _LIBRARY,
 }
 # Formats whose header can describe one kind of pixels only.
 ONLY_STEP = {"s1d": "angstrom"} | dict.fromkeys(("lamost", "lamost-old", "sdss", "apstar"), "kms")
@@ -89,13 +95,13 @@ class Sampling:
 
     wavelength  (n,) angstrom as the file gives it, in `medium` and `frame`
     vacuum      (n,) the same in vacuum
-    dead        (n,) True in the gap between chips
+    gap         (low, high) angstrom in the frame of the telescope, without pixels; None where there is none
     log         whether the pixels are uniform in log (vacuum) wavelength, else in wavelength
     """
 
     wavelength: NDArray[np.float64]
     vacuum: NDArray[np.float64]
-    dead: NDArray[np.bool_]
+    gap: tuple[float, float] | None
     log: bool
     step: float
     resolution: float
@@ -219,11 +225,8 @@ class SimulationConfig:
         resolution = self.resolution or native.resolution
         if self.resolution is None and self.step is not None:
             resolution = min(resolution, SPEED_OF_LIGHT / (2 * pixel))
-        dead = np.zeros(wavelength.shape, dtype=bool)
-        if native.gap:
-            dead = (wavelength >= native.gap[0]) & (wavelength <= native.gap[1])
         return Sampling(
-            wavelength, vacuum, dead, unit == "kms", step, resolution, native.medium, self.file_frame
+            wavelength, vacuum, native.gap, unit == "kms", step, resolution, native.medium, self.file_frame
         )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -333,6 +336,12 @@ def _check_pixels(config: SimulationConfig) -> None:
     if config.resolution is not None and not 50 <= config.resolution <= 1e6:
         raise ConfigError(f"resolution {config.resolution:g}; expected between 50 and 1,000,000")
     low, high = config.window or NATIVE[config.format].window
+    reach = NATIVE[config.format].reach
+    if reach and not reach[0] <= low < high <= reach[1]:
+        raise ConfigError(
+            f"window {low:g}:{high:g}; {config.format!r} files reach from {reach[0]:g} to {reach[1]:g} "
+            "angstrom: give a part of that, or another format"
+        )
     step, unit = config.pixel
     if (needed := ONLY_STEP.get(config.format, unit)) != unit:
         raise ConfigError(

@@ -13,6 +13,7 @@ from .population import Population
 _MJD_EPOCH = np.datetime64("1858-11-17T00:00:00.000")
 _INGESTED = np.datetime64("2014-09-16T11:00:00.000")  # products are named by when the archive took them in
 _INGEST_INTERVAL = 1127  # ms
+LAMOST_FIRST, THING_FIRST = 900_000_000, 400_000_000  # first numbers of observations, of objects
 EXTENSIONS = {"csv": ".csv"}
 
 
@@ -25,6 +26,7 @@ class Exposure:
     """
 
     row: int
+    star: int
     identifier: str
     file: str
     target: str
@@ -76,12 +78,14 @@ def names(config: SimulationConfig, population: Population) -> dict[str, list[st
         elif config.format in ("lamost", "lamost-old"):
             target = f"LAMOST J{ra}{dec}"
             fibre, spectrograph, plan = row % 250 + 1, row // 250 % 16 + 1, row // 4000
-            identifier = file = f"spec-{int(mjd + 1 / 3)}-SIM{plan:05d}V01_sp{spectrograph:02d}-{fibre:03d}"
+            identifier = str(LAMOST_FIRST + row)
+            file = f"spec-{int(mjd + 1 / 3)}-SIM{plan:05d}V01_sp{spectrograph:02d}-{fibre:03d}"
         elif config.format == "sdss":
-            identifier = file = f"spec-{3600 + row // 1000:04d}-{int(mjd)}-{row % 1000 + 1:04d}"
+            identifier = f"{3600 + row // 1000:04d}-{int(mjd)}-{row % 1000 + 1:04d}"
+            file, target = f"spec-{identifier}", f"SDSS THING_ID {THING_FIRST + population.star[row]}"
         elif config.format == "apstar":
             target = f"2M{ra.replace('.', '')}{dec.replace('.', '')}"
-            identifier = file = f"apStar-r12-{target}"
+            identifier, file = target, f"apStar-r12-{target}"
         else:
             identifier = file = f"star{row + 1:06d}"
         ids.append(identifier)

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from ..grid import SPEED_OF_LIGHT
 from .exposure import Exposure, iso_time
 from .fitswriter import Card, Unit, fits_bytes
 
@@ -127,6 +128,7 @@ def s1d(exposure: Exposure) -> bytes:
         *_observation(exposure),
         *_telescope(exposure),
         *_reduction(exposure),
+        *_dispersion(exposure),
     ]
     return fits_bytes([Unit(cards, exposure.flux.astype(">f4").tobytes())])
 
@@ -216,6 +218,21 @@ def _reduction(exposure: Exposure) -> list[Card]:
         Card("ESO DRS BERV", berv, "Barycentric Earth Radial Velocity"),
         Card("ESO DRS BJD", middle, "Barycentric Julian Day"),
         Card("ESO DRS BERVMX", 30.0, "Maximum BERV"),
+    ]
+
+
+def _dispersion(exposure: Exposure) -> list[Card]:
+    """Polynomials (four coefficients an order) of the first and last order, between which the spectrum lies.
+
+    In the frame of the telescope; the merged spectrum of the pipeline begins 2 angstrom into the first.
+    """
+    still = 1 + exposure.parameters["berv"] / SPEED_OF_LIGHT
+    low, high = float(exposure.wavelength[0]) / still, float(exposure.wavelength[-1]) / still
+    name, slope = "ESO DRS CAL TH COEFF LL", 0.017
+    last = (high - 4095 * slope, slope, 0.0, 0.0)
+    return [
+        Card(f"{name}0", low - 2.0, "coeff LL(0,0)"),
+        *(Card(f"{name}{284 + power}", value, f"coeff LL({power},71)") for power, value in enumerate(last)),
     ]
 
 

@@ -2,6 +2,7 @@
 
 Layouts and keywords are facts of the data models (LAMOST DR10; SDSS DR17 `spec` and `apStar`); every
 value comes from the simulation. Wavelengths are in vacuum, errors are inverse variances (APOGEE: errors).
+HELIO_RV of LAMOST and SDSS is the velocity of the Earth away from the star: minus what is to be added.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .distribution import stream
-from .exposure import Exposure, iso_time
+from .exposure import LAMOST_FIRST, THING_FIRST, Exposure, iso_time
 from .fitswriter import Card, Unit, fits_bytes
 
 # Ranges in which each survey's bands lie, angstrom, for the signal-to-noise ratios in headers.
@@ -80,10 +81,11 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
     plan, spectrograph, fibre = exposure.row // 4000, exposure.row // 250 % 16 + 1, exposure.row % 250 + 1
     ratios = signal_to_noise(exposure)
     start, step = log10_axis(exposure)
+    minutes = [round((exposure.mjd + 8 / 24) * 1440 + wait) for wait in (0, exposure.seconds / 60)]
     return [
         Card("COMMENT", None, "--------FILE INFORMATION"),
         Card("FILENAME", exposure.file.rsplit("/", 1)[-1]),
-        Card("OBSID", 900_000_000 + exposure.row, "Unique number ID of this spectrum"),
+        Card("OBSID", LAMOST_FIRST + exposure.row, "Unique number ID of this spectrum"),
         Card("AUTHOR", "LAMOST Pipeline", "Who compiled the information"),
         Card("DATA_V", "LAMOST DR10", "Data release version"),
         Card("ORIGIN", "NAOC-LAMOST", "Organization responsible for creating this file"),
@@ -93,6 +95,7 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
         Card("DATE-OBS", iso_time(exposure.mjd), "The observation median UTC"),
         Card("LMJD", int(exposure.mjd + 1 / 3), "Local Modified Julian Day"),
         Card("MJD", int(exposure.mjd), "Modified Julian Date"),
+        Card("LMJMLIST", f"{minutes[0]}-{minutes[1]}", "Local Modified Julian Minute list"),
         Card("PLANID", f"SIM{plan:05d}V01", "Plan ID in use"),
         Card("RA", exposure.ra, "[deg] Right ascension of object"),
         Card("DEC", exposure.dec, "[deg] Declination of object"),
@@ -113,7 +116,7 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
         Card("TEMP_AIR", exposure.weather["temperature"], "[deg] Temperature outside dome"),
         Card("HUMIDITY", exposure.weather["humidity"]),
         Card("HELIO", True, "Heliocentric correction"),
-        Card("HELIO_RV", exposure.parameters["berv"], "[km/s] Heliocentric correction"),
+        Card("HELIO_RV", -exposure.parameters["berv"], "[km/s] Heliocentric correction"),
         Card("VACUUM", True, "Wavelengths are in vacuum"),
         Card("NWORDER", 2, "Number of linear-log10 coefficients"),
         Card("WFITTYPE", "LOG-LINEAR", "Linear-log10 dispersion"),
@@ -152,10 +155,12 @@ def sdss(exposure: Exposure) -> bytes:
         Card("DEC", round(exposure.dec - 0.6, 6), "Dec of telescope boresight (deg)"),
         Card("EQUINOX", 2000.0),
         Card("RADECSYS", "FK5"),
+        Card("TAI-BEG", exposure.mjd * 86_400, "MJD(TAI) seconds at start of exposure"),
+        Card("TAI-END", exposure.mjd * 86_400 + exposure.seconds, "MJD(TAI) seconds at end of exposure"),
         Card("AIRTEMP", exposure.weather["temperature"], "airTempPT"),
         Card("HUMIDITY", exposure.weather["humidity"], "humidity"),
         Card("EXPTIME", exposure.seconds, "Minimum of exposure times for all cameras"),
-        Card("HELIO_RV", exposure.parameters["berv"], "Heliocentric correction (added to velocities)"),
+        Card("HELIO_RV", -exposure.parameters["berv"], "Heliocentric correction (added to velocities)"),
         Card("VACUUM", True, "Wavelengths are in vacuum"),
         Card("NWORDER", 2, "Linear-log10 coefficients"),
         Card("WFITTYPE", "LOG-LINEAR", "Linear-log10 dispersion"),
@@ -165,7 +170,7 @@ def sdss(exposure: Exposure) -> bytes:
         Card("BUNIT", "1E-17 erg/cm^2/s/Ang"),
         Card("PLUG_RA", exposure.ra, "RA of object [deg]"),
         Card("PLUG_DEC", exposure.dec, "dec of object [deg]"),
-        Card("THING_ID", 400_000_000 + exposure.row, "Unique object identifier"),
+        Card("THING_ID", THING_FIRST + exposure.star, "Unique object identifier"),
         Card("FIBERID", fibre, "Fiber number (1-1000)"),
         Card("NEXP", len(single), "Number of individual exposures"),
         *(Card(f"EXPID{k:02d}", name.lower()) for k, name in enumerate(single, 1)),

@@ -15,9 +15,9 @@ import numpy as np
 
 from .. import __version__
 from ..errors import ConfigError
+from ..grid import SPEED_OF_LIGHT
 from .batches import Batch, Maker
-from .config import SimulationConfig
-from .distribution import stream
+from .config import Sampling, SimulationConfig
 from .exposure import Exposure, names
 from .observatory import adp, counts_scale, csv, image, s1d
 from .population import populate, truth_table
@@ -38,7 +38,7 @@ WRITERS: dict[str, Callable[[Exposure], bytes]] = {
     "csv": csv,
 }
 RAGGED = ("adp", "s1d")  # formats whose files start and end some pixels apart
-RAGGED_PIXELS = 60
+_FASTEST = 31.0  # km/s, more than any BERV
 
 
 def truth(config: SimulationConfig) -> pd.DataFrame:
@@ -152,10 +152,11 @@ class _ArchiveWriter:
         row, people, config = int(batch.rows[at]), self.population, self.config
         snr = float(people.snr[row])
         scale = np.float32(flux_scale(config, snr))
-        part = file_pixels(config, row, pixels=batch.wavelength.size)
         sampling = self.maker.sampling
+        part = file_pixels(config, sampling, berv=float(people.berv[row]))
         return Exposure(
             row=row,
+            star=int(people.star[row]),
             identifier=self.names["spectrum_id"][row],
             file=self.names["file"][row],
             target=self.names["target"][row],
@@ -177,15 +178,19 @@ class _ArchiveWriter:
         )
 
 
-def file_pixels(config: SimulationConfig, row: int, *, pixels: int) -> slice:
-    """The pixels of the archive's wavelengths that the file of `row` holds.
+def file_pixels(config: SimulationConfig, sampling: Sampling, *, berv: float) -> slice:
+    """The pixels of the archive's wavelengths that the file of a spectrum with this BERV holds.
 
-    HARPS spectra on linear pixels start and end a few apart, as each is cut by its own orders.
+    The orders of HARPS end at fixed places on the chips, so that its linear spectra, moved by BERV,
+    start and end some pixels apart.
     """
-    if config.format not in RAGGED or config.pixel[1] == "kms" or pixels < 20 * RAGGED_PIXELS:
-        return slice(0, pixels)
-    first, last = stream(config.seed, "ragged", row).integers(0, RAGGED_PIXELS + 1, size=2)
-    return slice(int(first), pixels - int(last))
+    if config.format not in RAGGED or sampling.log or sampling.frame != "barycentric":
+        return slice(0, sampling.wavelength.size)
+    low = sampling.wavelength[0] * (1 + (berv + _FASTEST) / SPEED_OF_LIGHT)
+    high = sampling.wavelength[-1] * (1 + (berv - _FASTEST) / SPEED_OF_LIGHT)
+    first, last = np.searchsorted(sampling.wavelength, [low, high])
+    # a window narrower than the motion itself is given whole
+    return slice(int(first), int(last)) if last - first > 16 else slice(0, sampling.wavelength.size)
 
 
 def flux_scale(config: SimulationConfig, snr: float) -> float:
