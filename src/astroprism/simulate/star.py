@@ -1,0 +1,283 @@
+"""Noiseless spectra of stars seen through the atmosphere, many at a time.
+
+    noiseless = continuum x instrument x LSF * [(1 - shifted, rotated line depth) x transmission]
+
+The star's lines are worked out at rest on an internal grid uniform in log wavelength, rotated and shifted in
+Fourier space, multiplied by the atmosphere's transmission and only then smoothed by the instrument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from ..grid import SPEED_OF_LIGHT, doppler_factor
+from .broadening import RotationTable, macroturbulence, phase_ramp
+from .layer import Array, solve_layer
+from .lines import forest, join, load_lines
+from .profiles import make_profiles
+from .sampling import Float, edge, interpolation, sample, smooth_basis
+from .sky import ShiftableSky
+
+# What a parameter is where none is given. Units: see Synthesiser.noiseless.
+DEFAULTS: dict[str, float] = {
+    "rv": 0.0,
+    "teff": 5777.0,
+    "feh": 0.0,
+    "logg": 4.44,
+    "alpha": 0.0,
+    "activity": 0.0,
+    "vsini": 2.0,
+    "water": 3.0,
+    "airmass": 1.2,
+    "tilt": 0.0,
+    "berv": 0.0,
+    "blaze": 0.0,
+}
+# What the formulas were looked at for; outside, a parameter is refused.
+LIMITS: dict[str, tuple[float, float]] = {
+    "rv": (-500.0, 500.0),
+    "teff": (3300.0, 12000.0),
+    "feh": (-5.0, 1.0),
+    "logg": (0.0, 5.5),
+    "alpha": (-1.0, 1.0),
+    "activity": (0.0, 10.0),
+    "vsini": (0.0, 400.0),
+    "water": (0.0, 100.0),
+    "airmass": (0.0, 10.0),
+    "tilt": (-1.5, 1.5),
+    "berv": (-100.0, 100.0),
+    "blaze": (0.0, 0.5),
+}
+_SURFACE = 0.65  # temperature of the outermost layer over Teff: sets how deep a saturated line goes
+_CHUNK_BYTES = 2_000_000  # of one array: what a processor's cache holds
+# Chromospheric emission: vacuum angstrom, standard deviation in km/s, height at activity 1 and 5,000 K.
+_EMISSION = ((3934.78, 13.0, 0.60), (3969.59, 13.0, 0.55), (6564.61, 25.0, 0.12), (8544.44, 16.0, 0.10))
+_ECHELLE = 590_000.0  # angstrom: order number times central wavelength, HARPS-like
+
+
+class Synthesiser:
+    """Spectra at given pixels from stellar, atmospheric and instrumental parameters.
+
+    wavelength  (n,) observed pixel centres, vacuum angstrom, increasing, within 3,700..10,500
+    resolution  lambda over full width at half maximum of the instrument's Gaussian profile
+    seed        of the forest of weak lines and of the blaze's ripples
+    """
+
+    def __init__(self, wavelength: Array, *, resolution: float, seed: int = 0) -> None:
+        from scipy.fft import rfftfreq
+
+        self.wavelength = np.asarray(wavelength, dtype=np.float64)
+        self.sampling = grid = sample(self.wavelength, resolution)
+        fine = grid.fine
+        low, high = float(np.exp(fine[0])), float(np.exp(fine[-1]))
+        # Wings reach into the window from up to 9,000 km/s away (hydrogen's), as profiles.py has it.
+        known = load_lines().window(low * 0.97, high * 1.03)
+        self.lines = join(known, forest((low, high), seed))
+        self._profiles = make_profiles(self.lines, fine)
+        self._emission = _emission_profiles(fine)
+        self._saturation = smooth_basis(np.exp(fine), 6)
+        self._edge = edge(grid.size)
+        self._frequency = rfftfreq(grid.size).astype(np.float32)
+        lsf = np.exp(-2 * (np.pi * grid.lsf * self._frequency) ** 2) * np.sinc(grid.box * self._frequency)
+        self._lsf = lsf.astype(np.float32)
+        self._rotation = RotationTable(np.pi * LIMITS["vsini"][1] / grid.kms)
+        sky = ShiftableSky(fine, int(LIMITS["berv"][1] / grid.kms * grid.fold) + 2)
+        self._sky = sky if any(sky.present) else None
+        self._output = None if grid.every else interpolation(self.wavelength, grid)
+        self._continuum = smooth_basis(self.wavelength, 8)
+        self._wiggles = _wiggles(self.wavelength, seed)
+        span = float(np.ptp(self.wavelength))
+        self._slope = ((self.wavelength - self.wavelength.mean()) / span).astype(np.float32)
+        rows = _CHUNK_BYTES // (4 * grid.size * grid.fold)
+        self._chunk = int(np.clip(rows // 8 * 8, 8, 64))
+
+    def noiseless(self, parameters: Mapping[str, Array]) -> Float:
+        """Flux of stars seen through the atmosphere and the instrument, barycentric frame, (b, n).
+
+        Of order 1 at its median. `parameters` are arrays (b,): rv (km/s), teff (K), feh, logg, alpha
+        (dex), activity (0..1), vsini (km/s), water (mm), airmass, tilt (relative slope across the window), berv
+        (km/s: the atmosphere appears at wavelength * (1 + berv / c)), blaze (amplitude). Missing: DEFAULTS.
+        """
+        values = _complete(parameters)
+        flux = self._in_chunks(values, star=True, sky=True)
+        flux *= self._planck(values["teff"], values["rv"])
+        flux *= self.instrument(parameters)
+        return flux
+
+    def star(self, parameters: Mapping[str, Array]) -> Float:
+        """The star alone, smoothed by the instrument, (b, n)."""
+        values = _complete(parameters)
+        flux = self._in_chunks(values, star=True, sky=False)
+        flux *= self._planck(values["teff"], values["rv"])
+        return flux
+
+    def atmosphere(self, parameters: Mapping[str, Array]) -> Float:
+        """Transmission of the Earth's atmosphere alone, smoothed by the instrument, (b, n)."""
+        return self._in_chunks(_complete(parameters), star=False, sky=True)
+
+    def instrument(self, parameters: Mapping[str, Array]) -> Float:
+        """Tilt and blaze residuals, (b, n)."""
+        values = _complete(parameters)
+        tilt, blaze = (values[name].astype(np.float32)[:, None] for name in ("tilt", "blaze"))
+        return np.asarray((1 + tilt * self._slope) * (1 + blaze * self._wiggles))
+
+    def _planck(self, teff: Array, rv: Array) -> Float:
+        """Continuum of the star, of mean 1 over the window at rest, moved by rv, (b, n)."""
+        nodes = self._continuum.nodes
+        level = planck(nodes, teff[:, None]).mean(axis=1)
+        value = planck(nodes / doppler_factor(rv)[:, None], teff[:, None]) / level[:, None]
+        return np.asarray(value.astype(np.float32) @ self._continuum.matrix.T)
+
+    def _in_chunks(self, values: dict[str, Array], *, star: bool, sky: bool) -> Float:
+        """Normalised flux (b, n) in chunks of a fixed size, so that no value hangs on the batch's size."""
+        count = len(values["rv"])
+        flux = np.empty((count, len(self.wavelength)), dtype=np.float32)
+        for first in range(0, count, self._chunk):
+            rows = np.minimum(np.arange(first, first + self._chunk), count - 1)
+            part = self._chunk_flux({name: value[rows] for name, value in values.items()}, star=star, sky=sky)
+            flux[first : first + self._chunk] = part[: count - first]
+        return flux
+
+    def _chunk_flux(self, values: dict[str, Array], *, star: bool, sky: bool) -> Float:
+        from scipy.fft import irfft, rfft
+
+        grid = self.sampling
+        sky = sky and self._sky is not None
+        if star:
+            spectrum = rfft(self._rest_depth(values), axis=1)
+            spectrum *= self._star_kernel(values)
+            if not sky:
+                spectrum *= self._lsf
+            loss = irfft(spectrum, n=grid.size, axis=1, overwrite_x=True)
+            if sky:
+                # 1 - (1 - depth) T, kept as a loss so that it vanishes at the ends
+                transmission = self._transmission(values)
+                loss = 1 - (1 - loss) * transmission
+        elif sky:
+            loss = 1 - self._transmission(values)
+        else:
+            return np.ones((len(values["rv"]), len(self.wavelength)), dtype=np.float32)
+        if sky:
+            spectrum = rfft(loss, axis=1, overwrite_x=True)
+            spectrum *= self._lsf
+            loss = irfft(spectrum, n=grid.size, axis=1, overwrite_x=True)
+        if self._output is None:
+            last = grid.margin + grid.every * (len(self.wavelength) - 1) + 1
+            return np.asarray(1 - loss[:, grid.margin : last : grid.every])
+        return np.asarray(1 - (self._output @ loss.T).T)
+
+    def _rest_depth(self, values: dict[str, Array]) -> Float:
+        """Line depth in the star's frame, unrotated, (b, size), vanishing at both ends."""
+        grid = self.sampling
+        feh, alpha, teff = values["feh"], values["alpha"], values["teff"]
+        layer = solve_layer(teff, logg=values["logg"], feh=feh, alpha=alpha)
+        opacity = self._profiles.matrix @ self._profiles.columns(layer, feh=feh, alpha=alpha)  # (fine, b)
+        # Minnaert's interpolation: depth = x d / (x + d) with d the depth of a saturated line.
+        deepest = self._saturation.matrix @ _saturated_depth(self._saturation.nodes, teff)
+        depth = opacity * deepest
+        opacity += deepest
+        depth /= opacity
+        if self._emission is not None:
+            depth -= self._emission.matrix @ self._emission.height(values["activity"], teff)
+        if grid.fold > 1:
+            depth = depth.reshape(grid.size, grid.fold, -1).mean(axis=1)
+        return np.ascontiguousarray(depth.T) * self._edge
+
+    def _star_kernel(self, values: dict[str, Array]) -> NDArray[np.complex64]:
+        """Fourier transform of rotation, macroturbulence and Doppler shift, (b, frequencies)."""
+        grid = self.sampling
+        radius = (2 * np.pi * values["vsini"] / grid.kms).astype(np.float32)
+        kernel = self._rotation(radius[:, None] * self._frequency)
+        width = macroturbulence(values["teff"], values["logg"]) / grid.kms
+        kernel *= np.exp((-2 * (np.pi * width) ** 2).astype(np.float32)[:, None] * self._frequency**2)
+        shift = np.log(doppler_factor(values["rv"])) / grid.step
+        return np.asarray(phase_ramp(shift, size=grid.size, count=len(self._frequency)) * kernel)
+
+    def _transmission(self, values: dict[str, Array]) -> Float:
+        """exp(-optical depth) on the Fourier grid, moved by berv, (b, size)."""
+        assert self._sky is not None
+        grid = self.sampling
+        shift = np.log1p(values["berv"] / SPEED_OF_LIGHT) / grid.step * grid.fold
+        transmission = np.empty((len(shift), grid.size * grid.fold), dtype=np.float32)
+        for row, moved in enumerate(shift):
+            oxygen, water = values["airmass"][row], values["airmass"][row] * values["water"][row]
+            self._sky.exponent(transmission[row], moved, scale=(float(oxygen), float(water)))
+        np.exp(transmission, out=transmission)
+        if grid.fold > 1:
+            transmission = transmission.reshape(len(shift), grid.size, grid.fold).mean(axis=2)
+        return transmission
+
+
+def planck(wavelength: Array, temperature: Array) -> Array:
+    """Planck's law per wavelength, arbitrary unit; angstrom, K; shapes broadcast."""
+    x = 1.438777e8 / (wavelength * temperature)
+    return np.asarray((5000.0 / wavelength) ** 5 / np.expm1(x))
+
+
+def _saturated_depth(wavelength: Array, teff: Array) -> Float:
+    """Depth of a line so strong that only the outermost layer is seen in it, (k, b)."""
+    surface = planck(wavelength[:, None], _SURFACE * teff)
+    return np.asarray(1 - surface / planck(wavelength[:, None], teff)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Emission:
+    """Chromospheric emission lines: CSR matrix (fine, k) of unit height, their wavelengths and heights."""
+
+    matrix: Any
+    wavelength: Array
+    unit: Array
+
+    def height(self, activity: Array, teff: Array) -> Float:
+        """Height over the continuum, (k, b): a given share of the star's output, so more contrast when cool."""
+        contrast = teff**4 / planck(self.wavelength[:, None], teff)
+        contrast = contrast / (5000.0**4 / planck(self.wavelength[:, None], np.array([5000.0])))
+        return np.asarray(self.unit[:, None] * activity * contrast).astype(np.float32)
+
+
+def _emission_profiles(fine: Array) -> _Emission | None:
+    """Emission lines that fall on the grid, or None."""
+    from scipy.sparse import csr_matrix
+
+    inside = [row for row in _EMISSION if fine[0] < np.log(row[0]) < fine[-1]]
+    if not inside:
+        return None
+    wavelength, width, height = np.array(inside).T
+    velocity = (fine[:, None] - np.log(wavelength)) * SPEED_OF_LIGHT
+    profile = np.exp(-0.5 * (velocity / width) ** 2)
+    profile[profile < 1e-5] = 0
+    return _Emission(csr_matrix(profile.astype(np.float32)), wavelength, height)
+
+
+def _wiggles(wavelength: Array, seed: int) -> Float:
+    """What an imperfect blaze correction leaves: ripples with the period of the orders, amplitude 1, (n,)."""
+    random = np.random.default_rng([seed, 1])
+    order = 2 * np.pi * _ECHELLE / wavelength
+    first, second, drift = 2 * np.pi * random.random(3)
+    ripple = np.sin(order + first) + 0.4 * np.sin(2 * order + second) + 0.5 * np.sin(order / 7 + drift)
+    return np.asarray(ripple / np.abs(ripple).max()).astype(np.float32)
+
+
+def _complete(parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """All parameters as float64 arrays (b,), checked."""
+    unknown = sorted(set(parameters) - set(DEFAULTS))
+    if unknown:
+        raise ConfigError(f"unknown parameter {unknown[0]!r}; known: {', '.join(DEFAULTS)}")
+    given = {name: np.atleast_1d(np.asarray(value, dtype=np.float64)) for name, value in parameters.items()}
+    counts = {len(value) for value in given.values()} or {1}
+    if len(counts) > 1 or any(value.ndim != 1 for value in given.values()):
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in given.items())
+        raise ConfigError(f"parameters must be lists of one length; met {shapes}")
+    count = counts.pop()
+    for name, value in given.items():
+        low, high = LIMITS[name]
+        bad = value[~((value >= low) & (value <= high))]
+        if bad.size:
+            raise ConfigError(f"{name} = {bad[0]:g}; the simulator takes {low:g} to {high:g}")
+    return {name: given.get(name, np.full(count, value)) for name, value in DEFAULTS.items()}
