@@ -75,7 +75,9 @@ class Maker:
         from .star import Synthesiser  # reads tables of lines: only where spectra are made
 
         self._synthesiser = Synthesiser(
-            self.sampling.vacuum, resolution=self.sampling.resolution, seed=config.lines_seed
+            self.sampling.vacuum / self.sampling.borrowed,
+            resolution=self.sampling.resolution,
+            seed=config.lines_seed,
         )
 
     def rows(self, number: int) -> NDArray[np.int64]:

@@ -47,6 +47,7 @@ FACTORS: dict[str, Factor] = {
     "blaze": Factor("normal:0:0.01:-0.04:0.04", 0.0, "relative", False, (-0.5, 0.5)),
 }
 ODDITIES = ("sb2", "emission", "cosmic", "wronglabel")
+REACH = (3700.0, 10_490.0)  # angstrom; within the line tables in air and in vacuum
 VISITS = ("one", "uneven")
 
 
@@ -55,7 +56,8 @@ class Native:
     """How a format comes from its observatory.
 
     window in angstrom in `medium`; step in km/s (log) or angstrom (linear); `gap`, in the frame of the
-    telescope, where no pixel counts; `reach` beyond which no file of this format goes.
+    telescope, where no pixel counts; `reach` beyond which no file of this format goes; `borrowed`: the factor
+    by which lines are moved up from the optical, where the physics knows none.
     """
 
     window: tuple[float, float]
@@ -66,6 +68,7 @@ class Native:
     frame: str = "barycentric"
     gap: tuple[float, float] | None = None
     reach: tuple[float, float] | None = None
+    borrowed: float = 1.0
 
 
 # The gap between the chips as archived spectra of 2003 to 2010 have it.
@@ -74,14 +77,14 @@ _HARPS = Native((3782.0, 6913.0), 0.01, "angstrom", 115_000, "air", gap=_GAP)
 _DEX4 = SPEED_OF_LIGHT * (10**1e-4 - 1)  # km/s; LAMOST and SDSS pixels of 1e-4 in log10
 _APOGEE = SPEED_OF_LIGHT * (10**6e-6 - 1)
 # Files that say nothing are in air by custom, where that is the custom: in the optical.
-_LIBRARY = Native((3540.0, 7410.0), 0.9, "angstrom", 2100, "air", reach=(2000.0, 10_500.0))
+_LIBRARY = Native((3750.0, 7410.0), 0.9, "angstrom", 2100, "air", reach=REACH)
 NATIVE: dict[str, Native] = {
     "adp": _HARPS,
     "s1d": replace(_HARPS, reach=(3780.0, 6915.0)),
-    "lamost": Native((10**3.5682, 9000.0), _DEX4, "kms", 1800, "vacuum"),
-    "lamost-old": Native((10**3.5682, 9000.0), _DEX4, "kms", 1800, "vacuum"),
-    "sdss": Native((10**3.5682, 9000.0), _DEX4, "kms", 1800, "vacuum"),
-    "apstar": Native((10**4.179, 16_999.8), _APOGEE, "kms", 22_500, "vacuum", frame="rest"),
+    "lamost": Native((10**3.5683, 9000.0), _DEX4, "kms", 1800, "vacuum"),
+    "lamost-old": Native((10**3.5683, 9000.0), _DEX4, "kms", 1800, "vacuum"),
+    "sdss": Native((10**3.5683, 9000.0), _DEX4, "kms", 1800, "vacuum"),
+    "apstar": Native((10**4.179, 16_999.8), _APOGEE, "kms", 22_500, "vacuum", frame="rest", borrowed=2.5),
     "image": _LIBRARY,
     "csv": _LIBRARY,
 }
@@ -95,6 +98,7 @@ class Sampling:
 
     wavelength  (n,) angstrom as the file gives it, in `medium` and `frame`
     vacuum      (n,) the same in vacuum
+    borrowed    factor by which the lines there were moved up from the optical (1: none)
     gap         (low, high) angstrom in the frame of the telescope, without pixels; None where there is none
     log         whether the pixels are uniform in log (vacuum) wavelength, else in wavelength
     """
@@ -102,6 +106,7 @@ class Sampling:
     wavelength: NDArray[np.float64]
     vacuum: NDArray[np.float64]
     gap: tuple[float, float] | None
+    borrowed: float
     log: bool
     step: float
     resolution: float
@@ -226,7 +231,15 @@ class SimulationConfig:
         if self.resolution is None and self.step is not None:
             resolution = min(resolution, SPEED_OF_LIGHT / (2 * pixel))
         return Sampling(
-            wavelength, vacuum, native.gap, unit == "kms", step, resolution, native.medium, self.file_frame
+            wavelength,
+            vacuum,
+            native.gap,
+            native.borrowed,
+            unit == "kms",
+            step,
+            resolution,
+            native.medium,
+            self.file_frame,
         )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -327,10 +340,14 @@ def _check_distributions(config: SimulationConfig) -> None:
 
 
 def _check_pixels(config: SimulationConfig) -> None:
+    least, most = (edge * NATIVE[config.format].borrowed for edge in REACH)
     if config.window is not None and (
-        len(config.window) != 2 or not 900 <= config.window[0] < config.window[1] <= 30_000
+        len(config.window) != 2 or not least <= config.window[0] < config.window[1] <= most
     ):
-        raise ConfigError(f"window {config.window} should be (low, high) angstrom between 900 and 30,000")
+        raise ConfigError(
+            f"window {config.window} should be (low, high) angstrom between {least:g} and {most:g}, "
+            f"where the simulator knows lines ({config.format})"
+        )
     if config.step is not None and not 0 < config.step < 10_000:
         raise ConfigError(f"step {config.step} {config.step_unit}; a positive number is needed")
     if config.resolution is not None and not 50 <= config.resolution <= 1e6:
