@@ -11,20 +11,33 @@ import os
 import numpy as np
 
 from ..errors import AstroprismError, SpectrumError, UnreadableFile
+from ..spectrum import Spectrum
 from .adp import ADP
+from .apogee import APOGEE
+from .image import IMAGE
 from .lamost import LAMOST
+from .objects import from_object
 from .reader import Reader, ReadOptions, Yield
 from .s1d import S1D
 from .sdss import SDSS
 from .source import Source
+from .stacks import HDF5, NUMPY
+from .table import TABLE
+from .text import TEXT
 
-__all__ = ["READERS", "ReadOptions", "Reader", "Source", "identify", "read"]
+__all__ = ["READERS", "ReadOptions", "Reader", "Source", "describe", "from_object", "identify", "read"]
 
 READERS: dict[str, Reader] = {
     "adp": ADP,
     "lamost": LAMOST,
     "sdss": SDSS,
+    "apogee": APOGEE,
     "s1d": S1D,
+    "image": IMAGE,
+    "table": TABLE,
+    "numpy": NUMPY,
+    "hdf5": HDF5,
+    "text": TEXT,
 }
 
 
@@ -62,6 +75,40 @@ def read(path: str | os.PathLike[str], *, options: ReadOptions = ReadOptions()) 
                     "the file is damaged"
                 ) from error
             yield _named(found, source) if isinstance(found, SpectrumError) else found
+
+
+def describe(path: str | os.PathLike[str], *, options: ReadOptions = ReadOptions()) -> dict[str, object]:  # noqa: B008
+    """What a file holds, as plain values: the facts of its first spectrum, and how many there are."""
+    first: Spectrum | None = None
+    spectra, refused = 0, []
+    for found in read(path, options=options):
+        if isinstance(found, SpectrumError):
+            refused.append(f"{found.reason}: {found}")
+        else:
+            spectra, first = spectra + 1, first or found
+    facts: dict[str, object] = {"path": os.fspath(path), "spectra": spectra, "refused": refused}
+    if first is None:
+        return facts
+    masked = 0.0 if first.good is None else 1 - float(first.good.mean())
+    return facts | {
+        "format": first.reader,
+        "summary": READERS[first.reader].summary,
+        "identifier": first.identifier,
+        "target": first.target,
+        "pixels": len(first),
+        "range": [float(first.wavelength[0]), float(first.wavelength[-1])],
+        "medium": first.medium,
+        "frame": first.frame,
+        "errors": first.sigma is not None,
+        "masked": masked,
+        **{name: _known(getattr(first, name)) for name in ("snr", "resolution", "berv", "time", "ra", "dec")},
+        "keywords": len(first.keywords),
+        "warnings": list(first.warnings),
+    }
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _named(error: SpectrumError, source: Source) -> SpectrumError:

@@ -1,0 +1,158 @@
+"""Named or bare columns of numbers as a spectrum: for text, plain tables, stacks and objects in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadSpectrum
+from .axis import LONGEST, SHORTEST, Wave, angstrom_factor, bad_axis, regular, require_smooth
+from .facts import judge, sigma_of
+
+Array = NDArray[Any]
+
+# Names as they are met in iSpec, PHOENIX, MaStar, specutils, pandas exports ...; lower case.
+ROLES: dict[str, tuple[str, ...]] = {
+    "wave": (
+        "wavelength",
+        "wavelengths",
+        "wave",
+        "waves",
+        "lambda",
+        "lam",
+        "wl",
+        "waveobs",
+        "wlen",
+        "wav",
+        "spectral_axis",
+    ),
+    "loglam": ("loglam", "log_lambda", "loglambda", "logwave", "log_wave", "log_wavelength", "logwl"),
+    "flux": (
+        "flux",
+        "fluxes",
+        "intensity",
+        "spectrum",
+        "spectra",
+        "flam",
+        "f_lambda",
+        "flux_norm",
+        "normalized_flux",
+    ),
+    "sigma": (
+        "sigma",
+        "err",
+        "error",
+        "errors",
+        "flux_err",
+        "flux_error",
+        "fluxerr",
+        "e_flux",
+        "eflux",
+        "uncertainty",
+        "std",
+        "noise",
+    ),
+    "ivar": ("ivar", "inverse_variance", "inv_var", "invvar", "flux_ivar"),
+    "good": ("good", "good_pixels"),
+    "bad": ("mask", "bad", "flag", "flags", "and_mask", "quality", "qual"),
+}
+_UNIT = re.compile(r"[\[(]\s*([^\])]*?)\s*[\])]\s*$")
+_ENDING = re.compile(r"^(.*?)[_\s-](a|aa|ang|angstrom|angstroms|nm|um|micron|microns|m)$")
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What every spectrum has, in the order of increasing wavelength; shapes (n,)."""
+
+    wave: Wave
+    flux: Array
+    sigma: Array | None
+    good: Array | None
+    warnings: tuple[str, ...]
+
+
+def roles_of(names: Iterable[str]) -> tuple[dict[str, str], str]:
+    """Which name plays which role, and the wavelength unit that its name carries ('' where none)."""
+    plain: dict[str, tuple[str, str]] = {}
+    for name in names:
+        text, unit = name.strip().strip("\"'").lower(), ""
+        if match := _UNIT.search(text):
+            text, unit = text[: match.start()].strip(), match.group(1)
+        elif (match := _ENDING.match(text)) and match.group(1) in ROLES["wave"]:
+            text, unit = match.group(1), match.group(2)
+        plain.setdefault(text, (name, unit))
+    found: dict[str, str] = {}
+    unit = ""
+    for role, known in ROLES.items():
+        for text in known:
+            if text in plain:
+                found[role] = plain[text][0]
+                unit = plain[text][1] if role == "wave" else unit
+                break
+    if "wave" in found:
+        found.pop("loglam", None)
+    return found, unit
+
+
+def cells_of(values: Mapping[str, Array], *, unit: str = "", flip: bool = True) -> Cells:
+    """One spectrum from arrays by role (see ROLES), all of shape (n,).
+
+    unit  of the wavelengths; '' lets plausibility decide
+    flip  whether decreasing wavelengths are turned round with everything else
+    """
+    raw = values["wave"] if "wave" in values else values["loglam"]
+    sizes = {role: np.shape(array) for role, array in values.items()}
+    if len(set(sizes.values())) != 1 or len(np.shape(raw)) != 1:
+        raise BadSpectrum(f"columns of unequal length: {sizes}", reason="unreadable")
+    if len(raw) < 2:
+        raise BadSpectrum(f"{len(raw)} pixels", reason="empty")
+    wave, warnings = _wavelength(np.asarray(raw), unit, logarithmic="wave" not in values)
+    arrays = {role: np.asarray(array) for role, array in values.items()}
+    if wave[0] > wave[-1] and flip:
+        wave = wave[::-1]
+        arrays = {role: array[::-1] for role, array in arrays.items()}
+        warnings += ("wavelengths decreased; turned round together with the flux",)
+    require_smooth(wave)
+    flux, sigma, mask = arrays["flux"], arrays.get("sigma"), None
+    if sigma is None and "ivar" in arrays:
+        sigma = sigma_of(arrays["ivar"])
+    if "good" in arrays:
+        mask = ~(arrays["good"] != 0)
+    elif "bad" in arrays:
+        mask = arrays["bad"] != 0
+    flux = flux if flux.dtype.kind == "f" else flux.astype(np.float64)
+    if sigma is not None and sigma.dtype.kind != "f":
+        sigma = sigma.astype(np.float64)
+    sigma, good = judge(flux, sigma, mask=mask)
+    return Cells(wave, flux, sigma, good, warnings)
+
+
+def _wavelength(raw: Array, unit: str, *, logarithmic: bool) -> tuple[Wave, tuple[str, ...]]:
+    if raw.dtype.kind not in "fiu":
+        raise bad_axis(f"wavelengths of type {raw.dtype} are no numbers")
+    exact = raw.astype(np.float64)
+    low, high = float(exact.min()), float(exact.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise bad_axis("wavelengths that are not finite")
+    warnings: tuple[str, ...] = ()
+    inside = np.log10(SHORTEST) <= low and high <= np.log10(LONGEST)
+    if not logarithmic and not unit and inside and high - low < 1.5:
+        logarithmic = True
+        warnings = (f"wavelengths taken as log10 of angstrom because they run from {low:g} to {high:g}",)
+    if logarithmic:
+        if not inside:
+            raise bad_axis(f"log wavelengths from {low:g} to {high:g} are no log10 of angstrom")
+        grid = regular(exact) if raw.dtype.itemsize <= 4 else None
+        return np.asarray(10.0 ** (exact if grid is None else grid)), warnings
+    factor, told = angstrom_factor(float(exact[0]), float(exact[-1]), unit=unit)
+    if raw.dtype == np.float32:  # rounded to 2e-4..1e-3 angstrom: find the grid it was rounded from
+        grid = regular(exact)
+        if grid is None and low > 0 and (logs := regular(np.log10(exact))) is not None:
+            grid = np.asarray(10.0**logs)
+        exact = exact if grid is None else grid
+    return exact * factor, warnings + told
