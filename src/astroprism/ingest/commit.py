@@ -121,10 +121,7 @@ def commit_block(
         entry["path"] = files[entry["file"]]
     refused.sort(key=lambda entry: (entry["file"], entry["item"]))
     _write_table(rejects_table(refused), committed_file(store, block, "rejects"))
-    keywords = pd.DataFrame([entry["keywords"] for entry in kept], dtype="float64")
-    keywords = keywords.reindex(columns=sorted(keywords.columns))
-    keywords.insert(0, "row", np.array([entry["row"] for entry in kept], dtype="int64"))
-    _write_table(keywords, committed_file(store, block, "keywords"))
+    _write_keywords(kept, committed_file(store, block, "keywords"))
     _write_table(index_table(kept), committed_file(store, block, "index"))
     shutil.rmtree(folder, ignore_errors=True)
     return len(kept), len(refused)
@@ -164,6 +161,23 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
     with blame(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_parquet(aside, index=False)
+        _sync(aside)
+        os.replace(aside, path)
+
+
+def _write_keywords(entries: Sequence[dict[str, Any]], path: Path) -> None:
+    """A column a keyword, NaN where a spectrum has it not; pyarrow alone, as pandas crawls at a thousand columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = sorted(set().union(*(entry["keywords"] for entry in entries)) - {"row"})
+    columns = {"row": np.array([entry["row"] for entry in entries], dtype=np.int64)}
+    for name in names:
+        columns[name] = np.array([entry["keywords"].get(name, np.nan) for entry in entries], dtype=np.float64)
+    aside = path.with_name(f".{path.name}.part")
+    with blame(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns), aside)
         _sync(aside)
         os.replace(aside, path)
 
@@ -272,8 +286,9 @@ def _merge_keywords(store: Path, blocks: Sequence[int]) -> None:
     with blame(place):
         with pq.ParquetWriter(aside, schema) as writer:
             for table in tables():
-                empty = pa.nulls(table.num_rows, pa.float64())
-                columns = [table[name] if name in table.column_names else empty for name in order]
+                empty = pa.array(np.full(table.num_rows, np.nan))
+                present = dict(zip(table.column_names, table.columns, strict=True))
+                columns = [present.get(name, empty) for name in order]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
         _sync(aside)
         os.replace(aside, place)
