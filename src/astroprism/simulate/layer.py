@@ -80,6 +80,10 @@ class Layer:
     hydrogen: Array
     neutral: Array
 
+    def take(self, rows: NDArray[np.int64]) -> Layer:
+        """The layers of the stars `rows`."""
+        return Layer(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
     @property
     def electron_density(self) -> Array:
         """Electrons a cubic centimetre, (b,)."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..grid import SPEED_OF_LIGHT
+from .sampling import Sampling
 
 Array = NDArray[np.float64]
 
@@ -158,39 +159,79 @@ def optical_depth(wavelength: Array) -> tuple[Array, Array]:
 
 
 class ShiftableSky:
-    """Optical depth ready to be moved by fractions of a pixel of a log-wavelength grid.
+    """Transmission of the atmosphere, moved by fractions of a pixel of a log-wavelength grid.
 
-    fine   (n,) natural log of wavelength, uniform
-    reach  farthest shift, pixels
+    Optical depths are kept at sub-pixels, one row a sub-pixel, so that a shifted spectrum is made of
+    contiguous slices, and only where the atmosphere absorbs at all.
     """
 
-    def __init__(self, fine: Array, reach: int) -> None:
-        step = float(fine[1] - fine[0])
-        self._size, self._reach = len(fine), reach
-        count = (self._size + 2 * reach + 2) * _PHASES
-        log = fine[0] + step * (np.arange(count) / _PHASES - reach - 1)
-        # One row a phase, so that a shifted spectrum is two contiguous slices.
+    def __init__(self, sampling: Sampling, reach: float) -> None:
+        """`reach`: farthest shift, km/s."""
+        self._sampling = sampling
+        # Sub-pixels of 1/8 of a pixel of the opacity grid: linear between them is exact to 1e-3.
+        self._phases = sampling.fold * -(-_PHASES // sampling.fold)
+        self._reach = int(reach / sampling.kms) + 2
+        count = sampling.size + 2 * self._reach + 1
+        place = np.arange(count * self._phases) / self._phases - self._reach
+        wavelength = np.exp(sampling.start + sampling.step * place)
         self._depth = [
-            np.ascontiguousarray(depth.reshape(-1, _PHASES).T, dtype=np.float32)
-            for depth in optical_depth(np.exp(log))
+            np.ascontiguousarray(depth.reshape(count, -1).T, dtype=np.float32)
+            for depth in optical_depth(wavelength)
         ]
-        self.present = tuple(bool(depth.max() > 0) for depth in self._depth)
+        absorbs = [depth.max(axis=0) > 0 for depth in self._depth]
+        self._spans = [_spans(mask, self._reach, sampling.size) for mask in absorbs]
+        self._any = _spans(absorbs[0] | absorbs[1], self._reach, sampling.size)
+        longest = max((span.stop - span.start for span in self._any), default=0)
+        self._exponent = np.empty(sampling.size, dtype=np.float32)
+        self._product = np.empty(longest, dtype=np.float32)
 
-    def exponent(self, out: NDArray[np.float32], shift: float, *, scale: tuple[float, float]) -> None:
-        """Write minus the optical depth, moved right by `shift` pixels, into `out` (n,).
+    def __bool__(self) -> bool:
+        """Whether the atmosphere absorbs anywhere in the grid."""
+        return bool(self._any)
 
-        scale  factors on the depth of O2 and of H2O
-        """
-        place = (self._reach + 1 - shift) * _PHASES
+    def transmission(self, shift: Array, *, oxygen: Array, water: Array) -> NDArray[np.float32]:
+        """Transmission moved right by `shift` pixels (b,), with these factors on the depths (b,); (b, size)."""
+        fold = self._sampling.fold
+        result = np.ones((len(shift), self._sampling.size), dtype=np.float32)
+        for row, out in enumerate(result):
+            for part in range(fold):
+                place = (self._reach + (part + 0.5) / fold - 0.5 - shift[row]) * self._phases
+                self._write_exponent(place, (float(oxygen[row]), float(water[row])))
+                for span in self._any:
+                    if fold == 1:
+                        np.exp(self._exponent[span], out=out[span])
+                    else:
+                        np.exp(self._exponent[span], out=self._exponent[span])
+                        self._exponent[span] -= 1
+                        self._exponent[span] *= np.float32(1 / fold)
+                        out[span] += self._exponent[span]
+        return result
+
+    def _write_exponent(self, place: float, scale: tuple[float, float]) -> None:
         index = int(np.floor(place))
         fraction = place - index
-        out[:] = 0
-        for depth, factor, present in zip(self._depth, scale, self.present, strict=True):
-            if not present:
-                continue
-            for number, weight in ((index, 1 - fraction), (index + 1, fraction)):
-                pixel, phase = divmod(number, _PHASES)
-                out -= depth[phase, pixel : pixel + self._size] * np.float32(factor * weight)
+        for span in self._any:
+            self._exponent[span] = 0
+        for depth, factor, spans in zip(self._depth, scale, self._spans, strict=True):
+            for span in spans:
+                product = self._product[: span.stop - span.start]
+                for number, weight in ((index, 1 - fraction), (index + 1, fraction)):
+                    pixel, phase = divmod(number, self._phases)
+                    moved = depth[phase, pixel + span.start : pixel + span.stop]
+                    np.multiply(moved, np.float32(-factor * weight), out=product)
+                    self._exponent[span] += product
+
+
+def _spans(mask: NDArray[np.bool_], reach: int, size: int) -> list[slice]:
+    """Stretches of a grid of `size` pixels that hold a True of `mask` for some shift of at most `reach`."""
+    places = np.flatnonzero(mask) - reach
+    if not places.size:
+        return []
+    gaps = np.flatnonzero(np.diff(places) > 4 * reach + 256)
+    first = np.concatenate([places[:1], places[gaps + 1]]) - reach - 1
+    last = np.concatenate([places[gaps], places[-1:]]) + reach + 2
+    pairs = zip(np.clip(first, 0, size), np.clip(last, 0, size), strict=True)
+    return [slice(int(low), int(high)) for low, high in pairs if high > low]
 
 
 def _sorted(
