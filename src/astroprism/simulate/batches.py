@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT
-from .config import Sampling, SimulationConfig
+from .config import SimulationConfig
 from .distribution import stream
+from .native import Sampling
 from .oddities import add_companion, add_cosmics, add_emission
 from .population import Population, populate
 
@@ -21,7 +22,7 @@ Float32 = NDArray[np.float32]
 NOISE_FLOOR = 0.05
 # Spectra are made in blocks that start at multiples of their size, and always whole: a matrix product may
 # round differently for another number of rows, and no spectrum may hang on who asked for it.
-BLOCK_PIXELS, BLOCK_ROWS = 2**20, 128
+BLOCK_PIXELS, BLOCK_ROWS = 2**22, 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,9 @@ class Maker:
         self.config = config
         self.sampling: Sampling = config.sampling()
         self.population = populate(config) if population is None else population
-        self.block_rows = max(1, min(BLOCK_ROWS, BLOCK_PIXELS // self.sampling.wavelength.size))
+        rows = min(BLOCK_ROWS, BLOCK_PIXELS // self.sampling.wavelength.size)
+        # whole chunks of the synthesiser, which works through 8 to 64 rows at a time
+        self.block_rows = rows // 64 * 64 or max(8, rows // 8 * 8)
         self.blocks = -(-config.spectra // self.block_rows)
         from .star import Synthesiser  # reads tables of lines: only where spectra are made
 
@@ -85,25 +88,28 @@ class Maker:
         first = number * self.block_rows
         return np.arange(first, min(first + self.block_rows, self.config.spectra))
 
-    def gap(self, row: int) -> slice:
-        """The pixels without light: between the chips, which moves with BERV in barycentric wavelengths."""
+    def gaps(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """First and last-plus-one pixel without light, (b, 2), between the chips; equal where there is no gap.
+
+        It stands still on the chips, so it moves with BERV in barycentric wavelengths.
+        """
         if self.sampling.gap is None:
-            return slice(0, 0)
-        factor = 1.0
-        if self.sampling.frame == "barycentric":
-            factor += float(self.population.berv[row]) / SPEED_OF_LIGHT
-        low, high = (edge * factor for edge in self.sampling.gap)
-        first, last = np.searchsorted(self.sampling.wavelength, [low, high])
-        return slice(int(first), int(last))
+            return np.zeros((rows.size, 2), dtype=np.int64)
+        moves = self.sampling.frame == "barycentric"
+        factor = 1 + (self.population.berv[rows] if moves else np.zeros(rows.size)) / SPEED_OF_LIGHT
+        edges = factor[:, None] * np.array(self.sampling.gap)
+        return np.searchsorted(self.sampling.wavelength, edges).astype(np.int64)
 
     def block(self, number: int) -> Batch:
         """The spectra of block `number`."""
         rows = self.rows(number)
         noiseless = self._noiseless(rows)
-        gaps = [self.gap(int(row)) for row in rows]
-        first, last = min(gap.start for gap in gaps), max(gap.stop for gap in gaps)
-        live = np.concatenate((noiseless[:, :first], noiseless[:, last:]), axis=1)
-        level = np.median(live if live.size else noiseless, axis=1)
+        gaps = self.gaps(rows)
+        live = noiseless
+        if np.any(dark := gaps[:, 0] < gaps[:, 1]):
+            first, last = gaps[dark, 0].min(), gaps[dark, 1].max()
+            live = np.concatenate((noiseless[:, :first], noiseless[:, last:]), axis=1)
+        level = np.median(live, axis=1)
         sigma = noise_sigma(noiseless, level=level, snr=self.population.snr[rows])
         flux = np.empty_like(noiseless)
         for k, row in enumerate(rows):
@@ -111,7 +117,8 @@ class Maker:
             rng.standard_normal(dtype=np.float32, out=flux[k])
         flux *= sigma
         flux += noiseless
-        for k, gap in enumerate(gaps):
+        for k in np.flatnonzero(dark):
+            gap = slice(*gaps[k])
             flux[k, gap] = sigma[k, gap] = noiseless[k, gap] = 0
         for hit in np.flatnonzero(self.population.oddity[rows] == "cosmic"):
             add_cosmics(flux[hit], sigma[hit], rng=stream(self.config.seed, "cosmic", int(rows[hit])))

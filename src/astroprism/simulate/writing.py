@@ -17,8 +17,9 @@ from .. import __version__
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT
 from .batches import Batch, Maker
-from .config import Sampling, SimulationConfig
+from .config import SimulationConfig
 from .exposure import Exposure, names
+from .native import Sampling
 from .observatory import adp, counts_scale, csv, image, s1d
 from .population import populate, truth_table
 from .surveys import apstar, lamost, lamost_old, sdss
