@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT
 from .config import SimulationConfig
-from .distribution import stream
+from .distribution import RowStreams, stream
 from .native import Sampling
 from .oddities import add_companion, add_cosmics, add_emission
 from .population import Population, populate
@@ -77,6 +77,7 @@ class Maker:
         self.blocks = -(-config.spectra // self.block_rows)
         from .star import Synthesiser  # reads tables of lines: only where spectra are made
 
+        self._noise = RowStreams(config.seed, "noise")
         self._synthesiser = Synthesiser(
             self.sampling.vacuum / self.sampling.borrowed,
             resolution=self.sampling.resolution,
@@ -89,7 +90,7 @@ class Maker:
         return np.arange(first, min(first + self.block_rows, self.config.spectra))
 
     def gaps(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """First and last-plus-one pixel without light, (b, 2), between the chips; equal where there is no gap.
+        """First and last-plus-one pixel without light, (b, 2), between the chips; equal if none.
 
         It stands still on the chips, so it moves with BERV in barycentric wavelengths.
         """
@@ -98,7 +99,7 @@ class Maker:
         moves = self.sampling.frame == "barycentric"
         factor = 1 + (self.population.berv[rows] if moves else np.zeros(rows.size)) / SPEED_OF_LIGHT
         edges = factor[:, None] * np.array(self.sampling.gap)
-        return np.searchsorted(self.sampling.wavelength, edges).astype(np.int64)
+        return np.asarray(np.searchsorted(self.sampling.wavelength, edges), dtype=np.int64)
 
     def block(self, number: int) -> Batch:
         """The spectra of block `number`."""
@@ -113,13 +114,12 @@ class Maker:
         sigma = noise_sigma(noiseless, level=level, snr=self.population.snr[rows])
         flux = np.empty_like(noiseless)
         for k, row in enumerate(rows):
-            rng = stream(self.config.seed, "noise", int(row))
-            rng.standard_normal(dtype=np.float32, out=flux[k])
+            self._noise.at(int(row)).standard_normal(dtype=np.float32, out=flux[k])
         flux *= sigma
         flux += noiseless
-        for k in np.flatnonzero(dark):
-            gap = slice(*gaps[k])
-            flux[k, gap] = sigma[k, gap] = noiseless[k, gap] = 0
+        for at in np.flatnonzero(dark):
+            gap = slice(*gaps[at])
+            flux[at, gap] = sigma[at, gap] = noiseless[at, gap] = 0
         for hit in np.flatnonzero(self.population.oddity[rows] == "cosmic"):
             add_cosmics(flux[hit], sigma[hit], rng=stream(self.config.seed, "cosmic", int(rows[hit])))
         return Batch(rows, self.sampling.wavelength, flux, sigma, noiseless)
