@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import threading
@@ -64,21 +65,22 @@ class RowReader:
 
     def fill(self, batch: Batch, places: Rows, *, rows: Rows, pixels: range, verify: bool) -> None:
         """Read `pixels` of each of the array `rows` (ascending) into the places of `batch`."""
-        size = self._layout.rows_per_shard
-        cuts = [0, *(np.flatnonzero(np.diff(rows // size)) + 1).tolist(), rows.size]
-        groups = [slice(*cut) for cut in pairwise(cuts)] if rows.size else []
+        shards, local = (part.tolist() for part in np.divmod(rows, self._layout.rows_per_shard))
+        into = places.tolist()
+        cuts = [0, *(row for row in range(1, len(shards)) if shards[row] != shards[row - 1]), len(shards)]
+        groups = [slice(*cut) for cut in pairwise(cuts)] if shards else []
         window_bytes = sum(self._layout.numpy_dtype(array).itemsize for array in ARRAYS) * len(pixels)
         for some in _up_to(groups, shards=AHEAD_SHARDS, rows=max(1, AHEAD_BYTES // window_bytes)):
             todo = []
             for group in some:
-                shard = int(rows[group.start]) // size
                 for array, target in zip(ARRAYS, batch, strict=True):
-                    file = self._open(array, shard)
-                    offsets = file.find(rows[group] % size)
-                    file.advise(offsets, pixels)
-                    todo.append((file, offsets, target, places[group]))
-            for file, offsets, target, into in todo:
-                file.read(offsets, target, into=into, pixels=pixels, verify=verify)
+                    file = self._open(array, shards[group.start])
+                    begins = file.find(local[group])
+                    together = file.advise(begins, pixels)
+                    read = file.read_together if together else file.read
+                    todo.append((read, begins, target, into[group]))
+            for read, begins, target, where in todo:
+                read(begins, target, into=where, pixels=pixels, verify=verify)
 
     def _open(self, array: str, shard: int) -> _Shard:
         key = (array, shard)
@@ -148,32 +150,42 @@ class _Shard:
             )
         return np.where(empty, np.uint64(EMPTY), index[:, 0]).astype(np.int64)  # EMPTY becomes -1
 
-    def find(self, rows: Rows) -> NDArray[np.int64]:
+    def find(self, rows: list[int]) -> list[int]:
         """Where rows (numbers in the shard) begin."""
-        begins = self.begins[rows]
-        if begins.min() < 0:
-            missing = int(np.asarray(rows)[np.argmin(begins)])
+        begins: list[int] = self.begins[rows].tolist() if len(rows) > 1 else [self.begins.item(rows[0])]
+        if min(begins) < 0:
+            missing = rows[begins.index(-1)]
             raise StoreError(f"{self._path} has no row {missing}, which the index names; ingest again")
         return begins
 
-    def advise(self, begins: NDArray[np.int64], pixels: range) -> None:
-        """Tell the system what will be read, so that a cold disk serves many rows at once."""
-        if not _CAN_ADVISE:
-            return
-        if self._dense(begins, pixels):
-            wanted, length = [int(begins[0])], int(begins[-1] - begins[0]) + self._stride
-        else:
-            wanted, length = (begins + pixels.start * self._dtype.itemsize).tolist(), self._bytes(pixels)
-        for begin in wanted:
-            os.posix_fadvise(self._fd, begin, length, os.POSIX_FADV_WILLNEED)
+    def advise(self, begins: list[int], pixels: range) -> bool:
+        """Tell the system what will be read, so that a cold disk serves many rows at once.
+
+        Returns whether the rows lie so close that `read_together` is the way to read them.
+        """
+        length = len(pixels) * self._dtype.itemsize
+        first = pixels.start * self._dtype.itemsize
+        together = self._close_by(begins, length)
+        if together:
+            first, length, begins = 0, begins[-1] - begins[0] + self._stride, begins[:1]
+        if _CAN_ADVISE:
+            for begin in begins:
+                os.posix_fadvise(self._fd, begin + first, length, os.POSIX_FADV_WILLNEED)
+        return together
+
+    def _close_by(self, begins: list[int], length: int) -> bool:
+        """Whether rows are short, at least two, and most of what lies between the first and the last."""
+        if len(begins) < 2 or len(begins) * length > TOGETHER_BYTES:
+            return False
+        if begins[-1] - begins[0] + self._stride > min(TOGETHER_BYTES, 4 * len(begins) * length):
+            return False
+        apart = np.diff(begins)  # rows ascend; in a shard that others wrote their places need not
+        return bool(apart.min() >= 0) and not np.any(apart % self._stride)
 
     def read(
-        self, begins: NDArray[np.int64], target: NDArray[Any], *, into: Rows, pixels: range, verify: bool
+        self, begins: list[int], target: NDArray[Any], *, into: list[int], pixels: range, verify: bool
     ) -> None:
         """Read pixels of the rows at `begins` into rows `into` of `target`; `verify` their checksums."""
-        if self._dense(begins, pixels):
-            self._read_together(begins, target, into=into, pixels=pixels, verify=verify)
-            return
         whole = verify and len(pixels) < self._n_pixels
         scratch: NDArray[Any] | None = None
         if whole or self._dtype != target.dtype:
@@ -181,45 +193,32 @@ class _Shard:
         cut = slice(pixels.start, pixels.stop) if whole else slice(None)
         first = 0 if whole else pixels.start * self._dtype.itemsize
         crc = bytearray(CRC)
-        for begin, place in zip(begins.tolist(), into.tolist(), strict=True):
+        for begin, place in zip(begins, into, strict=True):
             row = target[place] if scratch is None else scratch
-            self._fetch(
-                [row, crc] if verify else [row], row.nbytes + (CRC if verify else 0), at=begin + first
-            )
-            if verify and crc32c(row.view(np.uint8)) != crc:
-                raise self._mismatch(begin)
+            if not verify:
+                self._fetch([row], row.nbytes, at=begin + first)
+            else:
+                self._fetch([row, crc], row.nbytes + CRC, at=begin + first)
+                if crc32c(row.view(np.uint8)) != crc:
+                    raise self._mismatch(begin)
             if scratch is not None:
-                _put(target, place, scratch[cut])
+                target[place] = _widened(scratch[cut])
 
-    def _read_together(
-        self, begins: NDArray[np.int64], target: NDArray[Any], *, into: Rows, pixels: range, verify: bool
+    def read_together(
+        self, begins: list[int], target: NDArray[Any], *, into: list[int], pixels: range, verify: bool
     ) -> None:
-        """All rows from the first to the last at once: short rows cost less than the calls."""
-        lines = np.empty((int(begins[-1] - begins[0]) // self._stride + 1, self._stride), np.uint8)
-        self._fetch([lines], lines.nbytes, at=int(begins[0]))
-        which = (begins - begins[0]) // self._stride
+        """As `read`, all from the first row to the last in one call: for short rows the calls cost most."""
+        lines = np.empty(((begins[-1] - begins[0]) // self._stride + 1, self._stride), np.uint8)
+        self._fetch([lines], lines.nbytes, at=begins[0])
+        which = [(begin - begins[0]) // self._stride for begin in begins]
         if verify:
-            for begin, line in zip(begins.tolist(), which.tolist(), strict=True):
+            for begin, line in zip(begins, which, strict=True):
                 if crc32c(lines[line, :-CRC]) != lines[line, -CRC:].tobytes():
                     raise self._mismatch(begin)
-        rows = slice(None) if np.array_equal(which, np.arange(len(lines))) else which  # a slice saves a copy
         first = pixels.start * self._dtype.itemsize
-        _put(target, into, lines[rows, first : first + self._bytes(pixels)].view(self._dtype))
-
-    def _dense(self, begins: NDArray[np.int64], pixels: range) -> bool:
-        """Whether rows are short, at least two, and most of what lies between the first and the last."""
-        if begins.size < 2 or begins.size * self._bytes(pixels) > TOGETHER_BYTES:
-            return False
-        apart = np.diff(begins)  # rows ascend; in a shard that others wrote their places need not
-        span = int(begins[-1] - begins[0]) + self._stride
-        return (
-            span <= min(TOGETHER_BYTES, 4 * begins.size * self._bytes(pixels))
-            and apart.min() >= 0
-            and not np.any(apart % self._stride)
-        )
-
-    def _bytes(self, pixels: range) -> int:
-        return len(pixels) * self._dtype.itemsize
+        cut = slice(first, first + len(pixels) * self._dtype.itemsize)
+        rows = slice(None) if which == list(range(len(lines))) else which  # a slice saves a copy
+        target[into] = _widened(lines[rows, cut].view(self._dtype))
 
     def _fetch(self, buffers: list[Any], expected: int, *, at: int) -> None:
         try:
@@ -240,6 +239,16 @@ class _Shard:
         )
 
 
-def _put(target: NDArray[Any], place: Any, values: NDArray[Any]) -> None:
-    with np.errstate(invalid="ignore"):  # damaged float16 may hold signalling NaN
-        target[place] = values
+def _widened(values: NDArray[Any]) -> NDArray[Any]:
+    """float16 as float32, others as they are."""
+    if values.dtype != np.float16:
+        return values
+    # numpy's own conversion goes value by value through software, some six times slower than a table
+    wide: NDArray[np.float32] = np.take(_float16_table(), values.view(np.uint16), mode="clip")
+    return wide
+
+
+@functools.cache
+def _float16_table() -> NDArray[np.float32]:
+    with np.errstate(invalid="ignore"):  # signalling NaN are among them
+        return np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)

@@ -40,9 +40,10 @@ class Tables:
             if new.size:
                 taken.append(rows[new])
                 self._sources.append((str(part).removesuffix("index.parquet"), new))
-        self._part_rejects = (
-            [] if finished else sorted((path / ".ingest" / "committed").glob("*.rejects.parquet"))
-        )
+        self._rejects = [
+            path / "rejects.parquet",
+            *(part.with_name(part.name.replace(".index.", ".rejects.")) for part in parts),
+        ]
         every = np.concatenate(taken) if taken else np.empty(0, np.int64)
         self._order = np.argsort(every, kind="stable")
         self.rows = every[self._order]  # row in the arrays of every position, int64 (len,)
@@ -61,10 +62,10 @@ class Tables:
                 raise StoreError(
                     f"{place} has {table.num_rows} rows, its index more; restore it or ingest again"
                 )
-            tables.append(table.take(pa.array(take)))
+            tables.append(_take(table, take))
         if not tables:
             return pa.table({})
-        table = pa.concat_tables(tables, promote_options="permissive").take(pa.array(self._order))
+        table = _take(pa.concat_tables(tables, promote_options="permissive"), self._order)
         absent = sorted(set(columns or ()) - set(table.column_names))
         if absent:
             raise StoreError(f"the {name} table of {self.path} has no column {absent[0]!r}")
@@ -74,13 +75,20 @@ class Tables:
         """A row a refusal."""
         import pyarrow as pa
 
-        main = self.path / "rejects.parquet"
-        tables = [_parquet(place) for place in [main, *self._part_rejects] if place.exists()]
+        tables = [_parquet(place) for place in self._rejects if place.exists()]
         if not tables:
             return pa.table({})
         table = pa.concat_tables(tables, promote_options="permissive")
         # a part already merged but not yet cleared away says the same again
         return table.group_by(table.column_names, use_threads=False).aggregate([])
+
+
+def _take(table: pa.Table, rows: NDArray[np.intp]) -> pa.Table:
+    import pyarrow as pa
+
+    if np.array_equal(rows, np.arange(rows.size)):
+        return table.slice(0, rows.size)  # no copy: keywords of a whole survey are gigabytes
+    return table.take(pa.array(rows))
 
 
 def _parquet(place: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
