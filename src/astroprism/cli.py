@@ -47,9 +47,7 @@ def simulate(
     spectra: Annotated[int | None, typer.Option(help="How many spectra.")] = None,
     factors: Annotated[
         str | None,
-        typer.Option(
-            help="What varies, by commas: rv,teff,feh,telluric,vsini,logg,tilt,alpha,activity,airmass."
-        ),
+        typer.Option(help="What varies, by commas: rv,teff,feh,telluric,vsini,logg,tilt,alpha,activity ..."),
     ] = None,
     format: Annotated[
         str | None, typer.Option(help="adp, s1d, lamost, lamost-old, sdss, apstar, image or csv.")
@@ -67,6 +65,12 @@ def simulate(
     oddities: Annotated[
         str | None, typer.Option(metavar="KIND:SHARE,..", help="sb2, emission, cosmic, wronglabel.")
     ] = None,
+    distribution: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FACTOR=TEXT", help="Such as rv=uniform:-50:50 or teff=normal:5600:300. Repeatable."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with these settings.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same files.")] = None,
     as_json: Json = False,
@@ -77,22 +81,21 @@ def simulate(
 
     given = {
         "spectra": spectra,
-        "factors": _commas(factors),
+        "factors": factors,
         "format": format,
-        "window": None if window is None else _pair(window, name="--window"),
-        "step": step,
+        "window": window,
+        **_step(step),
         "resolution": resolution,
-        "snr": None if snr is None else _pair(snr, name="--snr"),
+        "snr": snr,
         "visits": visits,
-        "nuisances": _commas(nuisances),
-        "oddities": None if oddities is None else _shares(oddities),
+        "nuisances": nuisances,
+        "distributions": ",".join(distribution) if distribution else None,
+        "oddities": oddities,
         "seed": seed,
     }
-    settings = (
-        SimulationConfig.from_file(config, **_asked(given))
-        if config
-        else SimulationConfig.from_mapping(_asked(given))
-    )
+    file = SimulationConfig.from_file(config).to_mapping() if config else {}
+    asked = {name: value for name, value in given.items() if value is not None}
+    settings = SimulationConfig.from_mapping({**file, **asked})
     with counting_bar("simulate") as progress:
         truth = write_archive(out, settings, progress=progress)
     result = {"spectra": settings.spectra, "folder": str(out), "truth": str(truth), "format": settings.format}
@@ -154,7 +157,7 @@ def ingest(
         lines.append(f"  {report.passed_over:,} files passed over that are no spectra by their name")
     if report.n_target_doubts:
         lines.append(
-            f"  {report.n_target_doubts:,} pairs of targets lie close but bear other names: not merged, listed in "
+            f"  {report.n_target_doubts:,} pairs of targets lie close but bear other names: not merged, see "
             f"{Study(study).store_path / 'target-doubts.parquet'}"
         )
     lines.append(
@@ -272,31 +275,17 @@ def _reason(reason: str) -> str:
     return REASONS[reason]
 
 
-def _asked(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _commas(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _pair(text: str, *, name: str) -> tuple[float, float]:
-    try:
-        low, high = (float(part) for part in text.split(":"))
-    except ValueError:
-        raise ConfigError(f"{name} {text!r}: expected two numbers, LO:HI") from None
-    return low, high
-
-
-def _shares(text: str) -> dict[str, float]:
-    shares = {}
-    for part in text.split(","):
-        kind, _, share = part.partition(":")
-        try:
-            shares[kind.strip()] = float(share)
-        except ValueError:
-            raise ConfigError(f"--oddities {part!r}: expected KIND:SHARE such as sb2:0.01") from None
-    return shares
+def _step(text: str | None) -> dict[str, Any]:
+    """5kms or 0.01A as the simulator's step and its unit."""
+    if text is None:
+        return {}
+    for ending, unit in (("kms", "kms"), ("km/s", "kms"), ("AA", "angstrom"), ("A", "angstrom")):
+        if text.endswith(ending):
+            try:
+                return {"step": float(text.removesuffix(ending)), "step_unit": unit}
+            except ValueError:
+                break
+    raise ConfigError(f"--step {text!r}: expected a number with its unit, such as 5kms or 0.01A")
 
 
 class _Interrupted(BaseException):

@@ -29,7 +29,7 @@ def run_demo(folder: Path, *, factors: int, spectra: int, seed: int) -> tuple[di
             "spectra": spectra,
             "factors": varied,
             "window": (5780.0, 5990.0),
-            "step": "5kms",
+            "step": 5.0,
             "resolution": 30_000.0,
             "visits": "uneven",
             "format": "adp",

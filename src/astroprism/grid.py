@@ -98,7 +98,7 @@ def log_grid(low: float, high: float, *, step: float) -> Grid:
         raise GridError(f"grid range {low:g}:{high:g} must be increasing and positive")
     if not 0 < step < 10_000:
         raise GridError(f"grid step of {step:g} km/s; expected between 0 and 10,000")
-    size = int(math.floor(math.log(high / low) / math.log1p(step / SPEED_OF_LIGHT) + 1e-6)) + 1
+    size = math.floor(math.log(high / low) / math.log1p(step / SPEED_OF_LIGHT) + 1e-6) + 1
     return Grid("log", float(low), float(step), size, "vacuum")
 
 

@@ -8,6 +8,7 @@ Such pixels are masked and counted; a spectrum made of them is refused with its 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,7 @@ def _measured(
     flux: NDArray[Any], sigma: NDArray[Any] | None, flagged: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
     """Pixels that hold a measurement: finite, not flagged, not the zero of a gap."""
-    good = np.isfinite(flux)
+    good: NDArray[np.bool_] = np.isfinite(flux)
     if flagged is not None:
         good &= flagged
     # an exact zero in a float spectrum is a gap unless an error stands beside it
@@ -295,7 +296,11 @@ def _resample(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """The three rows on the grid; bad pixels carry no weight."""
     if placement.weights is None:
-        return placement.laid(flux), placement.laid(np.where(good, sigma, np.float32(0))), placement.laid(good)
+        return (
+            placement.laid(flux),
+            placement.laid(np.where(good, sigma, np.float32(0))),
+            placement.laid(good),
+        )
     if not good.all():
         flux, sigma = np.where(good, flux, np.float32(0)), np.where(good, sigma, np.float32(0))
     row = placement.weights @ placement.laid(flux)
@@ -353,7 +358,7 @@ def _envelope(
     n_pieces = max(2, round(velocity[-1] / CONTINUUM_PIECE))
     bounds = np.searchsorted(velocity, np.linspace(0, velocity[-1], n_pieces + 1))
     centres, levels = [], []
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in pairwise(bounds):
         usable = np.flatnonzero(good[low:high]) + low
         if usable.size < 16:
             continue

@@ -107,4 +107,5 @@ def _native_float(values: object) -> Float:
     array = np.asarray(values)
     kind = np.float64 if array.dtype.itemsize > 4 or array.dtype.kind != "f" else np.float32
     # a copy where the array is ours to freeze would surprise the caller, so freeze a view
-    return np.ascontiguousarray(array, dtype=kind).view()
+    native: Float = np.ascontiguousarray(array, dtype=kind)
+    return native.view()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def _words(value: Any) -> str:
     return str(value)
 
 
+def _bar(*columns: ProgressColumn) -> Bar:
+    """Progress for a person at a terminal; silent where nobody watches."""
+    return Bar(*columns, console=messages, transient=True, disable=not messages.is_terminal)
+
+
 @contextmanager
 def ingest_bar() -> Iterator[Any]:
     """A progress line for an ingest: files done, rate, time left, accepted and refused so far."""
@@ -52,7 +58,7 @@ def ingest_bar() -> Iterator[Any]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[counts]}"),
     )
-    with Bar(*columns, console=messages, transient=True) as bar:
+    with _bar(*columns) as bar:
         task = bar.add_task("ingest", total=None, rate="", counts="")
         start: list[tuple[float, int]] = []
 
@@ -71,7 +77,7 @@ def ingest_bar() -> Iterator[Any]:
 def counting_bar(name: str) -> Iterator[Any]:
     """A progress line for something that is counted; yields a function of (done, total)."""
     columns = (TextColumn(name), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=messages, transient=True) as bar:
+    with _bar(*columns) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -81,7 +87,7 @@ def braille(values: NDArray[Any], *, width: int = 76, height: int = 6) -> list[s
     columns, rows = 2 * width, 4 * height
     edges = np.linspace(0, values.size, columns + 1).astype(int)
     with np.errstate(all="ignore"):
-        pieces = [values[low : max(high, low + 1)] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        pieces = [values[low : max(high, low + 1)] for low, high in pairwise(edges)]
         spans = [_span(piece) for piece in pieces]
     finite = [value for span in spans if span for value in span]
     if not finite:

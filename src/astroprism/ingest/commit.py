@@ -166,7 +166,7 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def _write_keywords(entries: Sequence[dict[str, Any]], path: Path) -> None:
-    """A column a keyword, NaN where a spectrum has it not; pyarrow alone, as pandas crawls at a thousand columns."""
+    """A column a keyword, NaN where a spectrum lacks it. Not through pandas: it crawls at 1,000 columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

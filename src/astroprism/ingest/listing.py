@@ -11,10 +11,11 @@ from ..errors import ConfigError
 
 # What lies beside spectra in real archives and is never one. Passed over in folders, and counted;
 # a file that is named itself is always tried.
-NOT_SPECTRA = frozenset(
-    ".md .rst .json .yaml .yml .toml .log .py .ipynb .sh .html .htm .xml .vot .png .jpg .jpeg .gif .svg .pdf "
-    ".ps .parquet .md5 .sha1 .sha256 .lock .tar .tgz .pth .safetensors .ecsv".split()
-)
+_DOCUMENTS = (".md", ".rst", ".html", ".htm", ".pdf", ".ps", ".png", ".jpg", ".jpeg", ".gif", ".svg")
+_SETTINGS = (".json", ".yaml", ".yml", ".toml", ".log", ".lock", ".py", ".ipynb", ".sh")
+_TABLES = (".xml", ".vot", ".parquet", ".ecsv", ".md5", ".sha1", ".sha256")
+_ARCHIVES = (".tar", ".tgz", ".zip", ".pth", ".safetensors")
+NOT_SPECTRA = frozenset(_DOCUMENTS + _SETTINGS + _TABLES + _ARCHIVES)
 NOT_SPECTRA_NAMES = frozenset({"truth.csv", "labels.csv", "Makefile", "README", "README.txt", "LICENSE"})
 
 

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -75,7 +75,5 @@ def locked(store: Path) -> Iterator[None]:
     finally:
         file.close()
         # an empty lock file left behind would be harmless, but the same archive should give the same folder
-        try:
+        with suppress(OSError):
             os.unlink(path)
-        except OSError:
-            pass

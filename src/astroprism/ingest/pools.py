@@ -44,7 +44,7 @@ def run_local(tasks: Mapping[int, BlockTask], *, workers: int, tick: Tick) -> Fi
 def run_cluster(tasks: Mapping[int, BlockTask], *, address: str, tick: Tick) -> Finished:
     """Dask: the scheduler at `address`, or `local:N` for N single-threaded worker processes here."""
     try:
-        from distributed import Client, LocalCluster, as_completed  # noqa: F401
+        from distributed import Client, LocalCluster
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise MissingExtra(

@@ -48,8 +48,8 @@ def propose_grid(files: Sequence[FileEntry], *, options: ReadOptions) -> tuple[G
     low, high = _common_range(np.array(lows), np.array(highs))
     if high <= low:
         raise GridError(
-            f"the spectra share no range: {len(lows)} in the sample start at {min(lows):.0f}..{max(lows):.0f} "
-            f"and end at {min(highs):.0f}..{max(highs):.0f} angstrom; name a range with --grid LO:HI:STEPkms, "
+            f"the spectra share no range: the {len(lows)} sampled start at {min(lows):.0f}..{max(lows):.0f} "
+            f"and end at {min(highs):.0f}..{max(highs):.0f} angstrom; name one with --grid LO:HI:STEPkms, "
             "or ingest each instrument or arm into a study of its own"
         )
     step = float(f"{np.quantile(steps, 1 - COMMON):.3g}")

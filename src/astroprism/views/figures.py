@@ -54,8 +54,8 @@ def spectra_figure(store: Store, *, count: int = 6, window: tuple[float, float] 
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.set_xlabel(f"wavelength in {store.grid.medium} (angstrom)")
     axes.set_title(
-        f"{len(store):,} spectra of {index['target'].nunique():,} targets: {len(chosen)} from low to high S/N, "
-        "each scaled to its own range",
+        f"{len(store):,} spectra of {index['target'].nunique():,} targets: {len(chosen)} of them from low "
+        "to high S/N, each scaled to its own range",
         fontsize=10,
         loc="left",
         color=INK,

@@ -1,0 +1,90 @@
+"""What an ingest is asked, what it tells on the way, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..archive import ReadOptions
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How an archive becomes a store.
+
+    grid       'auto', 'paper' or LOW:HIGH:STEPkms; auto proposes one, or takes that of the store there
+    frame      file, barycentric or observer (see PrepareOptions); None: that of the store, else file
+    normalise  median, paper-median or continuum; None: that of the store, else median
+    min_good   share of good pixels a spectrum must have; None: that of the store, else 0.5
+    dtype      float32 or float16 on disk; None: that of the store, else float32
+    checksum   verify: files whose own checksum fails are refused; ignore: they are read
+    aliases    table of names that mean one star, a star a row
+    workers    local processes; 0: this process; None: one a core
+    cluster    address of a Dask scheduler, or local:N
+    """
+
+    grid: str = "auto"
+    frame: str | None = None
+    normalise: str | None = None
+    min_good: float | None = None
+    dtype: str | None = None
+    checksum: str = "verify"
+    aliases: str | None = None
+    workers: int | None = None
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 0:
+            raise ConfigError(f"{self.workers} workers; give 1 or more, or 0 to work in this process")
+        if self.workers is not None and self.cluster is not None:
+            raise ConfigError("--workers is for the local pool; with --cluster the cluster has its own")
+        if self.checksum not in ("verify", "ignore"):
+            raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
+        if self.normalise == "paper-median" and self.grid not in ("paper", "auto"):
+            raise ConfigError("--normalise paper-median is the paper grid's own; add --grid paper")
+
+    @property
+    def read(self) -> ReadOptions:
+        """What the readers need to know."""
+        return ReadOptions(checksum=self.checksum)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an ingest is: files done of all, spectra accepted and refused (duplicates are found late)."""
+
+    done: int
+    total: int
+    accepted: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did. Files: given = new + known before. Spectra: met = accepted + refused."""
+
+    files_given: int
+    files_new: int
+    files_changed: int
+    passed_over: int
+    accepted: int
+    refused: int
+    reasons: dict[str, int]
+    n_spectra: int
+    n_targets: int
+    n_target_doubts: int
+    grid: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+Say = Callable[[str], None]
+Watch = Callable[[Progress], None]
+
+
+def silent(_: object) -> None:
+    """Nobody listens."""

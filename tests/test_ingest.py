@@ -1,0 +1,297 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from astroprism.errors import ConfigError, StoreError
+from astroprism.ingest import IngestOptions, ingest
+from astroprism.ingest import work as work_module
+from astroprism.store import Store
+
+HERE = IngestOptions(workers=0)
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()
+    }
+
+
+@pytest.fixture()
+def small_shards(monkeypatch):
+    """Several blocks from few files."""
+    import astroprism.ingest as module
+
+    monkeypatch.setattr(module, "rows_per_shard", lambda n_pixels: 8)
+
+
+def test_an_archive_becomes_a_store_that_holds_its_truth(archive, tmp_path):
+    said: list[str] = []
+    report = ingest(tmp_path / "store", [archive], options=HERE, say=said.append)
+    truth = pd.read_csv(archive / "truth.csv")
+    store = Store(tmp_path / "store")
+    assert (report.accepted, report.refused, report.files_given) == (40, 0, 40)
+    assert report.passed_over == 2  # truth.csv and simulation.json
+    assert any("estimate" in text for text in said)
+    index = store.index.set_index("spectrum_id").loc[truth["spectrum_id"]]
+    assert np.allclose(index["berv"], truth["berv"], atol=1e-3)
+    assert list(index["frame"].unique()) == ["barycentric"]
+    assert index["target"].nunique() == truth["target"].nunique()
+    assert np.allclose(index["snr"], truth["snr"], rtol=0.15)
+    assert not (tmp_path / "store" / ".ingest").exists()
+    batch = store.read(np.arange(40))
+    assert batch.good.mean() > 0.99
+    assert np.median(batch.flux, axis=1) == pytest.approx(np.ones(40), abs=0.02)
+
+
+def test_the_store_does_not_hang_on_who_made_it(archive, tmp_path, small_shards):
+    ingest(tmp_path / "here", [archive], options=HERE)
+    expected = contents(tmp_path / "here")
+    assert sum(name.startswith("flux/c") for name in expected) == 5
+    for name, options in {
+        "one": IngestOptions(workers=1),
+        "three": IngestOptions(workers=3),
+        "dask": IngestOptions(cluster="local:2"),
+    }.items():
+        ingest(tmp_path / name, [archive], options=options)
+        assert contents(tmp_path / name) == expected, name
+
+
+def test_given_again_it_does_nothing_and_says_so(archive, tmp_path):
+    ingest(tmp_path / "store", [archive], options=HERE)
+    before = contents(tmp_path / "store")
+    said: list[str] = []
+    report = ingest(tmp_path / "store", [archive], options=HERE, say=said.append)
+    assert "nothing new" in said[0]
+    assert (report.files_new, report.accepted, report.n_spectra) == (0, 0, 40)
+    assert contents(tmp_path / "store") == before
+
+
+def test_new_files_are_appended_and_old_shards_stay(archive, tmp_path, small_shards):
+    files = sorted((archive / "spectra").glob("*.fits"))
+    ingest(tmp_path / "store", files[:20], options=HERE)
+    before = contents(tmp_path / "store")
+    positions = Store(tmp_path / "store").index["spectrum_id"].tolist()
+    report = ingest(tmp_path / "store", [archive], options=HERE)
+    after = contents(tmp_path / "store")
+    assert (report.files_new, report.accepted, report.n_spectra) == (20, 20, 40)
+    assert all(after[name] == before[name] for name in before if "/c/" in name)
+    store = Store(tmp_path / "store")
+    assert store.index["spectrum_id"].tolist()[:20] == positions
+    assert len(store.keywords()) == 40
+    assert store.read([39]).flux.shape == (1, store.grid.size)
+
+
+def test_every_file_is_accounted_for(archive, tmp_path, small_shards):
+    pile = tmp_path / "pile"
+    shutil.copytree(archive / "spectra", pile)
+    good = sorted(pile.glob("*.fits"))
+    (pile / "empty.fits").touch()
+    (pile / "cut.fits").write_bytes(good[0].read_bytes()[:9000])
+    (pile / "noise.dat").write_bytes(os.urandom(5000))
+    shutil.copy(good[3], pile / "zz-again.fits")
+    (pile / "dangling.fits").symlink_to(pile / "nowhere")
+    (pile / "readme.md").write_text("# not a spectrum")
+    report = ingest(tmp_path / "store", [pile], options=HERE)
+    assert report.files_given == 45
+    assert report.accepted + report.refused == 45
+    assert report.passed_over == 1
+    rejects = Store(tmp_path / "store").rejects.set_index("path")
+    reason = {Path(path).name: row for path, row in rejects["reason"].items()}
+    assert reason["empty.fits"] == "empty"
+    assert reason["cut.fits"] == "truncated"
+    assert reason["zz-again.fits"] == "duplicate"
+    assert set(reason) == {"empty.fits", "cut.fits", "noise.dat", "zz-again.fits", "dangling.fits"}
+    twin = rejects["message"][str(pile / "zz-again.fits")]
+    assert str(good[3]) in twin
+
+
+def test_a_duplicate_of_a_file_in_an_earlier_run_is_refused(archive, tmp_path):
+    files = sorted((archive / "spectra").glob("*.fits"))
+    ingest(tmp_path / "store", files[5:], options=HERE)
+    shutil.copy(files[7], tmp_path / "0.fits")
+    report = ingest(tmp_path / "store", [tmp_path / "0.fits", *files], options=HERE)
+    assert report.reasons == {"duplicate": 1}
+    assert report.n_spectra == 40
+
+
+def test_a_kill_at_any_moment_loses_nothing(archive, tmp_path, small_shards):
+    """The real thing: kill -9, at moments spread over the run, then the same command again."""
+    ingest(tmp_path / "whole", [archive], options=HERE)
+    script = (
+        "import sys, time, astroprism.ingest as m, astroprism.ingest.block as b\n"
+        "m.rows_per_shard = lambda n: 8\n"
+        "slow = b.prepare\n"
+        "def prepare(*a, **k):\n    time.sleep(0.02)\n    return slow(*a, **k)\n"
+        "b.prepare = prepare\n"
+        "m.ingest(sys.argv[1], [sys.argv[2]], options=m.IngestOptions(workers=0))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "killed"), str(archive)]
+    rng = np.random.default_rng(4)
+    kills = 0
+    for _ in range(30):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        journals = tmp_path / "killed" / ".ingest" / "blocks"
+        for _ in range(600):  # wait until it works, then a random moment more
+            if journals.exists() or process.poll() is not None:
+                break
+            time.sleep(0.02)
+        time.sleep(float(rng.uniform(0.02, 0.4)))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        if process.wait() == 0:
+            break
+        if (tmp_path / "killed" / "zarr.json").exists():
+            Store(tmp_path / "killed")  # opens at every moment
+    assert kills >= 2
+    ingest(tmp_path / "killed", [archive], options=HERE)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_an_interrupted_run_is_finished_before_new_files_are_taken(
+    archive, tmp_path, small_shards, monkeypatch
+):
+    files = sorted((archive / "spectra").glob("*.fits"))
+    commit = work_module.commit_block
+    calls = []
+
+    def fail_third(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return commit(*args, **kwargs)
+
+    monkeypatch.setattr(work_module, "commit_block", fail_third)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(tmp_path / "store", files[10:], options=HERE)
+    store = Store(tmp_path / "store")
+    assert not store.finished
+    assert len(store) == 16
+    assert store.read([15]).good.all()
+    monkeypatch.setattr(work_module, "commit_block", commit)
+    report = ingest(tmp_path / "store", [archive], options=HERE)
+    assert report.n_spectra == 40
+    ids = Store(tmp_path / "store").index["path"].tolist()
+    assert ids[:30] == [str(path) for path in files[10:]]
+
+
+def test_a_file_that_kills_its_reader_is_refused_and_the_rest_goes_on(archive, tmp_path, small_shards):
+    script = (
+        "import sys, os, astroprism.ingest as m, astroprism.ingest.block as b\n"
+        "m.rows_per_shard = lambda n: 8\n"
+        "import astroprism.ingest.pools as p\n"
+        "if __name__ == '__main__':\n"
+        "    said = []\n"
+        "    r = m.ingest(sys.argv[1], [sys.argv[2]], options=m.IngestOptions(workers=2), say=said.append)\n"
+        "    print(r.accepted, r.refused, r.reasons)\n"
+        "else:\n"
+        "    read = b.read_file\n"
+        "    def deadly(path, **k):\n"
+        "        if os.path.basename(path).endswith('01.127.fits'):\n"
+        "            os._exit(11)\n"
+        "        return read(path, **k)\n"
+        "    b.read_file = deadly\n"
+        "    b.CRASHES_ALLOWED = 2\n"
+    )
+    (tmp_path / "run.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "store"), str(archive)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    deadly = sum(path.name.endswith("01.127.fits") for path in (archive / "spectra").iterdir())
+    assert deadly >= 1
+    # a worker that dies takes its pool along, so the sampling in the parent reads every file unharmed
+    assert done.stdout.strip() == f"{40 - deadly} {deadly} {{'crash': {deadly}}}"
+
+
+def test_identifiers_taken_twice_are_kept_apart(tmp_path):
+    wavelength = np.linspace(5000, 5100, 500)
+    rng = np.random.default_rng(0)
+    for folder in ("a", "b", "c"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        flux = 100 + rng.normal(size=500)
+        np.savetxt(tmp_path / "in" / folder / "star.txt", np.column_stack([wavelength, flux, np.ones(500)]))
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    assert report.accepted == 3
+    assert Store(tmp_path / "store").index["spectrum_id"].is_unique
+
+
+def test_settings_of_a_store_hold(archive, tmp_path):
+    files = sorted((archive / "spectra").glob("*.fits"))
+    ingest(tmp_path / "store", files[:4], options=HERE)
+    ingest(tmp_path / "store", files[4:8], options=IngestOptions(workers=0, normalise="median"))
+    with pytest.raises(ConfigError, match="made with normalise median, not continuum"):
+        ingest(tmp_path / "store", files[:9], options=IngestOptions(workers=0, normalise="continuum"))
+    with pytest.raises(ConfigError, match="made with grid"):
+        ingest(tmp_path / "store", files[:9], options=IngestOptions(workers=0, grid="paper"))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"workers": -1},
+        {"workers": 2, "cluster": "local:2"},
+        {"grid": "5000:5100:1kms", "normalise": "paper-median"},
+        {"checksum": "maybe"},
+    ],
+)
+def test_contradictions_are_refused(bad):
+    with pytest.raises(ConfigError):
+        IngestOptions(**bad)
+
+
+def test_nothing_to_read_is_said(tmp_path):
+    (tmp_path / "void").mkdir()
+    with pytest.raises(ConfigError, match="no files found"):
+        ingest(tmp_path / "store", [tmp_path / "void"], options=HERE)
+    with pytest.raises(ConfigError, match="no such file"):
+        ingest(tmp_path / "store", [tmp_path / "nowhere"], options=HERE)
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "void" / "a.fits").write_bytes(b"hello")
+    with pytest.raises(Exception, match="no grid can be proposed"):
+        ingest(tmp_path / "store", [tmp_path / "void"], options=HERE)
+
+
+def test_two_ingests_at_once_are_refused(archive, tmp_path):
+    import fcntl
+
+    (tmp_path / "store").mkdir()
+    with open(tmp_path / "store" / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="another ingest"):
+            ingest(tmp_path / "store", [archive], options=HERE)
+
+
+def test_files_changed_since_are_told(archive, tmp_path):
+    shutil.copytree(archive / "spectra", tmp_path / "in")
+    ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    os.utime(sorted((tmp_path / "in").iterdir())[0], (1, 1))
+    said: list[str] = []
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE, say=said.append)
+    assert report.files_changed == 1
+    assert any("changed since" in text for text in said)
+
+
+def test_the_plan_is_plain_json(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        work_module, "commit_block", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt())
+    )
+    with pytest.raises(KeyboardInterrupt):
+        ingest(tmp_path / "store", [archive], options=HERE)
+    plan = json.loads((tmp_path / "store" / ".ingest" / "plan.json").read_text())
+    assert len(plan["files"]) == 40
+    (tmp_path / "store" / ".ingest" / "plan.json").write_text("{")
+    with pytest.raises(StoreError, match="damaged"):
+        ingest(tmp_path / "store", [archive], options=HERE)
