@@ -33,18 +33,18 @@ class Factor:
 # Ranges of FGK dwarfs as HARPS observed them; [Fe/H] and its spread as in the solar neighbourhood
 # (Casagrande et al. 2011, A&A 530, A138); water as the yearly range of La Silla (Kerber et al. 2012).
 FACTORS: dict[str, Factor] = {
-    "rv": Factor("uniform:-150:150", 0.0, "km/s", True, (-1000, 1000)),
+    "rv": Factor("uniform:-150:150", 0.0, "km/s", True, (-400, 400)),
     "teff": Factor("uniform:4200:7200", 5600.0, "K", True, (3500, 12_000)),
     "feh": Factor("normal:-0.2:0.3:-1.5:0.5", -0.1, "dex", True, (-4, 1)),
     "telluric": Factor("loguniform:0.5:15", 3.0, "mm of water", False, (0, 60)),
     "vsini": Factor("loguniform:1:30", 3.0, "km/s", True, (0, 300)),
-    "logg": Factor("uniform:2.5:4.8", 4.4, "dex", True, (0, 6)),
+    "logg": Factor("uniform:2.5:4.8", 4.4, "dex", True, (0, 5.5)),
     "tilt": Factor("normal:0:0.05:-0.2:0.2", 0.0, "relative, end to end", False, (-0.9, 0.9)),
     "alpha": Factor("uniform:-0.1:0.4", 0.0, "dex", True, (-1, 1)),
     "activity": Factor("uniform:0:1", 0.0, "0 to 1", False, (0, 1)),
     "airmass": Factor("uniform:1:2", 1.2, "", False, (1, 10)),
     "snr": Factor("loguniform:40:300", 100.0, "a pixel", False, (1, 1e5)),
-    "blaze": Factor("normal:0:0.01:-0.04:0.04", 0.0, "relative", False, (-0.5, 0.5)),
+    "blaze": Factor("uniform:0:0.03", 0.0, "relative", False, (0, 0.5)),
 }
 ODDITIES = ("sb2", "emission", "cosmic", "wronglabel")
 VISITS = ("one", "uneven")
@@ -286,8 +286,8 @@ def _check_pixels(config: SimulationConfig) -> None:
         )
     if config.step is not None and not 0 < config.step < 10_000:
         raise ConfigError(f"step {config.step} {config.step_unit}; a positive number is needed")
-    if config.resolution is not None and not 50 <= config.resolution <= 1e6:
-        raise ConfigError(f"resolution {config.resolution:g}; expected between 50 and 1,000,000")
+    if config.resolution is not None and not 100 <= config.resolution <= 500_000:
+        raise ConfigError(f"resolution {config.resolution:g}; expected between 100 and 500,000")
     low, high = config.window or NATIVE[config.format].window
     reach = NATIVE[config.format].reach
     if reach and not reach[0] <= low < high <= reach[1]:

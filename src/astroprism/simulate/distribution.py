@@ -59,6 +59,8 @@ class Distribution:
         """Least and greatest value that can occur."""
         if self.kind == "normal":
             return (self.values[2], self.values[3]) if len(self.values) == 4 else (-math.inf, math.inf)
+        if self.kind in ("uniform", "loguniform"):
+            return self.values[0], self.values[1]
         return min(self.values), max(self.values)
 
     @property

@@ -106,9 +106,9 @@ def adp(exposure: Exposure) -> bytes:
         Card("NELEM", pixels, "Length of the data arrays"),
         Card("TITLE", f"{exposure.target}_{iso_time(exposure.mjd)}", "Dataset title"),
     ]
-    cells = [wave.astype(">f8"), exposure.flux.astype(">f4"), exposure.sigma.astype(">f4")]
-    data = b"".join(cell.tobytes() for cell in cells)
-    return fits_bytes([Unit(primary, checksum=True), Unit(table, data, checksum=True)])
+    row = np.empty(1, dtype=[("wave", ">f8", pixels), ("flux", ">f4", pixels), ("err", ">f4", pixels)])
+    row["wave"], row["flux"], row["err"] = wave, exposure.flux, exposure.sigma
+    return fits_bytes([Unit(primary, checksum=True), Unit(table, row.tobytes(), checksum=True)])
 
 
 def s1d(exposure: Exposure) -> bytes:

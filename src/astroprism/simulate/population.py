@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..grid import SPEED_OF_LIGHT
 from .config import FACTORS, SimulationConfig
 from .distribution import stream
 
@@ -219,9 +220,11 @@ def _companions(
     """Second stars: a little cooler and fainter, far enough in velocity that the lines are double."""
     rng = stream(config.seed, "companion")
     offset, side, cooler, ratio = rng.random((config.spectra, 4)).T
-    pixel = config.sampling().resolution
-    least = max(25.0, 1.5 * 299_792.458 / pixel)  # km/s; below the resolution nothing is double
-    velocity = values["rv"] + np.where(side < 0.5, -1, 1) * least * 4**offset
+    element = SPEED_OF_LIGHT / config.sampling().resolution  # km/s; below it nothing is double
+    least, most = max(25.0, 1.1 * element), max(120.0, 1.4 * element)
+    apart = np.where(side < 0.5, -1, 1) * (least + (most - least) * offset)
+    velocity = values["rv"] + apart
+    velocity = np.where(np.abs(velocity) > FACTORS["rv"].bounds[1], values["rv"] - apart, velocity)
     found = np.where(oddity == "sb2", 1.0, np.nan)
     teff = np.clip(values["teff"] * (1 - 0.15 * cooler), *FACTORS["teff"].bounds)
     return {"rv": velocity * found, "teff": teff * found, "ratio": (0.35 + 0.6 * ratio) * found}
