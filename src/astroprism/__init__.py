@@ -1,3 +1,58 @@
 """Takes an archive of stellar spectra apart into its independent causes, without labels."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .archive import read
+    from .errors import AstroprismError
+    from .grid import Grid, parse_grid
+    from .ingest import IngestOptions
+    from .simulate import SimulationConfig, write_archive
+    from .spectrum import Spectrum
+    from .store import Store, open_store
+    from .study import Study
+
+# name -> where it lives; loaded when first asked for, so that importing the package costs nothing
+_FACE = {
+    "AstroprismError": ("errors", "AstroprismError"),
+    "Grid": ("grid", "Grid"),
+    "IngestOptions": ("ingest", "IngestOptions"),
+    "SimulationConfig": ("simulate", "SimulationConfig"),
+    "Spectrum": ("spectrum", "Spectrum"),
+    "Store": ("store", "Store"),
+    "Study": ("study", "Study"),
+    "open_store": ("store", "open_store"),
+    "parse_grid": ("grid", "parse_grid"),
+    "read": ("archive", "read"),
+    "write_archive": ("simulate", "write_archive"),
+}
+__all__ = [
+    "AstroprismError",
+    "Grid",
+    "IngestOptions",
+    "SimulationConfig",
+    "Spectrum",
+    "Store",
+    "Study",
+    "__version__",
+    "open_store",
+    "parse_grid",
+    "read",
+    "write_archive",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FACE:
+        raise AttributeError(f"module 'astroprism' has no attribute {name!r}")
+    module, attribute = _FACE[name]
+    return getattr(import_module(f".{module}", __name__), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

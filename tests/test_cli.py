@@ -1,0 +1,100 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "astroprism.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr + done.stdout
+    return done
+
+
+def test_the_path_from_nothing_to_a_store(tmp_path):
+    truth = json.loads(
+        run(
+            "simulate",
+            tmp_path / "in",
+            "--spectra",
+            12,
+            "--factors",
+            "rv,teff",
+            "--window",
+            "5880:5920",
+            "--step",
+            "5kms",
+            "--snr",
+            "50:90",
+            "--distribution",
+            "rv=uniform:-9:9",
+            "--seed",
+            5,
+            "--json",
+        ).stdout
+    )
+    assert truth["spectra"] == 12
+    done = run("ingest", tmp_path / "study", tmp_path / "in", "--workers", 0)
+    assert "12 spectra accepted, 0 refused" in done.stdout
+    assert "estimate: 12 files" in done.stderr
+    report = json.loads(run("ingest", tmp_path / "study", tmp_path / "in", "--workers", 0, "--json").stdout)
+    assert (report["files_new"], report["n_spectra"]) == (0, 12)
+    facts = json.loads(
+        run("info", tmp_path / "study", "--json", "--verify", "--picture", tmp_path / "a.png").stdout
+    )
+    assert (facts["kind"], facts["spectra"], facts["damaged_rows"]) == ("study", 12, [])
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    text = run("info", tmp_path / "study", "--labels", tmp_path / "in" / "truth.csv").stdout
+    assert "teff" in text
+    assert json.loads((tmp_path / "study" / "study.json").read_text())["runs"][0]["command"] == "ingest"
+
+
+def test_info_tells_files_and_folders(archive):
+    file = sorted((archive / "spectra").iterdir())[0]
+    assert json.loads(run("info", file, "--json").stdout)["kind"] == "spectrum file"
+    assert json.loads(run("info", archive, "--json").stdout)["formats"] == {"adp": 40}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "/nowhere/at/all"], "does not exist"),
+        (["ingest", "{tmp}/s", "/nowhere/at/all"], "no such file"),
+        (["ingest", "{tmp}/s", "{tmp}"], "no files found"),
+        (["simulate", "{tmp}/o", "--factors", "rv,tef"], "did you mean 'teff'"),
+        (["simulate", "{tmp}/o", "--step", "5"], "such as 5kms"),
+        (["simulate", "{tmp}/o", "--window", "5000-6000"], "cannot be read"),
+        (["fetch"], "not available"),
+        (["demo", "{tmp}/d", "--factors", "9"], "between 1 and 7"),
+    ],
+)
+def test_errors_are_one_line_and_exit_1(tmp_path, arguments, message):
+    (tmp_path / ".hidden").touch()
+    done = run(*(text.format(tmp=tmp_path) for text in arguments), code=1)
+    assert message in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
+    as_json = run(
+        *(text.format(tmp=tmp_path) for text in arguments),
+        *(["--json"] if arguments != ["fetch"] else []),
+        code=1,
+    )
+    if arguments != ["fetch"]:
+        assert message in json.loads(as_json.stdout)["error"]
+
+
+def test_help_and_version():
+    text = run("--help").stdout
+    for command in ("demo", "simulate", "ingest", "info"):
+        assert command in text
+    assert run("--version").stdout.startswith("astroprism ")
+
+
+def test_demo_shows_its_result(tmp_path):
+    done = run("demo", tmp_path / "demo", "--spectra", 30, "--factors", 2)
+    assert "30 of 30 spectra" in done.stdout
+    assert (tmp_path / "demo" / "spectra.png").exists()
+    assert (tmp_path / "demo" / "archive" / "truth.csv").exists()
+    again = json.loads(run("demo", tmp_path / "demo", "--spectra", 30, "--factors", 2, "--json").stdout)
+    assert again["n_spectra"] == 30
