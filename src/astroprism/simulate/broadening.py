@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .layer import Array
 
@@ -14,17 +14,17 @@ _TABLE_STEP = 0.02
 _PHASE_BLOCK = 64
 
 
-def rotation_transform(a: Array) -> Array:
+def rotation_transform(a: ArrayLike) -> Array:
     """Fourier transform of the limb-darkened rotation profile at a = 2 pi frequency vsini; 1 at a = 0.
 
     The transform of Gray's (2005) eq. 18.14, in closed form.
     """
     from scipy.special import j1
 
-    a = np.maximum(np.asarray(a, dtype=np.float64), 1e-2)  # below, 1 - a2 / 9 would do as well
+    x = np.maximum(np.asarray(a, dtype=np.float64), 1e-2)  # (sin x - x cos x) / x^3 cancels below
     dark = LIMB_DARKENING
-    disc = 2 * (1 - dark) * j1(a) / a
-    limb = 2 * dark * (np.sin(a) - a * np.cos(a)) / a**3
+    disc = 2 * (1 - dark) * j1(x) / x
+    limb = 2 * dark * (np.sin(x) - x * np.cos(x)) / x**3
     return np.asarray((disc + limb) / (1 - dark / 3))
 
 
@@ -53,8 +53,8 @@ class RotationTable:
 def macroturbulence(teff: Array, logg: Array) -> Array:
     """Standard deviation of the Gaussian that stands for macroturbulence, km/s, (b,).
 
-    Doyle et al. (2014, MNRAS 444, 3592) give the radial-tangential velocity of dwarfs of 5,200..6,400 K; half of
-    it is about the standard deviation. Held constant beyond.
+    Doyle et al. (2014, MNRAS 444, 3592) give the radial-tangential velocity of dwarfs of 5,200..6,400 K;
+    half of it is about the standard deviation. Held constant beyond.
     """
     warm = np.clip(teff, 5000.0, 6600.0) - 5777.0
     velocity = 3.21 + 2.33e-3 * warm + 2.00e-6 * warm**2 - 2.00 * (np.clip(logg, 3.0, 5.0) - 4.44)

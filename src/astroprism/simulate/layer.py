@@ -18,12 +18,15 @@ Array = NDArray[np.float64]
 
 BOLTZMANN = 1.380649e-16  # erg/K
 ELECTRONVOLT_LOG = 5039.78  # eV / k ln 10: theta = this / T
-# Temperature of the layer over Teff: the grey atmosphere's at optical depth 0.2.
-LAYER_TEMPERATURE = 0.90
-LAYER_DEPTH = 0.2  # optical depth in the continuum at 5,000 angstrom
+# Temperature of the layer over Teff: the grey atmosphere's at LAYER_DEPTH, chosen so that the balance of
+# ionised and neutral lines in K dwarfs comes out right.
+LAYER_TEMPERATURE = 0.93
+LAYER_DEPTH = 0.33  # optical depth in the continuum at 5,000 angstrom
 GRAMS_PER_HYDROGEN = 2.34e-24  # mass a hydrogen nucleus brings along, helium included
 HELIUM = 0.085  # nuclei a hydrogen nucleus
 ALPHA_ELEMENTS = ("O", "Mg", "Si", "S", "Ca", "Ti")
+# Hydrides: mass, the other atom, dissociation energy in eV (Sauval & Tatum 1984, ApJS 56, 193; rounded).
+MOLECULES = {"CH": (13.0, "C", 3.47), "MgH": (25.3, "Mg", 1.27)}
 # Electron donors in four lumps: ionisation energy (eV), nuclei a hydrogen nucleus, share of alpha elements.
 DONORS = ((5.1, 1.9e-6, 0.0), (6.05, 5.0e-6, 0.45), (7.8, 1.07e-4, 0.68), (11.26, 2.7e-4, 0.0))
 
@@ -64,6 +67,18 @@ def load_elements() -> Elements:
     )
 
 
+def species_index(species: str) -> tuple[int, int]:
+    """(place among the elements and then the molecules, stage) of a name such as 'Fe II' or 'CH'."""
+    names = [*load_elements().name, *MOLECULES]
+    symbol, _, stage = species.partition(" ")
+    return names.index(symbol), max(len(stage) - 1, 0)
+
+
+def masses() -> Array:
+    """Atomic mass units of the elements and then the molecules, (e + m,)."""
+    return np.concatenate([load_elements().mass, [row[0] for row in MOLECULES.values()]])
+
+
 @dataclass(frozen=True)
 class Layer:
     """State of the layer of each of b stars; arrays (b,), cgs.
@@ -100,7 +115,7 @@ def saha(temperature: Array, energy: float, ratio: float | Array) -> Array:
 def solve_layer(teff: Array, *, logg: Array, feh: Array, alpha: Array) -> Layer:
     """Pressures of stars from charge conservation and hydrostatic equilibrium; all arrays (b,).
 
-    The gas pressure holds up the matter above optical depth 0.2: Pg = 2 g tau / kappa (kappa rises
+    The gas pressure holds up the matter above that depth: Pg = 2 g tau / kappa (kappa rises
     with the pressure, whence the 2). Both sides hang on the electron pressure, found by bisection.
     """
     temperature = LAYER_TEMPERATURE * teff
@@ -168,22 +183,28 @@ def continuous_opacity(wavelength: Array, layer: Layer) -> Array:
 
 
 def populations(layer: Layer, *, feh: Array, alpha: Array) -> Array:
-    """log10 of N(ion) / (N(hydrogen nuclei) u(ion)) for every stage and element, (3, e, b).
+    """log10 of N(ion) / (N(hydrogen nuclei) u(ion)) for every stage and element, (3, e + m, b).
 
     Times g f 10^(-theta chi) it is the number of absorbers of a line (Boltzmann). Hydrogen and lithium
-    do not follow [Fe/H]; the alpha elements follow [alpha/Fe] as well.
+    do not follow [Fe/H]; the alpha elements follow [alpha/Fe] as well. The m molecules come last, as stage
+    0 (and again as the others), up to a constant factor: their lines' log gf are drawn, not known.
     """
     elements = load_elements()
     log_t = np.log10(layer.temperature / 5040.0)
-    partition = elements.partition[:, :, None] * 10 ** (elements.slope[:, :, None] * log_t)  # (3, e, b)
+    log_u = np.log10(elements.partition)[:, :, None] + elements.slope[:, :, None] * log_t  # (3, e, b)
     exponent = -elements.ionisation[:, :, None] * layer.theta
-    saha_ratio = (
-        0.6665 * partition[1:] / partition[:-1] * layer.temperature**2.5 * 10 ** np.maximum(exponent, -250)
-    ) / layer.electrons
-    first, second = saha_ratio
+    log_saha = np.log10(0.6665) + 2.5 * np.log10(layer.temperature) + log_u[1:] - log_u[:-1] + exponent
+    first, second = 10 ** np.clip(log_saha - np.log10(layer.electrons), -60, 60)
     total = 1 + first * (1 + second)
     share = np.stack([1 / total, first / total, first * second / total])
     metal = np.array([name not in ("H", "Li") for name in elements.name], dtype=np.float64)
     enhanced = np.array([name in ALPHA_ELEMENTS for name in elements.name], dtype=np.float64)
     abundance = elements.abundance[:, None] + metal[:, None] * feh + enhanced[:, None] * alpha
-    return np.asarray(np.log10(np.maximum(share, 1e-280) / partition) + abundance)
+    atoms = np.log10(np.maximum(share, 1e-80)) - log_u + abundance
+    bound = []
+    for _, partner, energy in MOLECULES.values():
+        pressure = np.log10(layer.hydrogen * layer.neutral * BOLTZMANN * layer.temperature)
+        free = np.log10(share[0, elements.name.index(partner)]) + abundance[elements.name.index(partner)]
+        # The mass action law; the molecule's own partition function grows about as T^1.5.
+        bound.append(free + pressure - 12.0 + energy * layer.theta - 1.5 * log_t)
+    return np.concatenate([atoms, np.broadcast_to(np.stack(bound), (3, len(bound), len(log_t)))], axis=1)

@@ -38,10 +38,29 @@ _BOUNDS = np.array(
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """What line strengths need to know of b stars.
+
+    layer       their line-forming layers
+    continuum   log10 of 1 / continuous opacity at the nodes of a `Strengths`, (k, b)
+    population  log10 of ions over partition functions, (3, e + m, b)
+    """
+
+    layer: Layer
+    continuum: NDArray[np.float32]
+    population: NDArray[np.float32]
+
+    def take(self, rows: NDArray[np.int64]) -> Conditions:
+        """Those of the stars `rows`."""
+        return Conditions(self.layer.take(rows), self.continuum[:, rows], self.population[:, :, rows])
+
+
+@dataclass(frozen=True)
 class Strengths:
     """Central line opacity over continuous opacity, as a function of the layer.
 
     table   the lines (l,)
+    static  what does not hang on the star, log10 (l,)
     node    index of the continuum node left of each line (l,), share that of the node to its right
     nodes   their wavelengths, vacuum angstrom
     """
@@ -52,17 +71,26 @@ class Strengths:
     share: Array
     nodes: Array
 
-    def __call__(self, layer: Layer, *, feh: Array, alpha: Array) -> NDArray[np.float32]:
+    def conditions(self, layer: Layer, *, feh: Array, alpha: Array) -> Conditions:
+        """Conditions of stars with these layers and abundances, arrays (b,)."""
+        return Conditions(
+            layer=layer,
+            continuum=continuum_factor(self.nodes, layer).astype(np.float32),
+            population=populations(layer, feh=feh, alpha=alpha).astype(np.float32),
+        )
+
+    def __call__(self, conditions: Conditions) -> NDArray[np.float32]:
         """Strength of every line in every star, (l, b)."""
         table = self.table
-        continuum = continuum_factor(self.nodes, layer).astype(np.float32)
-        population = populations(layer, feh=feh, alpha=alpha).astype(np.float32)
-        log = population[table.stage, table.element]
-        log -= table.excitation[:, None].astype(np.float32) * layer.theta.astype(np.float32)
+        log = conditions.population[table.stage, table.element]
+        log -= table.excitation[:, None].astype(np.float32) * conditions.layer.theta.astype(np.float32)
         log += self.static[:, None].astype(np.float32)
         right = self.share[:, None].astype(np.float32)
-        log += continuum[self.node] * (1 - right) + continuum[self.node + 1] * right
-        return np.exp(np.float32(np.log(10.0)) * np.minimum(log, np.float32(30.0)))
+        log += conditions.continuum[self.node] * (1 - right)
+        log += conditions.continuum[self.node + 1] * right
+        np.minimum(log, np.float32(30.0), out=log)
+        log *= np.float32(np.log(10.0))
+        return np.asarray(np.exp(log, out=log))
 
 
 def make_strengths(table: LineTable) -> Strengths:
@@ -96,13 +124,12 @@ class Profiles:
     wings: NDArray[np.int64]
     stark: NDArray[np.int64]
 
-    def columns(self, layer: Layer, *, feh: Array, alpha: Array) -> NDArray[np.float32]:
+    def columns(self, conditions: Conditions) -> NDArray[np.float32]:
         """Strength of every column of the matrix in every star, (r, b)."""
-        table = self.strengths.table
-        core = self.strengths(layer, feh=feh, alpha=alpha)
-        wing = core[self.wings] * damping_parameter(table.take(self.wings), layer)
-        stark = core[self.stark] * (layer.electron_density / _STARK_UNIT).astype(np.float32)
-        return np.concatenate([core, wing, stark])
+        core = self.strengths(conditions)
+        wing = core[self.wings] * damping_parameter(self.strengths.table.take(self.wings), conditions.layer)
+        density = conditions.layer.electron_density / _STARK_UNIT
+        return np.concatenate([core, wing, core[self.stark] * density.astype(np.float32)])
 
 
 def make_profiles(table: LineTable, log_wavelength: Array) -> Profiles:
@@ -112,10 +139,11 @@ def make_profiles(table: LineTable, log_wavelength: Array) -> Profiles:
     bounds = _BOUNDS.T
     feh, alpha = bounds[2], np.full(len(_BOUNDS), 0.4)
     layer = solve_layer(bounds[0], logg=bounds[1], feh=feh, alpha=alpha)
-    greatest = make_strengths(table)(layer, feh=feh, alpha=alpha)
+    strengths = make_strengths(table)
+    greatest = strengths(strengths.conditions(layer, feh=feh, alpha=alpha))
     table = table.take(greatest.max(axis=1) > FAINTEST / 2)
     strengths = make_strengths(table)
-    core = strengths(layer, feh=feh, alpha=alpha)
+    core = strengths(strengths.conditions(layer, feh=feh, alpha=alpha))
     wing = (core * damping_parameter(table, layer)).max(axis=1)
     hydrogen = table.species == "H I"
     # a H1(u) ~ a / (sqrt(pi) u2): a wing that is faint already where the core ends needs no column.
@@ -171,10 +199,10 @@ def _first_order(u: Array) -> Array:
 def _stark(wavelength: Array, velocity: Array, number: NDArray[np.int64]) -> Array:
     """Stark wings of hydrogen lines in units of their Doppler core, at 1e13 electrons/cm3.
 
-    Quasi-static wing of Holtsmark's field distribution, 1.5 beta^-5/2, ions and electrons alike (Gray 2005,
-    ch. 11): a component of Stark coefficient C (angstrom per unit field) falls as 1.5 (C F0)^1.5 / d^2.5
-    at d angstrom from the centre, F0 = 1.25e-9 Ne^(2/3). C = 192 (lambda/1e5 A)^2 k angstrom, with a mean k of 0.39 n2
-    for the upper level n.
+    Quasi-static wing of Holtsmark's field distribution, ions and electrons alike (Gray 2005, ch. 11): a
+    component of Stark coefficient C (angstrom per unit field) falls as 1.5 (C F0)^1.5 / d^2.5 at d angstrom
+    from the centre, F0 = 1.25e-9 Ne^(2/3). C = 0.01918 cm-1 k, with a mean k of 0.39 n^2 for the upper level n:
+    one number for all lines in place of a sum over their components.
     """
     lower = np.where(wavelength > 7500, 3.0, 2.0)
     upper = np.round(1 / np.sqrt(np.maximum(1 / lower**2 - 911.75 / wavelength, 1e-3)))

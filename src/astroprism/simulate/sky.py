@@ -190,7 +190,7 @@ class ShiftableSky:
         return bool(self._any)
 
     def transmission(self, shift: Array, *, oxygen: Array, water: Array) -> NDArray[np.float32]:
-        """Transmission moved right by `shift` pixels (b,), with these factors on the depths (b,); (b, size)."""
+        """Transmission moved by `shift` pixels (b,), optical depths times these factors (b,); (b, size)."""
         fold = self._sampling.fold
         result = np.ones((len(shift), self._sampling.size), dtype=np.float32)
         for row, out in enumerate(result):

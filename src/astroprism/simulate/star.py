@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT, doppler_factor
 from .broadening import RotationTable, macroturbulence, phase_ramp
-from .layer import Array, Layer, solve_layer
+from .layer import Array, solve_layer
 from .lines import forest, join, load_lines
-from .profiles import make_profiles
+from .profiles import Conditions, make_profiles
 from .sampling import Float, edge, interpolation, sample, smooth_basis
 from .sky import ShiftableSky
 
@@ -57,7 +57,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 _SURFACE = 0.65  # temperature of the outermost layer over Teff: sets how deep a saturated line goes
 _CHUNK_BYTES = 700_000  # of one array: what a processor's cache holds
 # Chromospheric emission: vacuum angstrom, standard deviation in km/s, height at activity 1 and 5,000 K.
-_EMISSION = ((3934.78, 13.0, 0.60), (3969.59, 13.0, 0.55), (6564.61, 25.0, 0.12), (8544.44, 16.0, 0.10))
+_EMISSION = ((3934.78, 13.0, 1.60), (3969.59, 13.0, 1.45), (6564.61, 25.0, 0.12), (8544.44, 16.0, 0.10))
 _ECHELLE = 590_000.0  # angstrom: order number times central wavelength, HARPS-like
 
 
@@ -100,8 +100,9 @@ class Synthesiser:
         """Flux of stars seen through the atmosphere and the instrument, barycentric frame, (b, n).
 
         Of order 1 at its median. `parameters` are arrays (b,): rv (km/s), teff (K), feh, logg, alpha
-        (dex), activity (0..1), vsini (km/s), water (mm), airmass, tilt (relative slope across the window), berv
-        (km/s: the atmosphere appears at wavelength * (1 + berv / c)), blaze (amplitude). Missing: DEFAULTS.
+        (dex), activity (0..1), vsini (km/s), water (mm), airmass, tilt (relative slope across the
+        window), berv (km/s: the atmosphere appears at wavelength * (1 + berv / c)), blaze (amplitude of
+        ripples). Missing ones are DEFAULTS.
         """
         values = _complete(parameters)
         flux = self._in_chunks(values, star=True, sky=True)
@@ -137,11 +138,15 @@ class Synthesiser:
         """Normalised flux (b, n), in chunks of a fixed size so that no value hangs on the batch's."""
         count = len(values["rv"])
         flux = np.empty((count, len(self.wavelength)), dtype=np.float32)
-        layer = solve_layer(values["teff"], logg=values["logg"], feh=values["feh"], alpha=values["alpha"])
+        conditions = None
+        if star:
+            feh, alpha = values["feh"], values["alpha"]
+            layer = solve_layer(values["teff"], logg=values["logg"], feh=feh, alpha=alpha)
+            conditions = self._profiles.strengths.conditions(layer, feh=feh, alpha=alpha)
         for first in range(0, count, self._chunk):
             rows = np.minimum(np.arange(first, first + self._chunk), count - 1)
             part = {name: value[rows] for name, value in values.items()}
-            loss = self._loss(part, layer.take(rows) if star else None, sky=sky and bool(self._sky))
+            loss = self._loss(part, conditions and conditions.take(rows), sky=sky and bool(self._sky))
             kept = flux[first : first + self._chunk]
             if self._output is None:
                 last = self.sampling.margin + self.sampling.every * (flux.shape[1] - 1) + 1
@@ -150,14 +155,14 @@ class Synthesiser:
                 np.subtract(1, (self._output @ loss.T).T[: len(kept)], out=kept)
         return flux
 
-    def _loss(self, values: dict[str, Array], layer: Layer | None, *, sky: bool) -> Float:
-        """What star (if its layer is given) and sky take from the continuum, smoothed, (b, size)."""
+    def _loss(self, values: dict[str, Array], conditions: Conditions | None, *, sky: bool) -> Float:
+        """What star (if its conditions are given) and sky take from the continuum, smoothed, (b, size)."""
         from scipy.fft import irfft, rfft
 
         size = self.sampling.size
         loss = np.zeros((len(values["rv"]), size), dtype=np.float32)
-        if layer is not None:
-            spectrum = rfft(self._rest_depth(values, layer), axis=1)
+        if conditions is not None:
+            spectrum = rfft(self._rest_depth(values, conditions), axis=1)
             spectrum *= self._star_kernel(values)
             if not sky:
                 spectrum *= self._lsf
@@ -174,16 +179,22 @@ class Synthesiser:
             loss = irfft(spectrum, n=size, axis=1, overwrite_x=True)
         return np.asarray(loss)
 
-    def _rest_depth(self, values: dict[str, Array], layer: Layer) -> Float:
+    def _rest_depth(self, values: dict[str, Array], conditions: Conditions) -> Float:
         """Line depth in the star's frame, unrotated, (b, size), vanishing at both ends."""
         grid = self.sampling
-        columns = self._profiles.columns(layer, feh=values["feh"], alpha=values["alpha"])
-        opacity = self._profiles.matrix @ columns  # (fine, b)
-        # Minnaert's interpolation: depth = x d / (x + d), d the depth of a saturated line.
+        opacity = self._profiles.matrix @ self._profiles.columns(conditions)  # (fine, b)
+        # Weak lines are as deep as they are opaque, saturated ones d: depth = d (1 - (1 + 2 x / d)^-1/2).
+        # The square root, slower than Minnaert's d x / (x + d), is the outward fall of the temperature:
+        # it gives strong lines the straight flanks and sharp cores that they have.
         deepest = self._saturation.matrix @ _saturated_depth(self._saturation.nodes, values["teff"])
-        depth = opacity * deepest
-        opacity += deepest
-        depth /= opacity
+        depth = opacity
+        depth *= 2
+        depth /= deepest
+        depth += 1
+        np.sqrt(depth, out=depth)
+        np.divide(-1, depth, out=depth)
+        depth += 1
+        depth *= deepest
         if self._emission is not None:
             depth -= self._emission.matrix @ self._emission.height(values["activity"], values["teff"])
         if grid.fold > 1:
@@ -232,7 +243,7 @@ class _Emission:
     unit: Array
 
     def height(self, activity: Array, teff: Array) -> Float:
-        """Height over the continuum, (k, b): a given share of the star's output, so more contrast when cool."""
+        """Height over the continuum, (k, b): a share of the star's output, so more contrast when cool."""
         contrast = teff**4 / planck(self.wavelength[:, None], teff)
         contrast = contrast / (5000.0**4 / planck(self.wavelength[:, None], np.array([5000.0])))
         return np.asarray(self.unit[:, None] * activity * contrast).astype(np.float32)
