@@ -96,10 +96,8 @@ _MODULUS = 2**32 - 1  # one's-complement sums of 32-bit words are sums modulo th
 def ones_complement_sum(data: bytes | NDArray[np.uint8]) -> int:
     """The 32-bit one's-complement sum of `data`, padded with zeros; 0xFFFFFFFF only for what sums to it."""
     whole = len(data) // 4 * 4
-    # one's-complement sums commute with swapping bytes (RFC 1071), and little-endian words add up faster
-    words = np.frombuffer(data, dtype="<u4", count=whole // 4)
-    swapped = int(words.sum(dtype=np.uint64))
-    total = int.from_bytes((swapped % _MODULUS or (_MODULUS if swapped else 0)).to_bytes(4, "little"), "big")
+    words = np.frombuffer(data, dtype=">u4", count=whole // 4)
+    total = int(words.sum(dtype=np.uint64))
     if whole < len(data):
         total += int.from_bytes(bytes(data[whole:]).ljust(4, b"\0"), "big")
     # -0 and +0: the carry-around addition of the standard gives 0 for empty data alone
