@@ -202,7 +202,7 @@ class _Shard:
                 if crc32c(row.view(np.uint8)) != crc:
                     raise self._mismatch(begin)
             if scratch is not None:
-                target[place] = _widened(scratch[cut])
+                _widen(scratch[cut], target[place])
 
     def read_together(
         self, begins: list[int], target: NDArray[Any], *, into: list[int], pixels: range, verify: bool
@@ -217,8 +217,9 @@ class _Shard:
                     raise self._mismatch(begin)
         first = pixels.start * self._dtype.itemsize
         cut = slice(first, first + len(pixels) * self._dtype.itemsize)
-        rows = slice(None) if which == list(range(len(lines))) else which  # a slice saves a copy
-        target[into] = _widened(lines[rows, cut].view(self._dtype))
+        values = lines[:, cut].view(self._dtype)
+        for line, place in zip(which, into, strict=True):
+            _widen(values[line], target[place])
 
     def _fetch(self, buffers: list[Any], expected: int, *, at: int) -> None:
         try:
@@ -239,13 +240,13 @@ class _Shard:
         )
 
 
-def _widened(values: NDArray[Any]) -> NDArray[Any]:
-    """float16 as float32, others as they are."""
-    if values.dtype != np.float16:
-        return values
-    # numpy's own conversion goes value by value through software, some six times slower than a table
-    wide: NDArray[np.float32] = np.take(_float16_table(), values.view(np.uint16), mode="clip")
-    return wide
+def _widen(values: NDArray[Any], out: NDArray[Any]) -> None:
+    """Copy values into `out`, float16 as float32, others as they are."""
+    if values.dtype == out.dtype:
+        out[...] = values
+    else:
+        # numpy's own conversion goes value by value through software, some six times slower than a table
+        np.take(_float16_table(), values.view(np.uint16), out=out, mode="clip")
 
 
 @functools.cache
