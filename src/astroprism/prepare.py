@@ -25,6 +25,13 @@ NORMALISATIONS = ("median", "paper-median", "continuum")
 # No line or cosmic ray is this many times brighter than the median of its spectrum; damage is
 # (finite values up to 1.6e21 were met in an archive).
 INSANE = 1e4
+# A value this many times smaller than the median is no measurement either: it is what is left of a
+# number when its leading bytes are lost.
+VANISHING = 1e-10
+# Pixels between and beside impossible ones are not to be trusted: damage comes in stretches.
+DAMAGE_REACH = 16
+# An error this many times smaller than is typical of its spectrum is a fault, and would weigh without bound.
+TINY_SIGMA = 1e-4
 # More insane pixels than this share, and the file is damaged, not merely hit.
 INSANE_SHARE = 0.005
 # A deviation of one pixel from both neighbours, in sigma, that counts as a spike ...
@@ -101,10 +108,10 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     part = slice(*placement.take)
     flux = spectrum.flux[part]
     sigma = None if spectrum.sigma is None else spectrum.sigma[part]
-    good = _measured(flux, sigma, None if spectrum.good is None else spectrum.good[part])
+    good = _measured(flux, None if spectrum.good is None else spectrum.good[part])
     unit, limit = _refuse_damage(flux, good)
     if sigma is not None:
-        known = good & (sigma > 0) & (sigma < np.inf)
+        known = good & (sigma > TINY_SIGMA * _typical(sigma)) & (sigma < np.inf)
         # some archives ship an error column of NaN or zeros
         if np.count_nonzero(known) >= 0.5 * np.count_nonzero(good):
             good = known
@@ -169,19 +176,29 @@ def _frame(spectrum: Spectrum, wanted: str) -> tuple[float, str, float, tuple[st
     return float(doppler_factor(sign * berv)), target, berv, ()
 
 
-def _measured(
-    flux: NDArray[Any], sigma: NDArray[Any] | None, flagged: NDArray[np.bool_] | None
-) -> NDArray[np.bool_]:
-    """Pixels that hold a measurement: finite, not flagged, not the zero of a gap."""
+def _measured(flux: NDArray[Any], flagged: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Pixels that hold a measurement: finite, not flagged, not the exact zero of a gap."""
     good: NDArray[np.bool_] = np.isfinite(flux)
     if flagged is not None:
         good &= flagged
-    # an exact zero in a float spectrum is a gap unless an error stands beside it
-    if sigma is None:
-        good &= flux != 0
-    else:
-        good &= (flux != 0) | (sigma > 0)
+    zero = flux == 0
+    # counts can be zero, an exact zero among fractions is where nothing was measured
+    if zero.any() and not _whole_numbers(flux):
+        good &= ~zero
     return good
+
+
+def _typical(sigma: NDArray[Any]) -> float:
+    """Median of a sample of the positive errors, 0 where there are none."""
+    sample = sigma[:: max(1, sigma.size // SAMPLE)]
+    sample = sample[(sample > 0) & (sample < np.inf)]
+    return float(np.median(sample)) if sample.size else 0.0
+
+
+def _whole_numbers(flux: NDArray[Any]) -> bool:
+    sample = flux[:: max(1, flux.size // SAMPLE)]
+    sample = sample[np.isfinite(sample)]
+    return bool(np.all(sample == np.round(sample)))
 
 
 def _refuse_damage(flux: NDArray[Any], good: NDArray[np.bool_]) -> tuple[float, float]:
@@ -193,28 +210,39 @@ def _refuse_damage(flux: NDArray[Any], good: NDArray[np.bool_]) -> tuple[float, 
     if n_good < 2:
         raise BadSpectrum(f"{n_good} of {good.size} pixels in the grid's range are usable", reason="masked")
     stride = max(1, flux.size // SAMPLE)
-    sample = np.abs(flux[::stride][good[::stride]])
+    magnitude = np.abs(flux)
+    sample = magnitude[::stride][good[::stride]]
     unit = float(np.median(sample)) if sample.size else 0.0
     limit = INSANE * unit
-    low, high = flux.min(), flux.max()
-    if not (-limit < low and high < limit):  # also where something is not finite
-        values = flux[good]
-        low, high = values.min(), values.max()
+    values = flux if n_good == flux.size else flux[good]
+    low, high = values.min(), values.max()
     if low == high:
         raise BadSpectrum(f"every one of {n_good} pixels holds {low:g}", reason="constant")
     if unit == 0:
         raise BadSpectrum("most pixels are exactly zero", reason="masked")
-    if not (-limit <= low and high <= limit):
-        insane = good & ~(np.abs(flux) <= limit)
-        share = np.count_nonzero(insane) / n_good
+    insane = magnitude > limit if not (-limit <= low and high <= limit) else None
+    vanishing = magnitude < VANISHING * unit
+    if insane is not None or np.any(vanishing & (flux != 0)):
+        insane = (vanishing & (flux != 0)) if insane is None else insane | (vanishing & (flux != 0))
+        share = np.count_nonzero(good & insane) / n_good
         if share > INSANE_SHARE:
             raise BadSpectrum(
-                f"{share:.1%} of the pixels exceed {INSANE:g} times the typical {unit:g} (up to "
-                f"{max(abs(low), abs(high)):.3g}): the data are damaged",
+                f"{share:.1%} of the pixels are impossible, from {magnitude[good & insane].min():.3g} to "
+                f"{magnitude[good & insane].max():.3g} where {unit:g} is typical: the data are damaged",
                 reason="insane",
             )
-        good &= ~insane
+        good &= ~_with_neighbours(insane)
     return unit, limit
+
+
+def _with_neighbours(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`bad`, and all pixels within DAMAGE_REACH of two bad ones that lie as close to each other."""
+    places = np.flatnonzero(bad)
+    spread = bad.copy()
+    for first, second in pairwise(places):
+        if second - first <= DAMAGE_REACH:
+            spread[max(0, first - DAMAGE_REACH) : second + DAMAGE_REACH + 1] = True
+    return spread
 
 
 def _tame(values: NDArray[Any], limit: float) -> NDArray[Any]:
