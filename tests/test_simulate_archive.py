@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astroprism.errors import ConfigError
+from astroprism.errors import AstroprismError, ConfigError
 from astroprism.grid import SPEED_OF_LIGHT
 from astroprism.simulate import (
     FACTORS,
@@ -150,6 +150,8 @@ def test_texts_of_the_command_line_are_understood() -> None:
         oddities={"sb2": 0.1, "cosmic": 0.05},
         distributions={"rv": "uniform:-10:10"},
     )
+    with pytest.raises(ConfigError, match="wrong kind"):
+        SimulationConfig.from_mapping({"oddities": ["sb2"]})
     with pytest.raises(ConfigError, match="window 'a:b'"):
         SimulationConfig.from_mapping({"window": "a:b"})
 
@@ -234,20 +236,17 @@ def test_truth_has_its_columns_in_order() -> None:
     assert table["file"].is_unique
 
 
-def test_berv_is_what_astropy_computes() -> None:
-    from astropy import units as u
-    from astropy.coordinates import EarthLocation, SkyCoord
-    from astropy.time import Time
-    from astropy.utils.iers import conf
+def test_berv_is_the_motion_of_the_earth() -> None:
+    import erfa  # what astropy computes with; its own coordinates take seconds to set up
 
-    population = populate(config(spectra=30, format="adp", factors=("rv",)))
-    site = EarthLocation.from_geodetic(-70.7345 * u.deg, -29.2584 * u.deg, 2400 * u.m)
-    stars = SkyCoord(population.ra * u.deg, population.dec * u.deg)
-    with conf.set_temp("auto_download", False), conf.set_temp("iers_degraded_accuracy", "ignore"):
-        exact = stars.radial_velocity_correction(obstime=Time(population.mjd, format="mjd"), location=site)
-    # the circular orbit leaves out 0.5 km/s of eccentricity and 0.46 km/s of rotation
-    assert np.max(np.abs(population.berv - exact.to_value(u.km / u.s))) < 1.1
-    assert np.ptp(population.berv) > 25
+    population = populate(config(spectra=300, format="adp", factors=("rv",)))
+    barycentric = erfa.epv00(2_400_000.5, population.mjd)[1]["v"] * 149_597_870.7 / 86_400  # km/s
+    ra, dec = np.radians(population.ra), np.radians(population.dec)
+    towards = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+    exact = np.sum(barycentric * towards, axis=1)
+    # the circular orbit leaves out 0.5 km/s of eccentricity
+    assert np.max(np.abs(population.berv - exact)) < 0.6
+    assert np.ptp(population.berv) > 55
 
 
 def test_noise_is_as_stated() -> None:
@@ -375,7 +374,7 @@ def test_a_double_star_holds_both_spectra() -> None:
     assert table["companion_ratio"][odd].between(0.35, 0.95).all()
     for row in odd:
         assert np.abs(both[row] - single[row]).max() > 0.03
-        assert np.median(both[row]) == pytest.approx(np.median(single[row]), rel=0.1)
+        assert np.median(both[row]) == pytest.approx(np.median(single[row]), rel=0.25)
 
 
 def test_emission_lines_stand_where_the_star_has_them() -> None:
@@ -440,7 +439,8 @@ def test_an_archive_goes_on_where_it_was_stopped(tmp_path) -> None:
     assert (path.parent / table["file"][0]).stat().st_mtime_ns == kept
     expected = truth(wanted)
     assert list(table.columns) == list(expected.columns)
-    np.testing.assert_allclose(table["teff"], expected["teff"], rtol=1e-9)
+    np.testing.assert_array_equal(table["teff"], expected["teff"])
+    np.testing.assert_array_equal(table["mjd"], expected["mjd"])
     assert not list(path.parent.rglob("*.tmp"))
     saved = json.loads((path.parent / "simulation.json").read_text())
     assert saved["known_k"] == wanted.known_k
@@ -468,5 +468,5 @@ def test_another_archive_in_the_same_folder_is_refused(tmp_path) -> None:
     with pytest.raises(ConfigError, match="damaged"):
         write_archive(tmp_path / "a", config(spectra=2))
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(AstroprismError, match="cannot be written"):
         write_archive(tmp_path / "file", config(spectra=2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from astroprism.archive import identify, read
 from astroprism.grid import SPEED_OF_LIGHT, air_to_vacuum
-from astroprism.simulate import SimulationConfig, spectra, truth, write_archive
+from astroprism.simulate import FACTORS, NATIVE, SimulationConfig, spectra, truth, write_archive
 from astroprism.simulate.fitswriter import Card, Unit, card_image, fits_bytes, ones_complement_sum
 from astroprism.simulate.writing import file_pixels, flux_scale
 
@@ -271,16 +271,13 @@ def test_air_and_vacuum_archives_hold_the_same_lines() -> None:
 
 
 @pytest.mark.shared
-def test_headers_hold_what_real_ones_hold(archives: dict[str, Path]) -> None:
+def test_headers_hold_what_real_ones_hold(archives: dict[str, Path], shared_spectra: Path) -> None:
     from astropy.io import fits
 
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    folder = Path(os.environ.get("ASTROPRISM_SHARED", beside)) / "spectra"
     real = {"s1d": "HARPS.2010*", "lamost": "LAMOST*", "sdss": "SDSS*"}
     for name, pattern in real.items():
-        found = sorted(folder.glob(pattern))
-        if not found:
-            pytest.skip(f"no {pattern} in {folder}")
+        found = sorted(shared_spectra.glob(pattern))
+        assert found
         path = next((archives[name] / "spectra").iterdir())
         with fits.open(found[0], memmap=False) as theirs, fits.open(path, memmap=False) as ours:
             known = set(theirs[0].header)
@@ -299,3 +296,23 @@ def test_truth_is_the_same_with_and_without_files(archives: dict[str, Path]) -> 
         assert found["file"].tolist() == expected["file"].tolist()
         assert all((folder / file).is_file() for file in found["file"])
         np.testing.assert_allclose(found["snr"], expected["snr"], rtol=1e-9)
+
+
+def test_the_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "simulating.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, Any] = {}
+    snippets = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(snippets) >= 5
+    for snippet in snippets:
+        exec(compile(snippet, "docs/simulating.md", "exec"), known)
+    residual = known["residual"]
+    assert residual.std() == pytest.approx(1, abs=0.05)
+    Path("archive.toml").write_text(re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)[0])
+    assert SimulationConfig.from_file("archive.toml").known_k == 5
+    for name, factor in FACTORS.items():  # the table of factors says what the code does
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        assert f"`{factor.varying}`" in row
+        assert name == "snr" or row.endswith(f"| {factor.off:g} |")
+    for name in NATIVE:
+        assert f"| `{name}` |" in page

@@ -106,8 +106,12 @@ class SimulationConfig:
             put(self, name, None if value is None else tuple(float(part) for part in value))
         for name in ("spectra", "seed", "lines_seed", "stars"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or int(value) != value or value < 0):
+            if value is None and name == "stars":
+                continue
+            whole = isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
+            if not whole or value < 0:
                 raise ConfigError(f"{name} is {value!r}; a whole number from 0 up is needed")
+            put(self, name, int(value))
         _check(self)
 
     @property
@@ -189,7 +193,10 @@ class SimulationConfig:
         for key in mapping:
             if key not in known:
                 raise ConfigError(f"unknown simulation key {key!r}{nearest(key, known)}")
-        return cls(**{key: _from_text(key, value) for key, value in mapping.items()})
+        try:
+            return cls(**{key: _from_text(key, value) for key, value in mapping.items()})
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"a value of the wrong kind in the simulation's settings: {error}") from error
 
     @classmethod
     def from_file(cls, path: str | Path) -> SimulationConfig:

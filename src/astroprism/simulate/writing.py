@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
-from ..errors import ConfigError
+from ..errors import AstroprismError, ConfigError
 from ..grid import SPEED_OF_LIGHT
 from .batches import Batch, Maker
 from .config import SimulationConfig
@@ -77,9 +77,9 @@ def write_archive(
             if progress:
                 progress(done, config.spectra)
         path = folder / "truth.csv"
-        _replace(path, truth(config).to_csv(index=False, float_format="%.10g").encode())
+        _replace(path, truth(config).to_csv(index=False).encode())
     except OSError as error:
-        raise ConfigError(
+        raise AstroprismError(
             f"the archive cannot be written into {folder}: {error}; free some space there, or "
             "give another folder, and run the same command again"
         ) from error
