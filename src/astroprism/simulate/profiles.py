@@ -25,6 +25,10 @@ _REACH = 5_000.0  # km/s; no wing goes further
 _STARK_REACH = 9_000.0
 _STARK_UNIT = 1e13  # electrons a cubic centimetre that a Stark row is written for
 _STARK_CORE = 0.35  # angstrom; inside it, the field's distribution no longer falls as a power law
+# The Balmer lines form deeper than metal lines, where it is hotter: as if their lower level lay lower by this
+# factor. And the Stark wing of the cooler layer above that is the less, by the other.
+_HYDROGEN_DEPTH = 0.95
+_STARK_SHARE = 0.2
 _NODES = 24  # wavelengths at which the continuous opacity is worked out
 # Stars that bound what is asked for: every line is as strong as in the worst of them.
 _BOUNDS = np.array(
@@ -83,7 +87,8 @@ class Strengths:
         """Strength of every line in every star, (l, b)."""
         table = self.table
         log = conditions.population[table.stage, table.element]
-        log -= table.excitation[:, None].astype(np.float32) * conditions.layer.theta.astype(np.float32)
+        excitation = table.excitation * np.where(table.species == "H I", _HYDROGEN_DEPTH, 1.0)
+        log -= excitation[:, None].astype(np.float32) * conditions.layer.theta.astype(np.float32)
         log += self.static[:, None].astype(np.float32)
         right = self.share[:, None].astype(np.float32)
         log += conditions.continuum[self.node] * (1 - right)
@@ -201,13 +206,17 @@ def _stark(wavelength: Array, velocity: Array, number: NDArray[np.int64]) -> Arr
 
     Quasi-static wing of Holtsmark's field distribution, ions and electrons alike (Gray 2005, ch. 11): a
     component of Stark coefficient C (angstrom per unit field) falls as 1.5 (C F0)^1.5 / d^2.5 at d angstrom
-    from the centre, F0 = 1.25e-9 Ne^(2/3). C = 0.01918 cm-1 k, with a mean k of 0.39 n^2 for the upper level n:
-    one number for all lines in place of a sum over their components.
+    from the centre, F0 = 1.25e-9 Ne^(2/3). C = 0.01918 cm-1 k n^2 with n the upper level and k a mean over
+    the components, from the relative wing constants of the Balmer lines of Unsoeld (1955, Physik der
+    Sternatmosphaeren): H alpha's strongest components are little displaced.
     """
     lower = np.where(wavelength > 7500, 3.0, 2.0)
     upper = np.round(1 / np.sqrt(np.maximum(1 / lower**2 - 911.75 / wavelength, 1e-3)))
-    coefficient = 0.01918e-8 * wavelength**2 * 0.39 * upper**2  # angstrom per statvolt/cm
-    wing = 1.5 * coefficient**1.5 * (1.25e-9) ** 1.5 * _STARK_UNIT  # both sides' components share it
+    mean = np.where(lower == 2, np.interp(upper, (3, 4, 5, 6), (0.19, 0.39, 0.44, 0.46)), 0.4)
+    coefficient = 0.01918e-8 * wavelength**2 * mean * upper**2  # angstrom per statvolt/cm
+    wing = (
+        _STARK_SHARE * 1.5 * coefficient**1.5 * (1.25e-9) ** 1.5 * _STARK_UNIT
+    )  # both sides' components share it
     doppler = wavelength * 9.5 / SPEED_OF_LIGHT
     distance = wavelength[number] * velocity / SPEED_OF_LIGHT
     profile = (np.sqrt(np.pi) * doppler * wing)[number] * (distance**2 + _STARK_CORE**2) ** -1.25

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 # name, origin (cm-1), rotational constants B' and D' of the upper state, band strength
 # (cm-1 / (molecule cm-2), 296 K)
 _OXYGEN = (
-    ("O2 gamma", 15902.42, 1.35442, 5.6e-6, 9.5e-25),
+    ("O2 gamma", 15902.42, 1.35442, 5.6e-6, 7.5e-25),
     ("O2 B", 14525.66, 1.37296, 5.5e-6, 1.50e-23),
     ("O2 A", 13120.91, 1.39125, 5.4e-6, 2.24e-22),
 )
@@ -81,7 +81,8 @@ def oxygen_lines() -> TelluricTable:
         f1 = f2 + above - lam - np.sqrt(above**2 + lam**2 - 2 * lam * b) + _SPIN_ROTATION * (n + 1)
         f3 = f2 - below - lam + np.sqrt(below**2 + lam**2 - 2 * lam * b) - _SPIN_ROTATION * n
         # (upper N = J of the singlet, lower term, share of the line strength after Hoenl and London)
-        branches = ((n + 1, f2, n + 0.5), (n + 1, f1, n + 1.5), (n - 1, f2, n + 0.5), (n - 1, f3, n - 0.5))
+        # Watson-like shares; the last vanishes for N = 1, since J = 0 to 0 is forbidden.
+        branches = ((n + 1, f2, n + 1), (n + 1, f1, n + 2), (n - 1, f2, n), (n - 1, f3, n - 1))
         position = np.concatenate(
             [origin + upper_b * j * (j + 1) - upper_d * (j * (j + 1)) ** 2 - low for j, low, _ in branches]
         )
@@ -181,9 +182,6 @@ class ShiftableSky:
         absorbs = [depth.max(axis=0) > 0 for depth in self._depth]
         self._spans = [_spans(mask, self._reach, sampling.size) for mask in absorbs]
         self._any = _spans(absorbs[0] | absorbs[1], self._reach, sampling.size)
-        longest = max((span.stop - span.start for span in self._any), default=0)
-        self._exponent = np.empty(sampling.size, dtype=np.float32)
-        self._product = np.empty(longest, dtype=np.float32)
 
     def __bool__(self) -> bool:
         """Whether the atmosphere absorbs anywhere in the grid."""
@@ -193,33 +191,41 @@ class ShiftableSky:
         """Transmission moved by `shift` pixels (b,), optical depths times these factors (b,); (b, size)."""
         fold = self._sampling.fold
         result = np.ones((len(shift), self._sampling.size), dtype=np.float32)
+        exponent, product = np.empty((2, self._sampling.size), dtype=np.float32)
         for row, out in enumerate(result):
             for part in range(fold):
                 place = (self._reach + (part + 0.5) / fold - 0.5 - shift[row]) * self._phases
-                self._write_exponent(place, (float(oxygen[row]), float(water[row])))
+                scale = (-float(oxygen[row]), -float(water[row]))
+                self._add_depth(exponent, product, place=place, scale=scale)
                 for span in self._any:
                     if fold == 1:
-                        np.exp(self._exponent[span], out=out[span])
-                    else:
-                        np.exp(self._exponent[span], out=self._exponent[span])
-                        self._exponent[span] -= 1
-                        self._exponent[span] *= np.float32(1 / fold)
-                        out[span] += self._exponent[span]
+                        np.exp(exponent[span], out=out[span])
+                    else:  # the mean over the pixel's parts, as 1 plus the parts' shares below 1
+                        np.expm1(exponent[span], out=product[span])
+                        product[span] *= np.float32(1 / fold)
+                        out[span] += product[span]
         return result
 
-    def _write_exponent(self, place: float, scale: tuple[float, float]) -> None:
+    def _add_depth(
+        self,
+        out: NDArray[np.float32],
+        product: NDArray[np.float32],
+        *,
+        place: float,
+        scale: tuple[float, float],
+    ) -> None:
+        """Write O2's and H2O's depth times `scale`, from sub-pixel `place` on, to the spans of `out`."""
         index = int(np.floor(place))
         fraction = place - index
         for span in self._any:
-            self._exponent[span] = 0
+            out[span] = 0
         for depth, factor, spans in zip(self._depth, scale, self._spans, strict=True):
             for span in spans:
-                product = self._product[: span.stop - span.start]
                 for number, weight in ((index, 1 - fraction), (index + 1, fraction)):
                     pixel, phase = divmod(number, self._phases)
                     moved = depth[phase, pixel + span.start : pixel + span.stop]
-                    np.multiply(moved, np.float32(-factor * weight), out=product)
-                    self._exponent[span] += product
+                    np.multiply(moved, np.float32(factor * weight), out=product[span])
+                    out[span] += product[span]
 
 
 def _spans(mask: NDArray[np.bool_], reach: int, size: int) -> list[slice]:

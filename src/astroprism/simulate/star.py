@@ -104,18 +104,13 @@ class Synthesiser:
         window), berv (km/s: the atmosphere appears at wavelength * (1 + berv / c)), blaze (amplitude of
         ripples). Missing ones are DEFAULTS.
         """
-        values = _complete(parameters)
-        flux = self._in_chunks(values, star=True, sky=True)
-        flux *= self._planck(values["teff"], values["rv"])
+        flux = self._in_chunks(_complete(parameters), star=True, sky=True)
         flux *= self.instrument(parameters)
         return flux
 
     def star(self, parameters: Mapping[str, Array]) -> Float:
         """The star alone, smoothed by the instrument, (b, n)."""
-        values = _complete(parameters)
-        flux = self._in_chunks(values, star=True, sky=False)
-        flux *= self._planck(values["teff"], values["rv"])
-        return flux
+        return self._in_chunks(_complete(parameters), star=True, sky=False)
 
     def atmosphere(self, parameters: Mapping[str, Array]) -> Float:
         """Transmission of the Earth's atmosphere alone, smoothed by the instrument, (b, n)."""
@@ -135,7 +130,7 @@ class Synthesiser:
         return np.asarray(value.astype(np.float32) @ self._continuum.matrix.T)
 
     def _in_chunks(self, values: dict[str, Array], *, star: bool, sky: bool) -> Float:
-        """Normalised flux (b, n), in chunks of a fixed size so that no value hangs on the batch's."""
+        """Flux (b, n) without the instrument, in chunks of a fixed size: no value hangs on the batch's."""
         count = len(values["rv"])
         flux = np.empty((count, len(self.wavelength)), dtype=np.float32)
         conditions = None
@@ -153,6 +148,8 @@ class Synthesiser:
                 np.subtract(1, loss[: len(kept), self.sampling.margin : last : self.sampling.every], out=kept)
             else:
                 np.subtract(1, (self._output @ loss.T).T[: len(kept)], out=kept)
+            if star:
+                kept *= self._planck(part["teff"], part["rv"])[: len(kept)]
         return flux
 
     def _loss(self, values: dict[str, Array], conditions: Conditions | None, *, sky: bool) -> Float:
