@@ -25,8 +25,9 @@ Float = NDArray[np.float64]
 # Keys of the synthesiser that are called otherwise here.
 SYNTHESIS_KEYS = {"telluric": "water"}
 FIRST_NIGHT, NIGHTS = 53_000.0, 5_500.0  # MJD: 2003-12-27 to 2019-01-17, the years of HARPS
-# Yearly motion of the Earth: mean orbital speed, obliquity, mean longitude of the Sun (Meeus 1998).
-ORBITAL_SPEED, OBLIQUITY = 29.785, math.radians(23.4393)
+# Yearly motion of the Earth (Meeus 1998, Astronomical Algorithms): speed in km/s, angles in radians.
+ORBITAL_SPEED, OBLIQUITY = 29.789, math.radians(23.4393)
+ECCENTRICITY, PERIHELION = 0.01671, math.radians(102.94)
 VISIT_JITTER = 0.005  # km/s, the order of what granulation and activity do to an FGK dwarf
 BINARIES, BINARY_SPEED = 0.1, (1.0, 30.0)  # share of the stars; semi-amplitude, km/s, log-uniform
 _IRRATIONAL = (0.7548776662466927, 0.5698402909980532)  # inverse powers of the plastic number
@@ -97,9 +98,9 @@ def populate(config: SimulationConfig) -> Population:
 
 
 def barycentric_velocity(ra: Float, dec: Float, *, mjd: Float) -> Float:
-    """Velocity of the Earth towards (ra, dec) degrees, km/s: its circular yearly motion.
+    """Velocity of the Earth towards (ra, dec) degrees, km/s: its yearly motion on Kepler's ellipse.
 
-    The orbit's eccentricity (0.5 km/s) and the Earth's rotation (0.4 km/s) are left out.
+    The Earth's rotation (0.4 km/s) is left out.
     """
     alpha, delta = np.radians(ra), np.radians(dec)
     sine, cosine = math.sin(OBLIQUITY), math.cos(OBLIQUITY)
@@ -107,8 +108,10 @@ def barycentric_velocity(ra: Float, dec: Float, *, mjd: Float) -> Float:
     longitude = np.arctan2(np.sin(alpha) * cosine + np.tan(delta) * sine, np.cos(alpha))
     days = mjd - 51_544.5
     anomaly = np.radians(357.528 + 0.9856003 * days)
-    sun = np.radians(280.460 + 0.9856474 * days + 1.915 * np.sin(anomaly))
-    return np.asarray(np.round(ORBITAL_SPEED * np.cos(beta) * np.sin(sun - longitude), 6))
+    precession = 3.824e-5 * days  # the formula counts from the equinox of date, the coordinates do not
+    sun = np.radians(280.460 + 0.9856474 * days - precession) + 0.03342 * np.sin(anomaly)
+    velocity = np.sin(sun - longitude) + ECCENTRICITY * np.sin(longitude - PERIHELION)
+    return np.asarray(np.round(ORBITAL_SPEED * np.cos(beta) * velocity, 6))
 
 
 def visits_of(config: SimulationConfig) -> NDArray[np.int64]:
