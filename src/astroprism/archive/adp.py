@@ -104,13 +104,16 @@ def _choose(unit: Unit) -> dict[str, Column]:
     ucds = {name: unit.header.text(f"TUCD{column.index}").lower() for name, column in unit.columns.items()}
     wave = next((name for name in WAVES if name in ucds), "") or _by_ucd(ucds, "em.wl")
     main = [name for name, ucd in ucds.items() if ucd.startswith("phot.flux") and "meta.main" in ucd]
-    flux = main[0] if main else "FLUX" if "FLUX" in ucds else _by_ucd(ucds, "phot.flux")
+    others = [name for name, ucd in ucds.items() if ucd.startswith("phot.flux") or name.startswith("FLUX")]
+    flux = main[0] if main else "FLUX" if "FLUX" in ucds else others[0] if len(others) == 1 else ""
     if not wave or not flux:
         raise UnreadableFile(
             f"no column of {'wavelengths' if not wave else 'fluxes'} among "
             f"{', '.join(unit.columns) or 'none'}; the header is damaged or this is no spectrum",
             reason="unreadable" if wave else "wavelength",
         )
+    if "" in ucds:
+        raise UnreadableFile("a column without a name; the header is damaged")
     chosen = {"wave": unit.columns[wave], "flux": unit.columns[flux]}
     ending = flux.removeprefix("FLUX")
     errors = [name for name, ucd in ucds.items() if ucd.startswith("stat.error") and "meta.main" in ucd]

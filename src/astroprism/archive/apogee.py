@@ -65,6 +65,12 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     axis = unit.header if np.isfinite(unit.header.number("CRVAL1")) else primary.header
+    for part in used:
+        for key in ("CRVAL1", "CDELT1"):
+            if abs(part.header.number(key) - axis.number(key)) > 1e-9:  # False where NaN
+                raise BadSpectrum(
+                    f"{key} differs from unit to unit; the file is damaged", reason="wavelength"
+                )
     wave, warnings = header_axis(axis, flux.size)
     if not 10_000 < wave[0] < wave[-1] < 20_000:
         raise BadSpectrum(

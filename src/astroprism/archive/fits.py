@@ -28,6 +28,7 @@ Array = NDArray[Any]
 BLOCK = 2880
 MAX_HEADER = 1000 * BLOCK  # 36,000 cards; the longest seen in an archive has some 6,000
 MAX_UNITS = 2000
+NEAR = 1 << 16  # bytes around the end of a unit in which the next is looked for where it is not in place
 PIXELS = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 CELLS = {"L": "S1", "B": "u1", "I": "i2", "J": "i4", "K": "i8", "A": "S1", "E": "f4", "D": "f8"}
 WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
@@ -76,6 +77,7 @@ class Unit:
     start: int
     size: int
     sums: dict[int, tuple[int, int]] = field(default_factory=dict)  # byte offset -> (length, word sum)
+    whole: bool = False  # set once `require` has passed
 
     @property
     def end(self) -> int:
@@ -101,6 +103,8 @@ class Unit:
 
     def require(self) -> None:
         """Refuse a unit whose data are cut short, or whose declared size leaves data over."""
+        if self.whole:
+            return
         size = self.source.size
         if self.start + self.size > size:
             raise UnreadableFile(
@@ -108,11 +112,24 @@ class Unit:
                 f"{size:,}; fetch it again",
                 reason="truncated",
             )
+        if self.start + self.size < size < self.end:  # careless writers leave out all of it, or none
+            raise UnreadableFile(
+                f"the file ends at byte {size:,}, within the padding up to {self.end:,}; fetch it again",
+                reason="truncated",
+            )
         padding = self.source.span(self.start + self.size, self.end - self.start - self.size)
         if padding.strip(b"\0 "):  # FITS 4.0, 3.3.2 and 7.3.3: zeros, in ASCII tables blanks
             raise UnreadableFile(
                 f"data go on behind the {self.size:,} bytes that the header declares; its sizes are wrong"
             )
+        if size > self.end and self.source.span(self.end, 8) != b"XTENSION":
+            near = max(self.start, self.end - NEAR)
+            if b"XTENSION= '" in self.source.span(near, 2 * NEAR):
+                raise UnreadableFile(
+                    "the next unit does not begin where the data end: bytes are missing, or were put in; "
+                    "fetch the file again"
+                )
+        self.whole = True
 
     def image(self) -> Array:
         """The image array, native, scaled by BSCALE and BZERO, BLANK as NaN."""
@@ -255,7 +272,10 @@ class FitsFile:
         self.trouble: SpectrumError | None = None  # what ended the chain of units before its time
         self._units: list[Unit] = []
         self._ended = False
-        self._units.append(self._parse(0, 0))
+        try:
+            self._units.append(self._parse(0, 0))
+        except SpectrumError as error:
+            self.trouble, self._ended = error, True
 
     def unit(self, index: int) -> Unit | None:
         """Unit `index`, or None where the file has no such unit that can be read."""
@@ -277,7 +297,7 @@ class FitsFile:
     def keywords(self, *units: Unit) -> dict[str, float]:
         """Numeric keywords of the primary header and of `units`, without those of the container."""
         found: dict[str, float] = {}
-        for unit in (*reversed(units), self._units[0]):
+        for unit in (*reversed(units), *self._units[:1]):
             found.update(unit.header.numbers)
         for key in _STRUCTURE.intersection(found):
             del found[key]

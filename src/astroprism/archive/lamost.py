@@ -68,13 +68,10 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if header.logical("VACUUM") is False:
         warnings += ("VACUUM = F; taken as vacuum all the same, as every LAMOST release is",)
     helio = header.number("HELIO_RV")
-    frame = (
-        "topocentric"
-        if header.logical("HELIO") is False
-        else "barycentric"
-        if np.isfinite(helio)
-        else "unknown"
-    )
+    corrected = header.logical("HELIO")
+    frame = "barycentric" if corrected or np.isfinite(helio) else "unknown"
+    if corrected is False:
+        frame = "topocentric"
     ra, dec = degrees(header, ("RA", "DEC"))
     obsid = header.number("OBSID")
     yield Spectrum(

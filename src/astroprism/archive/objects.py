@@ -90,7 +90,9 @@ def _arrays(thing: Any) -> tuple[dict[str, NDArray[Any]] | None, str, tuple[str,
 
 
 def _is_array(part: Any) -> bool:
-    return np.ndim(part) in (1, 2) and not isinstance(part, (str, bytes, Mapping)) and np.size(part) > 1
+    if isinstance(part, (str, bytes, Mapping)) or (isinstance(part, (tuple, list)) and np.ndim(part[:1]) > 1):
+        return False
+    return np.ndim(part) in (1, 2) and np.size(part) > 1
 
 
 def _column_names(thing: Any) -> list[str] | None:

@@ -24,7 +24,7 @@ from .source import Source
 
 MARKS = "#%;!\\"  # what comment lines begin with
 LONGEST_FILE = 1 << 26  # bytes: ten times a HARPS spectrum written out
-DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "|", "\t\t")  # single tabs count as blanks
 FEWEST = 8  # lines of numbers below which text is no spectrum
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?|[-+]?(?:nan|inf|NaN|Inf|NAN|INF)")
 _REMARK = re.compile(r"^[\s#%;!\\]*([A-Za-z][\w .-]{0,40}?)\s*[=:]\s*['\"]?(.*?)['\"]?\s*(?:/.*)?$")
@@ -60,6 +60,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     head, body = body[:first], body[first:]
     remarks = [line for line in islice(lines, 1000) if line.lstrip()[0] in MARKS] + head
     warnings: tuple[str, ...] = ()
+    _refuse_cut_line(body, delimiter)
     if len(body) > 2 and not text.endswith(("\n", "\r")) and len(body[-1]) < min(map(len, body[-20:-1])):
         # the file may have been cut within the last number, and nobody could tell
         warnings = ("the last line is short and not ended; left out",)
@@ -112,7 +113,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
 def _delimiter(body: Sequence[str]) -> str | None:
     """The mark between columns in the last of the first lines; None where blanks are."""
     line = body[min(len(body) - 1, 50)] if body else ""
-    return next((mark for mark in DELIMITERS if mark in line), None)
+    return next((mark[:1] for mark in DELIMITERS if mark in line), None)
 
 
 def _fields(line: str, delimiter: str | None) -> list[str]:
@@ -124,18 +125,21 @@ def _numeric(line: str, delimiter: str | None) -> bool:
     return len(fields) >= 2 and all(_NUMBER.fullmatch(field) for field in fields)
 
 
+def _refuse_cut_line(body: list[str], delimiter: str | None) -> None:
+    """A last line with fewer columns than the first is where the file was cut."""
+    first, last = (len(_fields(line, delimiter)) for line in (body[0], body[-1])) if body else (0, 0)
+    if last < first:
+        raise UnreadableFile(
+            f"the last line has {last} columns, the first {first}: the file was cut", reason="truncated"
+        )
+
+
 def _numbers(body: list[str], delimiter: str | None) -> NDArray[Any]:
     """The table of numbers, shape (lines, columns)."""
     if len(body) < 2:
         raise BadSpectrum(f"{len(body)} lines of numbers", reason="empty")
     if delimiter and any(delimiter * 2 in line or line.rstrip().endswith(delimiter) for line in body):
         body = [delimiter.join(field or "nan" for field in _fields(line, delimiter)) for line in body]
-    widths = len(_fields(body[0], delimiter)), len(_fields(body[-1], delimiter))
-    if widths[1] < widths[0]:
-        raise UnreadableFile(
-            f"the last line has {widths[1]} columns, the first {widths[0]}: the file was cut",
-            reason="truncated",
-        )
     if any("D" in line or "d" in line for line in islice(body, 50)):
         body = [line.replace("D", "E").replace("d", "e") for line in body]
     try:
@@ -151,7 +155,7 @@ def _names(remarks: Sequence[str], columns: int) -> list[str]:
     """Column names from the last line before the numbers that has one for each column."""
     for line in reversed(remarks):
         bare = line.strip().lstrip(MARKS).strip()
-        for delimiter in (next((mark for mark in DELIMITERS if mark in bare), None), None):
+        for delimiter in (next((mark[:1] for mark in DELIMITERS if mark in bare), None), None):
             fields = [field.strip("\"' ") for field in _fields(bare, delimiter)]
             roles, _ = roles_of(fields)
             if (
