@@ -39,11 +39,11 @@ class RotationTable:
     def __call__(self, a: Float) -> Float:
         """Values at float32 `a` of any shape."""
         place = a * np.float32(1 / _TABLE_STEP)
-        index = place.astype(np.int32)
+        index = place.astype(np.intp)  # what take wants; any other type is converted, twice
         place -= index
-        left = self._value.take(index)
+        left = self._value.take(index, mode="clip")
         index += 1
-        right = self._value.take(index)
+        right = self._value.take(index, mode="clip")
         right -= left
         right *= place
         right += left

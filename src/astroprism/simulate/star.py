@@ -157,8 +157,9 @@ class Synthesiser:
         from scipy.fft import irfft, rfft
 
         size = self.sampling.size
-        loss = np.zeros((len(values["rv"]), size), dtype=np.float32)
-        if conditions is not None:
+        if conditions is None:
+            loss = np.zeros((len(values["rv"]), size), dtype=np.float32)
+        else:
             spectrum = rfft(self._rest_depth(values, conditions), axis=1)
             spectrum *= self._star_kernel(values)
             if not sky:
