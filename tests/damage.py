@@ -143,7 +143,11 @@ def judge(path: Path, originals: list[Prepared], grid: Grid) -> Verdict:
 
 
 def _beyond(row: Prepared, original: Prepared, *, sigmas: float = 8.0) -> int:
-    """Pixels called good in both whose flux differs by more than noise explains."""
+    """Pixels called good in both whose flux differs by more than noise explains, in the unit of the file.
+
+    The median that a row is divided by moves when other pixels are masked; the data do not.
+    """
     both = row.good & original.good
-    sigma = np.maximum(original.sigma[both], 1e-6)
-    return int(np.count_nonzero(np.abs(row.flux[both] - original.flux[both]) > sigmas * sigma))
+    unit = row.facts["scale"] / original.facts["scale"]
+    sigma = np.maximum(np.maximum(original.sigma[both], row.sigma[both] * unit), 1e-6)
+    return int(np.count_nonzero(np.abs(row.flux[both] * unit - original.flux[both]) > sigmas * sigma))

@@ -31,13 +31,15 @@ VANISHING = 1e-10
 # Pixels between and beside impossible ones are not to be trusted: damage comes in stretches.
 DAMAGE_REACH = 16
 # An error this many times smaller than is typical of its spectrum is a fault, and would weigh without bound.
-TINY_SIGMA = 1e-4
+TINY_SIGMA = 1e-3
+# No spectrograph measures a pixel to this part of its flux; errors that say so are no errors.
+SURE = 1e-6
 # More insane pixels than this share, and the file is damaged, not merely hit.
 INSANE_SHARE = 0.005
 # A deviation of one pixel from both neighbours, in sigma, that counts as a spike ...
-SPIKE_SIGMA = 10.0
-# ... where the neighbours themselves show less than this share of it: a line profile two pixels
-# wide at half maximum (the sharpest a sampled spectrum can show) shows 0.44.
+SPIKE_SIGMA = 6.0
+# ... where the ground beside it is flat to this share of its height, pixel by pixel, on both sides: a
+# line profile two pixels wide at half maximum (the sharpest a sampled spectrum can show) has 0.9.
 SPIKE_NEIGHBOURS = 0.2
 # A grid pixel is good where at least this share of it lies under good native pixels: the
 # neighbours of single bad pixels are kept, and no value rests mostly on what was thrown away.
@@ -111,9 +113,10 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     good = _measured(flux, None if spectrum.good is None else spectrum.good[part])
     unit, limit = _refuse_damage(flux, good)
     if sigma is not None:
-        known = good & (sigma > TINY_SIGMA * _typical(sigma)) & (sigma < np.inf)
-        # some archives ship an error column of NaN or zeros
-        if np.count_nonzero(known) >= 0.5 * np.count_nonzero(good):
+        typical = _typical(sigma)
+        known = good & (sigma > TINY_SIGMA * typical) & (sigma < np.inf)
+        # some archives ship an error column of NaN, of zeros, or of anything
+        if typical > SURE * unit and np.count_nonzero(known) >= 0.5 * np.count_nonzero(good):
             good = known
         else:
             sigma = None
@@ -185,6 +188,10 @@ def _measured(flux: NDArray[Any], flagged: NDArray[np.bool_] | None) -> NDArray[
     # counts can be zero, an exact zero among fractions is where nothing was measured
     if zero.any() and not _whole_numbers(flux):
         good &= ~zero
+        # beside a run of zeros lies what was lost in part: the last number of a cut, the rim of a chip
+        run = zero[1:] & zero[:-1]
+        good[2:] &= ~run[:-1]
+        good[:-2] &= ~run[1:]
     return good
 
 
@@ -295,11 +302,16 @@ def _mask_spikes(flux: NDArray[Any], sigma: NDArray[Any], good: NDArray[np.bool_
     candidate = candidate[good[candidate]]
     if candidate.size == 0:
         return 0
-    centre, left, right = flux[candidate], flux[candidate - 1], flux[candidate + 1]
-    near = 0.5 * (left + right)
-    far = 0.5 * (flux[candidate - 2] + flux[candidate + 2])
-    above = np.minimum(np.abs(centre - left), np.abs(centre - right)) > SPIKE_SIGMA * sigma[candidate]
-    spike = candidate[above & (np.abs(near - far) < SPIKE_NEIGHBOURS * np.abs(centre - near))]
+    far_left, left, centre, right, far_right = (flux[candidate + shift] for shift in (-2, -1, 0, 1, 2))
+    noise = sigma[candidate]
+    height = np.minimum(np.abs(centre - left), np.abs(centre - right))
+    flat = np.maximum(np.abs(left - far_left), np.abs(right - far_right))
+    spike = candidate[
+        (height > SPIKE_SIGMA * noise)
+        & ((centre > left) == (centre > right))
+        & (flat < SPIKE_NEIGHBOURS * height + 2 * noise)
+        & (np.abs(left - right) < SPIKE_NEIGHBOURS * height + 2 * noise)
+    ]
     good[spike] = False
     return int(spike.size)
 
@@ -335,7 +347,7 @@ def _resample(
     error = placement.squared @ placement.laid(sigma * sigma)
     np.sqrt(error, out=error)
     coverage = placement.weights @ placement.laid(good.astype(np.float32))
-    enough = coverage >= GOOD_COVERAGE
+    enough = (coverage >= GOOD_COVERAGE) & (error > 0)
     partly = np.flatnonzero(coverage < 0.9999)
     share = np.where(enough[partly], coverage[partly], np.float32(np.inf))  # too little becomes 0
     row[partly] /= share
