@@ -1,7 +1,8 @@
 """Noiseless spectra a second on one core, every factor varying: 2,048 pixels, and the full HARPS range.
 
 The aim is 1,000 a second at 2,048 pixels of 5 km/s around Na D, before noise and file writing, and less
-than 1 GiB at 327,680 pixels. Wall time decides on a quiet machine; on a busy one, the processor time beside it.
+than 1 GiB at 327,680 pixels. Wall time decides on a quiet machine; on a busy one, the processor time
+beside it.
 
 Run: python benchmarks/simulate.py [--seconds 4]
 """
