@@ -66,7 +66,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     axis = unit.header if np.isfinite(unit.header.number("CRVAL1")) else primary.header
     for part in used:
-        for key in ("CRVAL1", "CDELT1"):
+        for key in ("CRVAL1", "CDELT1", "CRPIX1"):
             if abs(part.header.number(key) - axis.number(key)) > 1e-9:  # False where NaN
                 raise BadSpectrum(
                     f"{key} differs from unit to unit; the file is damaged", reason="wavelength"

@@ -124,7 +124,7 @@ def _errors(source: Source, unit: Unit) -> NDArray[Any] | None:
         if other.name in ERRORS + INVERSE and other.header.text("XTENSION") == "IMAGE":
             if other.shape != unit.shape:
                 raise UnreadableFile(f"errors of shape {other.shape} for fluxes of shape {unit.shape}")
-            for key in ("CRVAL1", "CDELT1", "CD1_1"):
+            for key in ("CRVAL1", "CDELT1", "CD1_1", "CRPIX1"):
                 if abs(other.header.number(key) - unit.header.number(key)) > 1e-9:  # False where NaN
                     raise UnreadableFile(
                         f"{key} of the fluxes and of their errors differ; the file is damaged"

@@ -52,6 +52,10 @@ def read(source: Source, options: ReadOptions) -> Yield:
     header, prefix = unit.header, _prefix(unit.header)
     if header.integer("BITPIX") not in (-32, -64):
         raise UnreadableFile(f"BITPIX = {header.integer('BITPIX')}; the pipeline writes -32")
+    if header.number("CRPIX1") != 1 and header.card("CRPIX1") is not None:
+        raise BadSpectrum(
+            "CRPIX1 is not 1, as the pipeline writes it; the header is damaged", reason="wavelength"
+        )
     flux = unit.image()
     if options.checksum == "verify":
         unit.verify()
@@ -135,13 +139,14 @@ def _hold_against_orders(wave: NDArray[np.float64], header: Header, berv: float)
     """Refuse an axis that begins or ends elsewhere than the echelle orders it was merged from.
 
     The pipeline copies the dispersion polynomials (ascending powers of the pixel, four an order) into
-    the header; over three files the merged spectrum began 2.0 angstrom behind and ended with them.
+    the header; over three files the merged spectrum began 1.93..1.99 angstrom behind the first order and
+    ended 0.02..0.03 before the last.
     """
     name, first = "ESO DRS CAL TH COEFF LL", header.numbers.get("ESO DRS CAL TH COEFF LL0", np.nan)
     last = [header.numbers.get(f"{name}{71 * 4 + power}", np.nan) for power in range(4)]
     shift = 1 + berv / SPEED_OF_LIGHT
     end = sum(value * 4095.0**power for power, value in enumerate(last))
-    if abs(wave[0] - first * shift - 2) > 3 or abs(wave[-1] - end * shift) > 3:  # False where NaN
+    if abs(wave[0] - first * shift - 2) > 1 or abs(wave[-1] - end * shift) > 0.3:  # False where NaN
         raise BadSpectrum(
             f"wavelengths from {wave[0]:.2f} to {wave[-1]:.2f}, the orders reach from {first * shift:.2f} to "
             f"{end * shift:.2f}: CRVAL1, CDELT1 or CRPIX1 is damaged",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import zlib
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ class Source:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
+            if not stat.S_ISREG(os.stat(self.path).st_mode):  # a pipe would be waited for without end
+                raise UnreadableFile(f"{self.path}: no regular file; give the path of a file")
             self._file: IO[bytes] = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
             self.size = os.fstat(self._file.fileno()).st_size
             self.head = self._file.read(self.size if self.size <= WHOLE else HEAD) or b""
