@@ -1,7 +1,7 @@
 """APOGEE apStar and aspcapStar: images of one row a spectrum, the combination first.
 
-Vacuum, uniform in log10, moved to the rest frame of the star (Nidever et al. 2015, AJ 150, 173, sect.
-4). Only the combination is read: never a combination and the visits that it was made from.
+Vacuum, uniform in log10, moved to the rest frame of the star (Nidever et al. 2015, AJ 150,
+173). Only the combination is read: never a combination and the visits that it was made from.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def header_axis(header: Header, size: int) -> tuple[Wave, tuple[str, ...]]:
     base = _logarithm(header, first, last, kind)
     index = np.arange(1, size + 1) - reference
     unit = header.text("CUNIT1") or _iraf_unit(header) or ("angstrom" if kind.startswith("ANGSTROM") else "")
-    if base == "wcs":  # FITS WCS paper III (Greisen et al. 2006, A&A 446, 747), eq. 5
+    if base == "wcs":  # FITS WCS paper III (Greisen et al. 2006, A&A 446, 747), sect. 3.2
         wave = _bounded(start, step * index[[0, -1]] / start, np.e)
         factor, told = angstrom_factor(wave[0], wave[1], unit=unit)
         return np.asarray(start * np.exp(step * index / start) * factor), warnings + told

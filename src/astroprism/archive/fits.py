@@ -219,7 +219,7 @@ class Unit:
         Holds data and header against DATASUM and CHECKSUM where the file has them (FITS 4.0, 4.4.2.7).
 
         A DATASUM of zero over data that are not all zero is a stamp left from a time when there were
-        none (seen in thousands of HARPS files): no verdict, and neither is the CHECKSUM made with it.
+        none (seen in HARPS files): no verdict, and neither is the CHECKSUM made with it.
         """
         stated = self._checksums
         if not stated:
