@@ -99,7 +99,7 @@ def test_the_product_is_smoothed_after_star_and_sky_are_multiplied() -> None:
     sigma = SPEED_OF_LIGHT / 2.3548 / 2.0 * np.sqrt(1 / 20_000**2 - 1 / 150_000**2)
     smoothed = gaussian_filter1d(fine.noiseless(parameters)[0].astype(np.float64), sigma, truncate=6)
     inner = slice(60, -60)
-    np.testing.assert_allclose(coarse.noiseless(parameters)[0][inner], smoothed[inner], atol=3e-3)
+    np.testing.assert_allclose(coarse.noiseless(parameters)[0][inner], smoothed[inner], atol=1e-3)
 
 
 def test_far_from_its_bands_the_sky_is_clear() -> None:

@@ -212,6 +212,25 @@ def test_linear_pixels_see_what_logarithmic_ones_see() -> None:
     np.testing.assert_allclose(ratio, np.median(ratio), rtol=6e-3)
 
 
+@pytest.mark.parametrize(("resolution", "step"), [(1800, 69.0), (20_000, 5.0)])
+def test_a_coarse_instrument_sees_a_fine_one_smoothed(resolution: int, step: float) -> None:
+    """Radial velocity included, and the integration over wide pixels: nothing is aliased."""
+    from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+
+    factor = 51 if step > 50 else 5
+    wide = log_grid(4900, 5500, step=step)
+    ratio = np.log1p(step / SPEED_OF_LIGHT) / factor
+    fine = np.exp(np.log(wide.start) + ratio * np.arange((wide.size - 1) * factor + 1))
+    parameters = vary(rv=[0.0, 23.4, -61.7], teff=[4800.0, 5500.0, 6200.0], vsini=[3.0, 8.0, 20.0])
+    sharp = Synthesiser(fine, resolution=115_000).noiseless(parameters)
+    sigma = np.sqrt(1 / resolution**2 - 1 / 115_000**2) / 2.35482 / ratio
+    smooth = gaussian_filter1d(sharp.astype(np.float64), sigma, axis=1, truncate=6)
+    expected = uniform_filter1d(smooth, factor, axis=1)[:, ::factor]
+    inner = slice(20, -20) if step > 50 else slice(120, -120)
+    seen = Synthesiser(wide.wavelength, resolution=resolution).noiseless(parameters)
+    np.testing.assert_allclose(seen[:, inner], expected[:, inner], atol=1.5e-3)
+
+
 def test_flux_is_of_order_one() -> None:
     flux = optical().noiseless(vary(teff=[4000, 5777, 8000]))
     median = np.median(flux, axis=1)

@@ -24,7 +24,7 @@ _TAPS = 8  # points of the interpolation from internal to output pixels
 
 @dataclass(frozen=True)
 class Sampling:
-    """The internal grids: `size` pixels in Fourier space, each the mean of `fold` pixels of opacity.
+    """The internal grids: `size` smoothed pixels, and `fold` times as many of opacity, before smoothing.
 
     start   log wavelength (natural) of the first pixel's centre
     step    pixel width, natural logarithm
@@ -44,15 +44,19 @@ class Sampling:
     box: float
 
     @property
-    def kms(self) -> float:
-        """Pixel width, km/s."""
-        return self.step * SPEED_OF_LIGHT
+    def fine_size(self) -> int:
+        """Pixels of the opacity grid."""
+        return self.size * self.fold
+
+    @property
+    def fine_step(self) -> float:
+        """Their width, natural logarithm."""
+        return self.step / self.fold
 
     @property
     def fine(self) -> Array:
         """Log wavelength of the opacity grid, (size * fold,)."""
-        index = np.arange(self.size * self.fold)
-        return np.asarray(self.start + self.step * ((index + 0.5) / self.fold - 0.5))
+        return np.asarray(self.start + self.fine_step * np.arange(self.fine_size))
 
 
 def sample(wavelength: Array, resolution: float) -> Sampling:

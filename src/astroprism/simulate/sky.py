@@ -160,72 +160,53 @@ def optical_depth(wavelength: Array) -> tuple[Array, Array]:
 
 
 class ShiftableSky:
-    """Transmission of the atmosphere, moved by fractions of a pixel of a log-wavelength grid.
+    """Transmission of the atmosphere, moved by fractions of a pixel of the opacity grid.
 
-    Optical depths are kept at sub-pixels, one row a sub-pixel, so that a shifted spectrum is made of
+    Optical depths are kept at eighths of a pixel, one row an eighth, so that a shifted spectrum is made of
     contiguous slices, and only where the atmosphere absorbs at all.
     """
 
     def __init__(self, sampling: Sampling, reach: float) -> None:
         """`reach`: farthest shift, km/s."""
-        self._sampling = sampling
-        # Sub-pixels of 1/8 of a pixel of the opacity grid: linear between them is exact to 1e-3.
-        self._phases = sampling.fold * -(-_PHASES // sampling.fold)
-        self._reach = int(reach / sampling.kms) + 2
-        count = sampling.size + 2 * self._reach + 1
-        place = np.arange(count * self._phases) / self._phases - self._reach
-        wavelength = np.exp(sampling.start + sampling.step * place)
+        self._size = sampling.fine_size
+        self._reach = int(reach / (sampling.fine_step * SPEED_OF_LIGHT)) + 2
+        count = self._size + 2 * self._reach + 1
+        place = np.arange(count * _PHASES) / _PHASES - self._reach
+        wavelength = np.exp(sampling.start + sampling.fine_step * place)
         self._depth = [
-            np.ascontiguousarray(depth.reshape(count, -1).T, dtype=np.float32)
+            np.ascontiguousarray(depth.reshape(count, _PHASES).T, dtype=np.float32)
             for depth in optical_depth(wavelength)
         ]
         absorbs = [depth.max(axis=0) > 0 for depth in self._depth]
-        self._spans = [_spans(mask, self._reach, sampling.size) for mask in absorbs]
-        self._any = _spans(absorbs[0] | absorbs[1], self._reach, sampling.size)
+        self._spans = [_spans(mask, self._reach, self._size) for mask in absorbs]
+        self._any = _spans(absorbs[0] | absorbs[1], self._reach, self._size)
 
     def __bool__(self) -> bool:
         """Whether the atmosphere absorbs anywhere in the grid."""
         return bool(self._any)
 
     def transmission(self, shift: Array, *, oxygen: Array, water: Array) -> NDArray[np.float32]:
-        """Transmission moved by `shift` pixels (b,), optical depths times these factors (b,); (b, size)."""
-        fold = self._sampling.fold
-        result = np.ones((len(shift), self._sampling.size), dtype=np.float32)
-        exponent, product = np.empty((2, self._sampling.size), dtype=np.float32)
+        """Transmission moved by `shift` pixels (b,), optical depths times these factors (b,); (b, n)."""
+        result = np.ones((len(shift), self._size), dtype=np.float32)
+        product = np.empty(self._size, dtype=np.float32)
         for row, out in enumerate(result):
-            for part in range(fold):
-                place = (self._reach + (part + 0.5) / fold - 0.5 - shift[row]) * self._phases
-                scale = (-float(oxygen[row]), -float(water[row]))
-                self._add_depth(exponent, product, place=place, scale=scale)
-                for span in self._any:
-                    if fold == 1:
-                        np.exp(exponent[span], out=out[span])
-                    else:  # the mean over the pixel's parts, as 1 plus the parts' shares below 1
-                        np.expm1(exponent[span], out=product[span])
-                        product[span] *= np.float32(1 / fold)
-                        out[span] += product[span]
-        return result
-
-    def _add_depth(
-        self,
-        out: NDArray[np.float32],
-        product: NDArray[np.float32],
-        *,
-        place: float,
-        scale: tuple[float, float],
-    ) -> None:
-        """Write O2's and H2O's depth times `scale`, from sub-pixel `place` on, to the spans of `out`."""
-        index = int(np.floor(place))
-        fraction = place - index
-        for span in self._any:
-            out[span] = 0
-        for depth, factor, spans in zip(self._depth, scale, self._spans, strict=True):
-            for span in spans:
+            for span in self._any:
+                out[span] = 0
+            place = (self._reach - shift[row]) * _PHASES
+            index = int(np.floor(place))
+            fraction = place - index
+            for depth, factor, spans in zip(
+                self._depth, (-oxygen[row], -water[row]), self._spans, strict=True
+            ):
                 for number, weight in ((index, 1 - fraction), (index + 1, fraction)):
-                    pixel, phase = divmod(number, self._phases)
-                    moved = depth[phase, pixel + span.start : pixel + span.stop]
-                    np.multiply(moved, np.float32(factor * weight), out=product[span])
-                    out[span] += product[span]
+                    pixel, phase = divmod(number, _PHASES)
+                    for span in spans:
+                        moved = depth[phase, pixel + span.start : pixel + span.stop]
+                        np.multiply(moved, np.float32(factor * weight), out=product[span])
+                        out[span] += product[span]
+            for span in self._any:
+                np.exp(out[span], out=out[span])
+        return result
 
 
 def _spans(mask: NDArray[np.bool_], reach: int, size: int) -> list[slice]:

@@ -82,18 +82,20 @@ class Synthesiser:
         self._profiles = make_profiles(self.lines, fine)
         self._emission = _emission_profiles(fine)
         self._saturation = smooth_basis(np.exp(fine), 6)
-        self._edge = edge(grid.size)
-        self._frequency = rfftfreq(grid.size).astype(np.float32)
-        lsf = np.exp(-2 * (np.pi * grid.lsf * self._frequency) ** 2) * np.sinc(grid.box * self._frequency)
+        self._edge = edge(grid.fine_size)
+        self._frequency = rfftfreq(grid.fine_size).astype(np.float32)  # cycles a pixel of the opacity grid
+        kept = self._frequency[: grid.size // 2 + 1] * grid.fold  # the instrument passes no more than these
+        lsf = np.exp(-2 * (np.pi * grid.lsf * kept) ** 2) * np.sinc(grid.box * kept) / grid.fold
         self._lsf = lsf.astype(np.float32)
-        self._rotation = RotationTable(np.pi * LIMITS["vsini"][1] / grid.kms)
+        self._kms = grid.fine_step * SPEED_OF_LIGHT
+        self._rotation = RotationTable(np.pi * LIMITS["vsini"][1] / self._kms)
         self._sky = ShiftableSky(grid, LIMITS["berv"][1])
         self._output = None if grid.every else interpolation(self.wavelength, grid)
         self._continuum = smooth_basis(self.wavelength, 8)
         self._wiggles = _wiggles(self.wavelength, seed)
         span = float(np.ptp(self.wavelength))
         self._slope = ((self.wavelength - self.wavelength.mean()) / span).astype(np.float32)
-        rows = _CHUNK_BYTES // (4 * grid.size * grid.fold)
+        rows = _CHUNK_BYTES // (4 * grid.fine_size)
         self._chunk = int(np.clip(rows // 8 * 8, 8, 64))
 
     def noiseless(self, parameters: Mapping[str, Array]) -> Float:
@@ -153,18 +155,25 @@ class Synthesiser:
         return flux
 
     def _loss(self, values: dict[str, Array], conditions: Conditions | None, *, sky: bool) -> Float:
-        """What star (if its conditions are given) and sky take from the continuum, smoothed, (b, size)."""
+        """What star (if its conditions are given) and sky take from the continuum, smoothed, (b, size).
+
+        Star and sky meet on the opacity grid; of their product's Fourier transform only the frequencies are
+        kept that the instrument passes.
+        """
         from scipy.fft import irfft, rfft
 
-        size = self.sampling.size
+        size, fine, kept = self.sampling.size, self.sampling.fine_size, len(self._lsf)
+        if conditions is None and not sky:
+            return np.zeros((len(values["rv"]), size), dtype=np.float32)
         if conditions is None:
-            loss = np.zeros((len(values["rv"]), size), dtype=np.float32)
+            loss = np.zeros((len(values["rv"]), fine), dtype=np.float32)
         else:
             spectrum = rfft(self._rest_depth(values, conditions), axis=1)
-            spectrum *= self._star_kernel(values)
             if not sky:
-                spectrum *= self._lsf
-            loss = irfft(spectrum, n=size, axis=1, overwrite_x=True)
+                spectrum = spectrum[:, :kept]
+            spectrum *= self._star_kernel(values, spectrum.shape[1])
+            if sky:
+                loss = irfft(spectrum, n=fine, axis=1, overwrite_x=True)
         if sky:
             # 1 - (1 - depth) transmission, kept as a loss so that it vanishes at both ends
             transmission = self._transmission(values)
@@ -172,14 +181,11 @@ class Synthesiser:
             loss *= transmission
             loss += 1
             loss *= self._edge
-            spectrum = rfft(loss, axis=1)
-            spectrum *= self._lsf
-            loss = irfft(spectrum, n=size, axis=1, overwrite_x=True)
-        return np.asarray(loss)
+            spectrum = rfft(loss, axis=1)[:, :kept]
+        return np.asarray(irfft(spectrum * self._lsf, n=size, axis=1, overwrite_x=True))
 
     def _rest_depth(self, values: dict[str, Array], conditions: Conditions) -> Float:
-        """Line depth in the star's frame, unrotated, (b, size), vanishing at both ends."""
-        grid = self.sampling
+        """Line depth in the star's frame, unrotated, (b, fine), vanishing at both ends."""
         opacity = self._profiles.matrix @ self._profiles.columns(conditions)  # (fine, b)
         # Weak lines are as deep as they are opaque, saturated ones d: depth = d (1 - (1 + 2 x / d)^-1/2).
         # The square root, slower than Minnaert's d x / (x + d), is the outward fall of the temperature:
@@ -195,27 +201,21 @@ class Synthesiser:
         depth *= deepest
         if self._emission is not None:
             depth -= self._emission.matrix @ self._emission.height(values["activity"], values["teff"])
-        if grid.fold > 1:
-            parts = depth.reshape(grid.size, grid.fold, -1)
-            depth = parts[:, 0].copy()  # numpy's own mean over a middle axis is several times slower
-            for number in range(1, grid.fold):
-                depth += parts[:, number]
-            depth /= grid.fold
         return np.ascontiguousarray(depth.T) * self._edge
 
-    def _star_kernel(self, values: dict[str, Array]) -> NDArray[np.complex64]:
-        """Fourier transform of rotation, macroturbulence and Doppler shift, (b, frequencies)."""
-        grid = self.sampling
-        radius = (2 * np.pi * values["vsini"] / grid.kms).astype(np.float32)
-        kernel = self._rotation(radius[:, None] * self._frequency)
-        width = macroturbulence(values["teff"], values["logg"]) / grid.kms
-        kernel *= np.exp((-2 * (np.pi * width) ** 2).astype(np.float32)[:, None] * self._frequency**2)
-        shift = np.log(doppler_factor(values["rv"])) / grid.step
-        return np.asarray(phase_ramp(shift, size=grid.size, count=len(self._frequency)) * kernel)
+    def _star_kernel(self, values: dict[str, Array], count: int) -> NDArray[np.complex64]:
+        """Rotation, macroturbulence and Doppler shift at the `count` lowest frequencies, (b, count)."""
+        frequency = self._frequency[:count]
+        radius = (2 * np.pi * values["vsini"] / self._kms).astype(np.float32)
+        kernel = self._rotation(radius[:, None] * frequency)
+        width = macroturbulence(values["teff"], values["logg"]) / self._kms
+        kernel *= np.exp((-2 * (np.pi * width) ** 2).astype(np.float32)[:, None] * frequency**2)
+        shift = np.log(doppler_factor(values["rv"])) / self.sampling.fine_step
+        return np.asarray(phase_ramp(shift, size=self.sampling.fine_size, count=count) * kernel)
 
     def _transmission(self, values: dict[str, Array]) -> Float:
-        """The atmosphere on the Fourier grid, moved by berv, (b, size)."""
-        shift = np.log1p(values["berv"] / SPEED_OF_LIGHT) / self.sampling.step
+        """The atmosphere on the opacity grid, moved by berv, (b, fine)."""
+        shift = np.log1p(values["berv"] / SPEED_OF_LIGHT) / self.sampling.fine_step
         water = values["airmass"] * values["water"]
         return self._sky.transmission(shift, oxygen=values["airmass"], water=water)
 
