@@ -1,7 +1,8 @@
 """HARPS and HARPS-N `*_s1d_A.fits`: a primary image of merged orders, 0.01 angstrom in air, barycentric.
 
-Air and barycentric by the data reduction software, though no keyword says either. Copies that users moved to the rest frame keep the header but not the
-step, so only a step of exactly 0.01 counts as the pipeline's.
+Air and barycentric by the data reduction software, though no keyword says either. Copies that users
+moved to the rest frame keep the header but not the step, so only a step of exactly 0.01 counts as the
+pipeline's.
 """
 
 from __future__ import annotations
