@@ -83,7 +83,8 @@ def test_a_dask_worker_killed_in_mid_work_costs_nothing(many_files, tmp_path):
     process = subprocess.Popen(
         command(tmp_path / "study", many_files / "spectra", "--cluster", "local:2"),
         start_new_session=True,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     blocks = tmp_path / "study" / "store.zarr" / ".ingest" / "blocks"
     killed = False

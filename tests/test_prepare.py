@@ -210,3 +210,30 @@ def test_options_that_make_no_sense_are_refused():
     for bad in ({"frame": "moon"}, {"normalise": "max"}, {"min_good": 0.0}, {"min_good": 2.0}):
         with pytest.raises(ConfigError):
             PrepareOptions(**bad)
+
+
+def test_a_bad_pixel_on_the_slope_of_a_line_does_not_bend_the_line():
+    wavelength = 4990 + 0.05 * np.arange(4400)
+    flux = 1 - 0.7 * np.exp(-0.5 * ((wavelength % 3 - 1.5) / 0.15) ** 2)
+    common = {"wavelength": wavelength, "sigma": np.full(wavelength.size, 0.002)}
+    rng = np.random.default_rng(2)
+    good = rng.random(wavelength.size) > 0.1
+    whole, holed = (
+        prepare(Spectrum(flux=flux, good=flags, **common), GRID) for flags in (np.ones(flux.size, bool), good)
+    )
+    both = whole.good & holed.good
+    ratio = holed.facts["scale"] / whole.facts["scale"]
+    assert both.mean() > 0.85
+    assert np.abs(holed.flux[both] * ratio - whole.flux[both]).max() < 0.06
+    # errors grow where pixels are missing
+    assert np.all(holed.sigma[both] * ratio >= whole.sigma[both] * 0.999)
+
+
+def test_a_wild_error_does_not_weigh_a_pixel_without_bound():
+    spectrum = star(np.random.default_rng(0))
+    sigma = spectrum.sigma.copy()
+    sigma[[500, 3000, 7000]] = 1e-12, 1e-30, 1e30
+    row = prepare(star(np.random.default_rng(0), sigma=sigma), GRID)
+    assert row.sigma[row.good].min() > 0.5 * np.median(row.sigma[row.good])
+    hopeless = prepare(star(np.random.default_rng(0), sigma=np.full(22_000, 1e-12)), GRID)
+    assert hopeless.facts["sigma_from"] == "scatter"

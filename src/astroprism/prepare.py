@@ -32,6 +32,8 @@ VANISHING = 1e-10
 DAMAGE_REACH = 16
 # An error this many times smaller than is typical of its spectrum is a fault, and would weigh without bound.
 TINY_SIGMA = 1e-3
+# One this many times larger, or negative, is what damage makes of a number.
+HUGE_SIGMA = 1e9
 # No spectrograph measures a pixel to this part of its flux; errors that say so are no errors.
 SURE = 1e-6
 # More insane pixels than this share, and the file is damaged, not merely hit.
@@ -115,6 +117,9 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     if sigma is not None:
         typical = _typical(sigma)
         known = good & (sigma > TINY_SIGMA * typical) & (sigma < np.inf)
+        wild = (sigma < 0) | (sigma > HUGE_SIGMA * typical)
+        if wild.any():
+            known &= ~_with_neighbours(wild)
         # some archives ship an error column of NaN, of zeros, or of anything
         if typical > SURE * unit and np.count_nonzero(known) >= 0.5 * np.count_nonzero(good):
             good = known
@@ -217,25 +222,28 @@ def _refuse_damage(flux: NDArray[Any], good: NDArray[np.bool_]) -> tuple[float, 
     if n_good < 2:
         raise BadSpectrum(f"{n_good} of {good.size} pixels in the grid's range are usable", reason="masked")
     stride = max(1, flux.size // SAMPLE)
-    magnitude = np.abs(flux)
-    sample = magnitude[::stride][good[::stride]]
-    unit = float(np.median(sample)) if sample.size else 0.0
+    sample = flux[::stride][good[::stride]]
+    unit = float(np.median(np.abs(sample))) if sample.size else 0.0
     limit = INSANE * unit
-    values = flux if n_good == flux.size else flux[good]
-    low, high = values.min(), values.max()
-    if low == high:
-        raise BadSpectrum(f"every one of {n_good} pixels holds {low:g}", reason="constant")
+    if sample.size < 2 or sample.min() == sample.max():
+        values = flux[good]
+        if values.min() == values.max():
+            raise BadSpectrum(f"every one of {n_good} pixels holds {values[0]:g}", reason="constant")
     if unit == 0:
         raise BadSpectrum("most pixels are exactly zero", reason="masked")
-    insane = magnitude > limit if not (-limit <= low and high <= limit) else None
-    vanishing = magnitude < VANISHING * unit
-    if insane is not None or np.any(vanishing & (flux != 0)):
-        insane = (vanishing & (flux != 0)) if insane is None else insane | (vanishing & (flux != 0))
+    magnitude = np.abs(flux)
+    insane = magnitude > limit if not magnitude.max() <= limit else None  # also where it is NaN
+    small = np.count_nonzero(magnitude < VANISHING * unit)
+    if small > flux.size - np.count_nonzero(flux):
+        vanishing = (magnitude < VANISHING * unit) & (flux != 0)
+        insane = vanishing if insane is None else insane | vanishing
+    if insane is not None and insane.any():
         share = np.count_nonzero(good & insane) / n_good
         if share > INSANE_SHARE:
+            wild = magnitude[good & insane]
             raise BadSpectrum(
-                f"{share:.1%} of the pixels are impossible, from {magnitude[good & insane].min():.3g} to "
-                f"{magnitude[good & insane].max():.3g} where {unit:g} is typical: the data are damaged",
+                f"{share:.1%} of the pixels are impossible, from {wild.min():.3g} to {wild.max():.3g} "
+                f"where {unit:g} is typical: the data are damaged",
                 reason="insane",
             )
         good &= ~_with_neighbours(insane)
@@ -341,23 +349,29 @@ def _resample(
             placement.laid(np.where(good, sigma, np.float32(0))),
             placement.laid(good),
         )
-    if not good.all():
-        flux, sigma = np.where(good, flux, np.float32(0)), np.where(good, sigma, np.float32(0))
-    row = placement.weights @ placement.laid(flux)
-    error = placement.squared @ placement.laid(sigma * sigma)
+    here = placement.laid(good)
+    bad = np.flatnonzero(~here)
+    flux, variance = placement.laid(flux), placement.laid(sigma * sigma)
+    if bad.size:
+        # bridged, so that the good part of a pixel on a steep slope is not taken for the whole of it
+        flux = flux.copy()
+        known = np.flatnonzero(here)
+        flux[bad] = np.interp(bad, known, flux[known])
+        variance = np.where(here, variance, np.float32(0))
+    row = placement.weights @ flux
+    error = placement.squared @ variance
     np.sqrt(error, out=error)
-    coverage = placement.weights @ placement.laid(good.astype(np.float32))
+    coverage = placement.weights @ here.astype(np.float32)
     enough = (coverage >= GOOD_COVERAGE) & (error > 0)
     partly = np.flatnonzero(coverage < 0.9999)
-    share = np.where(enough[partly], coverage[partly], np.float32(np.inf))  # too little becomes 0
-    row[partly] /= share
-    error[partly] /= share
+    error[partly] /= np.where(enough[partly], coverage[partly], np.float32(np.inf))
+    row[~enough] = error[~enough] = 0
     return row, error, enough
 
 
-def fast_median(values: NDArray[Any]) -> Any:
-    """Exactly numpy's median of a 1-D array without NaN, by one selection instead of two."""
-    n = values.size
+def fast_median(values: NDArray[Any], *, count: int | None = None) -> Any:
+    """Exactly numpy's median of the `count` smallest (default: all) values (n,), none of them NaN."""
+    n = values.size if count is None else count
     part = np.partition(values, n // 2)
     if n % 2:
         return part[n // 2]
@@ -379,7 +393,8 @@ def _scale(
             masked[dead] = 0
         median = fast_median(masked)
     else:
-        median = fast_median(flux[good])
+        # what is not good sorts behind all that is: cheaper than picking the good ones out
+        median = fast_median(np.where(good, flux, np.float32(np.inf)), count=int(np.count_nonzero(good)))
     if not median > 0:
         raise BadSpectrum(f"the median flux on the grid is {median:g}: noise only", reason="noise-only")
     if normalise != "continuum":

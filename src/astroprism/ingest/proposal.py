@@ -18,7 +18,7 @@ from ..spectrum import Spectrum
 from .listing import FileEntry, spread
 
 SAMPLE_FILES = 200
-TIMED_FILES = 12
+TIMED_FILES = 6
 COMMON = 0.95  # share of the files whose range the proposed grid lies within
 
 
