@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -378,6 +380,13 @@ def test_a_table_cut_after_it_was_read_keeps_its_account(tmp_path):
     out = join(make_index(), frame[frame["name"] != "HD 1"])
     assert out.report.labels[0].sentinels == {"-9999": 1}
     assert out.report.rows == 2
+
+
+def test_the_page_for_users_says_what_happens(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).resolve().parents[1] / "docs" / "labels.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)), {})
+    assert capsys.readouterr().out == re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)[0]
 
 
 def test_large_tables_join_in_seconds():
