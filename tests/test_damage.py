@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import WAYS, Verdict, judge
 
 from astroprism.archive import read
 from astroprism.grid import Grid, log_grid
 from astroprism.prepare import Prepared, PrepareOptions, prepare
 from astroprism.simulate import SimulationConfig, write_archive
 from astroprism.spectrum import Spectrum
+from damage import WAYS, Verdict, judge
 
 OPTICAL = log_grid(5885.0, 5915.0, step=10.0)
 FORMATS: dict[str, tuple[SimulationConfig, Grid]] = {

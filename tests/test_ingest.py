@@ -25,7 +25,7 @@ def contents(store: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture()
+@pytest.fixture
 def small_shards(monkeypatch):
     """Several blocks from few files."""
     import astroprism.ingest as module

@@ -115,6 +115,7 @@ def ingest(
         float | None, typer.Option(help="Share of good pixels a spectrum must have (default 0.5).")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 (default), or float16: half the disk.")] = None,
+    medium: Annotated[str | None, typer.Option(help="air or vacuum, for files that do not say.")] = None,
     checksum: Annotated[
         str, typer.Option(help="verify: refuse files whose own checksum fails; ignore: read them.")
     ] = "verify",
@@ -138,6 +139,7 @@ def ingest(
         normalise=normalise,
         min_good=min_good,
         dtype=dtype,
+        medium=medium,
         checksum=checksum,
         aliases=None if aliases is None else str(aliases),
         workers=workers,

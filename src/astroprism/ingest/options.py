@@ -19,6 +19,7 @@ class IngestOptions:
     normalise  median, paper-median or continuum; None: that of the store, else median
     min_good   share of good pixels a spectrum must have; None: that of the store, else 0.5
     dtype      float32 or float16 on disk; None: that of the store, else float32
+    medium     air or vacuum, for files that do not say which; None: as their format has it by custom
     checksum   verify: files whose own checksum fails are refused; ignore: they are read
     aliases    table of names that mean one star, a star a row
     workers    local processes; 0: this process; None: one a core
@@ -30,6 +31,7 @@ class IngestOptions:
     normalise: str | None = None
     min_good: float | None = None
     dtype: str | None = None
+    medium: str | None = None
     checksum: str = "verify"
     aliases: str | None = None
     workers: int | None = None
@@ -40,6 +42,8 @@ class IngestOptions:
             raise ConfigError(f"{self.workers} workers; give 1 or more, or 0 to work in this process")
         if self.workers is not None and self.cluster is not None:
             raise ConfigError("--workers is for the local pool; with --cluster the cluster has its own")
+        if self.medium not in (None, "air", "vacuum"):
+            raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
         if self.checksum not in ("verify", "ignore"):
             raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
         if self.normalise == "paper-median" and self.grid not in ("paper", "auto"):
@@ -48,7 +52,7 @@ class IngestOptions:
     @property
     def read(self) -> ReadOptions:
         """What the readers need to know."""
-        return ReadOptions(checksum=self.checksum)
+        return ReadOptions(checksum=self.checksum, medium=self.medium)
 
 
 @dataclass(frozen=True)
