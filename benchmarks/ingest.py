@@ -1,8 +1,9 @@
 """Ingest of HARPS-length ADP files against the seed paper's preparation, one core, files in memory.
 
 The rival is the release's own way as it is described (astropy open, float32, trim, pad, median of
-flux x mask, divide), plus writing the row to a .npy file. Ours reads the same files and does more: checksums, sigma, mask,
-spikes, duplicates, index, keywords, refusals; all of it is in the time, commits and tables included.
+flux x mask, divide), plus writing the row to a .npy file. Ours reads the
+same files and does more: checksums, sigma, mask, spikes, duplicates, index, keywords, refusals; all of
+it is in the time, commits and tables included.
 
 Run: python benchmarks/ingest.py [--files 200]
 """

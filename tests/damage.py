@@ -117,7 +117,7 @@ WAYS: dict[str, Damage] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a damaged file: refused with a reason, or accepted with so many pixels beyond the noise."""
+    """What became of a damaged file: the reasons it was refused for, or the pixels beyond the noise."""
 
     reasons: tuple[str, ...]
     accepted: int

