@@ -145,6 +145,11 @@ def test_numbers_are_kept_to_the_last_digit(number: int, form: str, letter: str)
     assert normalise_name(form.format(number) + letter) == f"HD{number}{letter.strip()}"
 
 
+def test_accents_and_marks_are_spelling() -> None:
+    assert normalise_name("Bételgeuse") == normalise_name("Betelgeuse")
+    assert normalise_name(normalise_name("A¯")) == normalise_name("A¯")
+
+
 def test_components() -> None:
     assert component("HD189733B") == ("HD189733", "B")
     assert component("ALFCENA") == ("ALFCEN", "A")

@@ -84,9 +84,11 @@ def normalise_name(name: object) -> str:
     capitals is a planet by the usual convention, but some write a component so: it stays a name of its own.
     """
     text = name_text(name)
+    if not text.isascii():
+        text = _fold(text)
     if text[-1:] in "bcdefgh" and (planet := _PLANET.fullmatch(text)):
         star = normalise_name(planet["star"])
-        return star + planet["planet"] if star else ""
+        return f"{star} {planet['planet']}" if star else ""
     variable = text[:2].upper() == "V*"
     text = text.upper()
     common = _COMMON.fullmatch(text)  # the short way for nearly all names of an archive
@@ -98,7 +100,8 @@ def normalise_name(name: object) -> str:
     if text in _NO_STAR_EXACTLY or all(word in _NO_STAR for word in re.findall(r"[^\W_]+", text)):
         return ""
     stripped = _PREFIX.sub("", text, count=1) if _PREFIX.match(text) else text
-    return _catalogued(stripped) or _in_constellation(stripped, variable) or _plain(stripped)
+    name = _catalogued(stripped) or _in_constellation(stripped, variable) or _plain(stripped)
+    return name if name == text else normalise_name(name)  # what is left may be a placeholder: `A:R`, `0:`
 
 
 def name_text(name: object) -> str:
@@ -107,11 +110,15 @@ def name_text(name: object) -> str:
         return ""
     text = name.decode("latin-1") if isinstance(name, bytes) else str(name)
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).translate(_DASHES)
-        text = "".join(
-            f"{_GREEK_SIGNS[ord(sign)].lower()} " if ord(sign) in _GREEK_SIGNS else sign for sign in text
-        )
+        text = text.translate(_DASHES)
     return " ".join(text.replace("_", " ").replace("\0", " ").split())
+
+
+def _fold(text: str) -> str:
+    """Without accents, Greek letters by name, other forms of one sign as one."""
+    text = unicodedata.normalize("NFKD", text).translate(_DASHES)
+    letters = [f"{_GREEK_SIGNS[ord(sign)].lower()} " if ord(sign) in _GREEK_SIGNS else sign for sign in text]
+    return " ".join("".join(sign for sign in letters if not unicodedata.combining(sign[0])).split())
 
 
 def _catalogued(text: str) -> str:
