@@ -331,9 +331,7 @@ def _near_pairs(
     return told, untold
 
 
-def _doubt_table(
-    doubts: list[_Doubt], target: NDArray[np.object_], names: Sequence[object]
-) -> pd.DataFrame:
+def _doubt_table(doubts: list[_Doubt], target: NDArray[np.object_], names: Sequence[object]) -> pd.DataFrame:
     import pandas as pd
 
     first = target[[doubt.first for doubt in doubts]] if doubts else np.empty(0, dtype=object)
