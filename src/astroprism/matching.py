@@ -226,21 +226,21 @@ def _names_of_targets(
     known: dict[str, int] = {}
 
     def add(name: str, code: int) -> None:
-        if name:
-            known[name] = code if known.get(name, code) == code else -2
+        if name and known.setdefault(name, code) != code:
+            known[name] = -2
 
-    seen = set()  # a target is called by one of its names: most need no second look
+    named = np.zeros(len(targets), dtype=bool)  # a target is called by one of its names: no second look
     if "name" in index.columns:
-        for raw, code in set(zip(index["name"].tolist(), of.tolist(), strict=True)):
-            text = name_text(raw)
-            seen.add((text, code))
-            add(normalise_name(text), code)
-    for code, target in enumerate(targets):
-        if (
-            target,
-            code,
-        ) not in seen and " #" not in target:  # a number added to part nameless ones is no name
-            add(normalise_name(target), code)
+        before: dict[object, int] = {}
+        for raw, code in zip(index["name"].tolist(), of.tolist(), strict=True):
+            if before.get(raw) != code:
+                before[raw] = code
+                text = name_text(raw)
+                named[code] |= text == targets[code]
+                add(normalise_name(text), code)
+    for code in np.flatnonzero(~named).tolist():
+        if " #" not in targets[code]:  # a number added to part nameless ones is no name
+            add(normalise_name(targets[code]), code)
     notes = []
     number: dict[str, int] = {}
     star = join_aliases(alias_rows(aliases), number)

@@ -52,9 +52,10 @@ _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe
 _LETTERS = "(?P<component>[A-E]{0,2})"
 _PLANET = re.compile(r"(?P<star>.*[A-Z].*(?:\d| ))(?P<planet>[b-h])")
 _PREFIX = re.compile(r"(?:NAME |V\* ?|\*\*? ?|EM\* )")
+_QUICK = re.compile(r"([A-Z]+)[ _-]?0*([0-9]+)")
 _COMMON = re.compile(r"([A-Z]+)[ -]*0*(\d+) ?([A-E]{0,2})")
 _COORDINATES = re.compile(r"[A-Z0-9]*[A-Z] ?\d{4}[\d.]*[+-]\d{4}[\d.]*")
-_OWN_RULES = frozenset({"BD", "COD", "CD", "CPD", "CP", "GLIESE", "GJ", "GL", "NAME"})
+_OWN_RULES = frozenset({"HDE", "BD", "COD", "CD", "CPD", "CP", "GLIESE", "GJ", "GL", "NAME"})
 _GLIESE = re.compile(r"(?:GLIESE|GJ|GL)[ -]*0*(\d+(?:\.\d)?) ?" + _LETTERS)
 _DURCHMUSTERUNG = re.compile(
     r"(?P<survey>BD|COD|CD|CPD|CP) ?(?P<sign>[+-]?) ?(?:(?P<zone>\d{1,2})(?:[°D]| ?- ?| )|(?P<glued>\d\d))"
@@ -83,6 +84,9 @@ def normalise_name(name: object) -> str:
     does the sign and the zone of a Durchmusterung number. A single small letter b..h after a name with
     capitals is a planet by the usual convention, but some write a component so: it stays a name of its own.
     """
+    quick = _QUICK.fullmatch(name) if isinstance(name, str) else None  # nearly all names of an archive
+    if quick and quick[1] not in _OWN_RULES:
+        return quick[1] + quick[2]
     text = name_text(name)
     if not text.isascii():
         text = _fold(text)
@@ -91,10 +95,11 @@ def normalise_name(name: object) -> str:
         return f"{star} {planet['planet']}" if star else ""
     variable = text[:2].upper() == "V*"
     text = text.upper()
-    common = _COMMON.fullmatch(text)  # the short way for nearly all names of an archive
+    common = _COMMON.fullmatch(text)
+    if common and common[1] == "HDE":  # the extension goes on with HD's numbers
+        return "HD" + common[2] + common[3]
     if common and common[1] not in _OWN_RULES:
-        survey = "HD" if common[1] == "HDE" else common[1]  # the extension goes on with HD's numbers
-        return survey + common[2] + common[3]
+        return common[1] + common[2] + common[3]
     if _COORDINATES.fullmatch(text.replace(" J", "J", 1)) and not text.startswith("2M"):
         return text.replace(" ", "")
     if text in _NO_STAR_EXACTLY or all(word in _NO_STAR for word in re.findall(r"[^\W_]+", text)):

@@ -109,10 +109,10 @@ def first_rows(*columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[
 
 def link(size: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
     """Component of each of `size` nodes under edges left-right."""
+    if size == 0:
+        return np.empty(0, dtype=np.int64)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    if size == 0:
-        return np.empty(0, dtype=np.int64)
     graph = coo_array((np.ones(left.size, dtype=np.int8), (left, right)), shape=(size, size))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
