@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: `make bench`. Each prints ratios against a named rival in the same run."""
+"""Every benchmark in turn: `make bench`. Each prints ratios against a named rival in the same run."""
 
 from __future__ import annotations
 

@@ -5,10 +5,15 @@ from astroprism.grid import PAPER, doppler_factor, log_grid, vacuum_to_air
 from astroprism.rebin import find_lattice, place
 
 
+def mean(placement, row):
+    row = np.asarray(row, dtype=np.float32)
+    return placement.overlap.apply(row, np.ones_like(row), np.ones(row.size, bool), least=0.0)[0]
+
+
 def moved(wavelength, values, grid, *, medium="vacuum", factor=1.0):
     placement = place(wavelength, grid, medium=medium, factor=factor)
     row = placement.laid(values[slice(*placement.take)])
-    return placement, row if placement.weights is None else placement.weights @ row
+    return placement, row if placement.overlap is None else mean(placement, row)
 
 
 @pytest.mark.parametrize("start", [3781.75, 3781.37, 3790.0])
@@ -16,7 +21,7 @@ def test_paper_files_are_copied_wherever_they_start(start):
     wavelength = start + 0.01 * np.arange(312_000)
     values = np.arange(wavelength.size, dtype=np.float32)
     placement, row = moved(wavelength, values, PAPER, medium="air")
-    assert placement.weights is None
+    assert placement.overlap is None
     at = round((5000 - PAPER.start) / 0.01)
     assert row[at] == values[round((5000 - start) / 0.01)]
     assert row[PAPER_FIRST - 1000] == 0 or start < 3785
@@ -29,10 +34,10 @@ def test_a_log_spectrum_on_its_own_grid_is_copied():
     grid = log_grid(5000, 5100, step=5.0)
     wavelength = grid.wavelength
     placement, row = moved(wavelength, np.arange(grid.size, dtype=np.float32), grid)
-    assert placement.weights is None
+    assert placement.overlap is None
     assert np.array_equal(row, np.arange(grid.size))
     part, row = moved(wavelength[7:-3], np.ones(grid.size - 10, np.float32), grid)
-    assert part.weights is None
+    assert part.overlap is None
     assert np.array_equal(np.flatnonzero(row == 0), np.r_[:7, grid.size - 3 : grid.size])
 
 
@@ -66,8 +71,9 @@ def test_variance_is_carried():
     grid = log_grid(5000, 5200, step=4.0)
     placement = place(wavelength, grid, medium="vacuum")
     noise = rng.normal(0, 1, (200, wavelength.size)).astype(np.float32)
-    rows = np.array([placement.weights @ placement.laid(row[slice(*placement.take)]) for row in noise])
-    predicted = np.sqrt(placement.squared @ np.ones(placement.size, np.float32))
+    rows = np.array([mean(placement, placement.laid(row[slice(*placement.take)])) for row in noise])
+    ones = np.ones(placement.size, np.float32)
+    predicted = placement.overlap.apply(ones, ones, ones.astype(bool))[1]
     assert np.std(rows, axis=0).mean() == pytest.approx(predicted.mean(), rel=0.01)
     assert predicted.mean() == pytest.approx(np.sqrt(0.01 / (4 / 299792.458 * 5100)), rel=0.05)
 
@@ -94,10 +100,10 @@ def test_files_of_one_lattice_share_their_weights():
     grid = log_grid(5000, 5200, step=1.0)
     one = place(4981.23 + 0.01 * np.arange(30_000), grid, medium="air")
     two = place(4979.17 + 0.01 * np.arange(31_000), grid, medium="air")
-    assert one.weights is two.weights
+    assert one.overlap is two.overlap
     values = np.sin(np.arange(40_000) / 50)
     a, b = (
-        p.weights @ p.laid(values[k : k + n][slice(*p.take)])
+        mean(p, p.laid(values[k : k + n][slice(*p.take)]))
         for p, k, n in ((one, 206, 30_000), (two, 0, 31_000))
     )
     inside = grid.wavelength < 5200

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._kernels import rim, scaled, spikes, survey
 from .errors import BadSpectrum, ConfigError
 from .grid import PAPER_DEAD, SPEED_OF_LIGHT, Grid, doppler_factor
 from .rebin import Placement, place
@@ -49,8 +50,8 @@ GOOD_COVERAGE = 0.5
 # Width of the pieces the pseudo-continuum and the noise are measured in.
 CONTINUUM_PIECE = 8_000.0  # km/s: wider than the wings of a Balmer line
 NOISE_PIECE = 512  # pixels
-SAMPLE = 4_096  # pixels that typical values are taken from where an exact one is not needed
-CACHE_PIECE = 32_768  # pixels worked on at a time, so that temporaries stay in the processor's cache
+SAMPLE = 2_048  # pixels that typical values are taken from where an exact one is not needed
+FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -110,56 +111,44 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
             reason="no-overlap",
         )
     part = slice(*placement.take)
-    flux = spectrum.flux[part]
-    sigma = None if spectrum.sigma is None else spectrum.sigma[part]
-    good = _measured(flux, None if spectrum.good is None else spectrum.good[part])
-    unit, limit = _refuse_damage(flux, good)
-    if sigma is not None:
-        typical = _typical(sigma)
-        known = good & (sigma > TINY_SIGMA * typical) & (sigma < np.inf)
-        wild = (sigma < 0) | (sigma > HUGE_SIGMA * typical)
-        if wild.any():
-            known &= ~_with_neighbours(wild)
-        # some archives ship an error column of NaN, of zeros, or of anything
-        if typical > SURE * unit and np.count_nonzero(known) >= 0.5 * np.count_nonzero(good):
-            good = known
-        else:
-            sigma = None
-            warnings = (*warnings, "no usable errors in the file: estimated from the scatter")
-    origin = "file" if sigma is not None else "scatter"
-    flux, sigma = _tame(flux, limit), None if sigma is None else _tame(sigma, limit)
-    if placement.weights is not None:
-        # in units of the median: the squares of 1e-17 erg/s/cm2/A do not fit a float32
-        flux, sigma = flux / unit, None if sigma is None else sigma / unit
-    flux = flux.astype(np.float32, copy=False)
-    sigma = estimate_sigma(flux, good) if sigma is None else sigma.astype(np.float32, copy=False)
+    flux, sigma, good, origin, unit = _measured(spectrum, part)
+    if origin == "scatter" and spectrum.sigma is not None:
+        warnings = (*warnings, "no usable errors in the file: estimated from the scatter")
     n_spikes = _mask_spikes(flux, sigma, good)
-    flux_row, sigma_row, good_row = _resample(flux, sigma, good, placement)
-    if grid.kind == "paper":
-        for dead in PAPER_DEAD:
-            good_row[dead] = False
-        for rim in (slice(0, grid.filled.start), slice(grid.filled.stop, None)):
-            flux_row[rim] = sigma_row[rim] = 0
-    n_good = int(np.count_nonzero(good_row))
+    rows, rescaled = slice(placement.offset, placement.offset + flux.size), 1.0
+    if placement.overlap is not None:
+        if not 1e-6 < unit < 1e6:  # the squares of 1e-17 erg/s/cm2/A do not fit a float32
+            flux, sigma, rescaled = flux / np.float32(unit), sigma / np.float32(unit), unit
+        flux, sigma, good = (values[grid.filled] for values in _resample(flux, sigma, good, placement))
+        rows = grid.filled
+    good_row = np.zeros(grid.size, dtype=bool)
+    good_row[rows] = good
+    for dead in PAPER_DEAD if grid.kind == "paper" else ():
+        good_row[dead] = False
+    good = good_row[rows]
+    n_good = int(np.count_nonzero(good))
     if n_good < options.min_good * _usable(grid):
         raise BadSpectrum(
             f"{n_good} of {_usable(grid)} grid pixels are good, fewer than the share of "
             f"{options.min_good:g} asked for (--min-good)",
-            reason="masked" if np.count_nonzero(good) < 0.5 * good.size else "no-overlap",
+            reason="masked" if part.stop - part.start > 0.5 * len(spectrum) else "no-overlap",
         )
-    scale, envelope = _scale(flux_row, sigma_row, good_row, grid, options.normalise)
-    divisor = np.float32(scale) if envelope is None else envelope
-    flux_row = (flux_row / divisor).astype(np.float32, copy=False)
-    sigma_row = (sigma_row / divisor).astype(np.float32, copy=False)
+    scale = _scale(flux, good, grid, options.normalise)
+    if options.normalise == "continuum":
+        envelope = _envelope(flux, sigma, good, grid.wavelength[rows]) / np.float32(scale)
+        flux, sigma = flux / envelope, sigma / envelope
+    flux_row, sigma_row = (np.zeros(grid.size, dtype=np.float32) for _ in range(2))
+    scaled(flux_row[rows], flux, None, scale)
+    scaled(sigma_row[rows], sigma, good, scale)
     facts = {
         "frame": frame,
         "berv": berv,
-        "scale": scale if placement.weights is None else scale * unit,
+        "scale": scale * rescaled,
         "snr": _snr(flux_row, sigma_row, good_row),
         "sigma_from": origin,
         "n_good": n_good,
         "n_spikes": n_spikes,
-        "copied": placement.weights is None,
+        "copied": placement.overlap is None,
         "warnings": "; ".join((*spectrum.warnings, *warnings)),
     }
     return Prepared(flux_row, sigma_row, good_row, facts)
@@ -184,20 +173,56 @@ def _frame(spectrum: Spectrum, wanted: str) -> tuple[float, str, float, tuple[st
     return float(doppler_factor(sign * berv)), target, berv, ()
 
 
-def _measured(flux: NDArray[Any], flagged: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Pixels that hold a measurement: finite, not flagged, not the exact zero of a gap."""
-    good: NDArray[np.bool_] = np.isfinite(flux)
-    if flagged is not None:
-        good &= flagged
-    zero = flux == 0
-    # counts can be zero, an exact zero among fractions is where nothing was measured
-    if zero.any() and not _whole_numbers(flux):
-        good &= ~zero
+def _measured(
+    spectrum: Spectrum, part: slice
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], str, float]:
+    """Flux, sigma, which pixels are measurements, where sigma is from, and a typical value of the flux.
+
+    Refuses what holds no signal and what is damaged rather than hit.
+    """
+    flux = _as_float32(spectrum.flux[part])
+    good = np.ones(flux.size, dtype=bool) if spectrum.good is None else spectrum.good[part].copy()
+    sample = np.abs(flux[:: max(1, flux.size // SAMPLE)])
+    sample = sample[(sample > 0) & (sample < np.inf)]
+    unit = float(np.median(sample)) if sample.size else 0.0
+    gaps = not _whole_numbers(flux)
+    sigma = None if spectrum.sigma is None else _as_float32(spectrum.sigma[part])
+    typical = 0.0 if sigma is None else _typical(sigma)
+    limits = gaps, VANISHING * unit, INSANE * unit
+    before = good.copy()
+    measured, impossible, known, wild, zeros = survey(
+        flux, sigma, good, *limits, TINY_SIGMA * typical, min(HUGE_SIGMA * typical, FLOAT_MAX)
+    )
+    usable = measured - impossible
+    if sigma is not None and not (typical > SURE * unit and known >= 0.5 * usable):
+        sigma = None
+        good = before.copy()
+        wild = survey(flux, None, good, *limits, 0.0, 0.0)[3]
+    if measured < 2:
+        raise BadSpectrum(f"{measured} of {good.size} pixels in the grid's range are usable", reason="masked")
+    _refuse_damage(flux, good, measured=measured, impossible=impossible, unit=unit)
+    if wild or impossible:
+        good &= ~_with_neighbours(_wild(flux, sigma, unit=unit, typical=typical))
+    if gaps and zeros:
         # beside a run of zeros lies what was lost in part: the last number of a cut, the rim of a chip
-        run = zero[1:] & zero[:-1]
-        good[2:] &= ~run[:-1]
-        good[:-2] &= ~run[1:]
-    return good
+        rim(flux, good)
+    if wild:
+        flux, sigma = _tame(flux, INSANE * unit), None if sigma is None else _tame(sigma, INSANE * unit)
+    if sigma is None:
+        return flux, estimate_sigma(flux, good), good, "scatter", unit
+    return flux, sigma, good, "file", unit
+
+
+def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _whole_numbers(flux: NDArray[Any]) -> bool:
+    """Counts can be zero; an exact zero among fractions is where nothing was measured."""
+    sample = flux[:: max(1, flux.size // SAMPLE)]
+    sample = sample[np.isfinite(sample)]
+    return bool(np.all(sample == np.round(sample)))
 
 
 def _typical(sigma: NDArray[Any]) -> float:
@@ -207,47 +232,36 @@ def _typical(sigma: NDArray[Any]) -> float:
     return float(np.median(sample)) if sample.size else 0.0
 
 
-def _whole_numbers(flux: NDArray[Any]) -> bool:
+def _refuse_damage(
+    flux: NDArray[np.float32], good: NDArray[np.bool_], *, measured: int, impossible: int, unit: float
+) -> None:
+    """Refuse a spectrum that holds one value only, or too many impossible ones."""
+    if impossible > INSANE_SHARE * measured:
+        magnitude = np.abs(flux[np.isfinite(flux)])
+        raise BadSpectrum(
+            f"{impossible / measured:.1%} of the pixels are impossible, up to {magnitude.max():.3g} where "
+            f"{unit:g} is typical: the data are damaged",
+            reason="insane",
+        )
     sample = flux[:: max(1, flux.size // SAMPLE)]
-    sample = sample[np.isfinite(sample)]
-    return bool(np.all(sample == np.round(sample)))
-
-
-def _refuse_damage(flux: NDArray[Any], good: NDArray[np.bool_]) -> tuple[float, float]:
-    """Mask impossible values in place; refuse the spectrum where they are too many, or all the same.
-
-    Returns a typical value (from a sample of the pixels) and the largest that counts as possible.
-    """
-    n_good = int(np.count_nonzero(good))
-    if n_good < 2:
-        raise BadSpectrum(f"{n_good} of {good.size} pixels in the grid's range are usable", reason="masked")
-    stride = max(1, flux.size // SAMPLE)
-    sample = flux[::stride][good[::stride]]
-    unit = float(np.median(np.abs(sample))) if sample.size else 0.0
-    limit = INSANE * unit
-    if sample.size < 2 or sample.min() == sample.max():
+    if sample.min() == sample.max() or np.count_nonzero(good) < flux.size // 2:
         values = flux[good]
-        if values.min() == values.max():
-            raise BadSpectrum(f"every one of {n_good} pixels holds {values[0]:g}", reason="constant")
-    if unit == 0:
-        raise BadSpectrum("most pixels are exactly zero", reason="masked")
-    magnitude = np.abs(flux)
-    insane = magnitude > limit if not magnitude.max() <= limit else None  # also where it is NaN
-    small = np.count_nonzero(magnitude < VANISHING * unit)
-    if small > flux.size - np.count_nonzero(flux):
-        vanishing = (magnitude < VANISHING * unit) & (flux != 0)
-        insane = vanishing if insane is None else insane | vanishing
-    if insane is not None and insane.any():
-        share = np.count_nonzero(good & insane) / n_good
-        if share > INSANE_SHARE:
-            wild = magnitude[good & insane]
+        if values.size == 0 or values.min() == values.max():
             raise BadSpectrum(
-                f"{share:.1%} of the pixels are impossible, from {wild.min():.3g} to {wild.max():.3g} "
-                f"where {unit:g} is typical: the data are damaged",
-                reason="insane",
+                f"every one of {values.size} pixels holds {values[0] if values.size else 0:g}",
+                reason="constant",
             )
-        good &= ~_with_neighbours(insane)
-    return unit, limit
+
+
+def _wild(
+    flux: NDArray[np.float32], sigma: NDArray[np.float32] | None, *, unit: float, typical: float
+) -> NDArray[np.bool_]:
+    """Pixels whose flux or error is what damage makes of a number."""
+    size = np.abs(flux)
+    wild = (size > INSANE * unit) | ((size < VANISHING * unit) & (size > 0))
+    if sigma is not None:
+        wild |= (sigma < 0) | (sigma > HUGE_SIGMA * typical)
+    return wild
 
 
 def _with_neighbours(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -260,12 +274,9 @@ def _with_neighbours(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return spread
 
 
-def _tame(values: NDArray[Any], limit: float) -> NDArray[Any]:
+def _tame(values: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
     """`values` with 0 for what is not finite or beyond `limit`: such pixels are masked, but a wild
     number under a mask still spoils every square it enters."""
-    low, high = values.min(), values.max()
-    if -limit <= low and high <= limit:  # False for NaN too
-        return values
     return np.where(np.abs(values) <= limit, values, values.dtype.type(0))
 
 
@@ -297,118 +308,68 @@ def _mask_spikes(flux: NDArray[Any], sigma: NDArray[Any], good: NDArray[np.bool_
     A spike stands out of the scatter too: errors that a file states too small make no spikes.
     """
     stride = max(1, flux.size // SAMPLE)
+    left, centre, right = (flux[shift : flux.size - 2 + shift : stride] for shift in (0, 1, 2))
+    curvature = np.abs(2 * centre - left - right)[good[1:-1:stride]]
     # curvature of noise spreads by sqrt(6) sigma; 1.4826 makes a median a standard deviation
-    scatter = 1.4826 / np.sqrt(6) * float(np.median(np.abs(_curvature(flux))[::stride][good[1:-1:stride]]))
-    sigma = np.maximum(sigma, np.float32(scatter))
-    found = []
-    for start, stop in _pieces(flux.size, CACHE_PIECE, overlap=2):
-        # a deviation to both sides shows in the curvature: few pixels do, and the rest looks at those only
-        curvature = np.abs(_curvature(flux[start:stop]))
-        found.append(start + 1 + np.flatnonzero(curvature > 2 * SPIKE_SIGMA * sigma[start:stop].min()))
-    candidate = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
-    candidate = candidate[(candidate >= 2) & (candidate < flux.size - 2)]
-    candidate = candidate[good[candidate]]
-    if candidate.size == 0:
-        return 0
-    far_left, left, centre, right, far_right = (flux[candidate + shift] for shift in (-2, -1, 0, 1, 2))
-    noise = sigma[candidate]
-    height = np.minimum(np.abs(centre - left), np.abs(centre - right))
-    flat = np.maximum(np.abs(left - far_left), np.abs(right - far_right))
-    spike = candidate[
-        (height > SPIKE_SIGMA * noise)
-        & ((centre > left) == (centre > right))
-        & (flat < SPIKE_NEIGHBOURS * height + 2 * noise)
-        & (np.abs(left - right) < SPIKE_NEIGHBOURS * height + 2 * noise)
-    ]
-    good[spike] = False
-    return int(spike.size)
-
-
-def _curvature(flux: NDArray[Any]) -> NDArray[Any]:
-    """2 f[i] - f[i-1] - f[i+1] of the inner pixels, (n - 2,)."""
-    curvature = flux[1:-1] * 2
-    curvature -= flux[:-2]
-    curvature -= flux[2:]
-    return np.asarray(curvature)
-
-
-def _pieces(size: int, length: int, *, overlap: int) -> list[tuple[int, int]]:
-    """Stretches (start, stop) of about `length` that together cover 0..size and share `overlap`."""
-    return [
-        (start, min(size, start + length + overlap)) for start in range(0, max(0, size - overlap), length)
-    ]
+    scatter = 1.4826 / np.sqrt(6) * float(np.median(curvature)) if curvature.size else 0.0
+    return spikes(flux, sigma, good, scatter, SPIKE_SIGMA, SPIKE_NEIGHBOURS)
 
 
 def _resample(
     flux: NDArray[Any], sigma: NDArray[Any], good: NDArray[np.bool_], placement: Placement
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """The three rows on the grid; bad pixels carry no weight."""
-    if placement.weights is None:
+    if placement.overlap is None:
         return (
             placement.laid(flux),
             placement.laid(np.where(good, sigma, np.float32(0))),
             placement.laid(good),
         )
-    here = placement.laid(good)
+    here, flux, sigma = placement.laid(good), placement.laid(flux), placement.laid(sigma)
     bad = np.flatnonzero(~here)
-    flux, variance = placement.laid(flux), placement.laid(sigma * sigma)
     if bad.size:
         # bridged, so that the good part of a pixel on a steep slope is not taken for the whole of it
         flux = flux.copy()
         known = np.flatnonzero(here)
         flux[bad] = np.interp(bad, known, flux[known])
-        variance = np.where(here, variance, np.float32(0))
-    row = placement.weights @ flux
-    error = placement.squared @ variance
-    np.sqrt(error, out=error)
-    coverage = placement.weights @ here.astype(np.float32)
-    enough = (coverage >= GOOD_COVERAGE) & (error > 0)
-    partly = np.flatnonzero(coverage < 0.9999)
-    error[partly] /= np.where(enough[partly], coverage[partly], np.float32(np.inf))
-    row[~enough] = error[~enough] = 0
-    return row, error, enough
+    return placement.overlap.apply(flux, sigma, here, least=GOOD_COVERAGE)
 
 
-def fast_median(values: NDArray[Any], *, count: int | None = None) -> Any:
-    """Exactly numpy's median of the `count` smallest (default: all) values (n,), none of them NaN."""
-    n = values.size if count is None else count
-    part = np.partition(values, n // 2)
+def fast_median(values: NDArray[np.float32], good: NDArray[np.bool_]) -> float:
+    """Exactly numpy's median of the good values, both (n,), none of the good ones NaN, by one selection."""
+    n = int(np.count_nonzero(good))
+    # what is not good sorts behind all that is: cheaper than picking the good ones out
+    part = np.partition(values if n == values.size else np.where(good, values, np.float32(np.inf)), n // 2)
     if n % 2:
-        return part[n // 2]
-    return np.mean(np.array([part[: n // 2].max(), part[n // 2]]))
+        return float(part[n // 2])
+    return float(np.mean(np.array([part[: n // 2].max(), part[n // 2]])))
 
 
-def _scale(
-    flux: NDArray[np.float32],
-    sigma: NDArray[np.float32],
-    good: NDArray[np.bool_],
-    grid: Grid,
-    normalise: str,
-) -> tuple[float, NDArray[np.float32] | None]:
-    """What a row is divided by: one number, and for `continuum` an envelope (n,) as well."""
+def _scale(flux: NDArray[np.float32], good: NDArray[np.bool_], grid: Grid, normalise: str) -> float:
+    """The median that a row is divided by; `flux` and `good` are the part of it that is filled."""
     if normalise == "paper-median":
         # the release's infer.py: median over flux * mask, masked zeros counting; the mask is the dead pixels
-        masked = flux.copy()
-        for dead in PAPER_DEAD if grid.kind == "paper" else ():
+        masked = np.zeros(grid.size, dtype=np.float32)
+        masked[grid.filled] = flux
+        for dead in PAPER_DEAD:
             masked[dead] = 0
-        median = fast_median(masked)
+        median = fast_median(masked, np.ones(masked.size, dtype=bool))
     else:
-        # what is not good sorts behind all that is: cheaper than picking the good ones out
-        median = fast_median(np.where(good, flux, np.float32(np.inf)), count=int(np.count_nonzero(good)))
+        median = fast_median(flux, good)
     if not median > 0:
         raise BadSpectrum(f"the median flux on the grid is {median:g}: noise only", reason="noise-only")
-    if normalise != "continuum":
-        return float(median), None
-    return float(median), _envelope(flux, sigma, good, grid)
+    return median
 
 
 def _envelope(
-    flux: NDArray[np.float32], sigma: NDArray[np.float32], good: NDArray[np.bool_], grid: Grid
+    flux: NDArray[np.float32],
+    sigma: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    wavelength: NDArray[np.float64],
 ) -> NDArray[np.float32]:
     """A smooth pseudo-continuum (n,): the 90th percentile of each piece less what noise lifts it by."""
     from scipy.interpolate import PchipInterpolator
 
-    wavelength = grid.wavelength
     velocity = SPEED_OF_LIGHT * np.log(wavelength / wavelength[0])
     n_pieces = max(2, round(velocity[-1] / CONTINUUM_PIECE))
     bounds = np.searchsorted(velocity, np.linspace(0, velocity[-1], n_pieces + 1))

@@ -2,8 +2,8 @@
 
 A pixel holds the mean flux density over its width, so the value of a grid pixel is the
 overlap-weighted mean of the native pixels under it, and the integral over any range is kept. The
-weights hang on the two pixel lattices alone; archives repeat theirs, so they are kept as a sparse
-matrix and reused: one multiplication a spectrum.
+weights hang on the two pixel lattices alone; archives repeat theirs, so they are kept and reused: one
+pass over the pixels a spectrum.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._kernels import rebin, spacing
 from .grid import SPEED_OF_LIGHT, Grid, convert_medium
 
 # Native and grid pixels whose centres agree within this share of a pixel are the same pixel.
@@ -35,20 +36,49 @@ class Lattice:
     size: int
 
 
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """Which native pixels lie under each of m grid pixels, as shares of the grid pixel.
+
+    Grid pixel i lies over the native pixels from start[i] on, with weight[first[i]:first[i + 1]].
+    first int32 (m + 1,), start int32 (m,), weight float32
+    """
+
+    first: NDArray[np.int32]
+    start: NDArray[np.int32]
+    weight: NDArray[np.float32]
+
+    def apply(
+        self,
+        flux: NDArray[np.float32],
+        sigma: NDArray[np.float32],
+        good: NDArray[np.bool_],
+        *,
+        least: float = 0.5,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Mean flux, its error, and whether good pixels cover at least the share `least`, each (m,).
+
+        The mean is over all pixels, good or not: what is bad is to be bridged first. Flux and error are
+        0 where too little is covered.
+        """
+        row, error = (np.empty(self.start.size, dtype=np.float32) for _ in range(2))
+        enough = np.empty(self.start.size, dtype=bool)
+        rebin(self.first, self.start, self.weight, flux, sigma, good, least, row, error, enough)
+        return row, error, enough
+
+
 @dataclass(frozen=True)
 class Placement:
     """How native pixels become grid pixels.
 
     Native pixels take[0]:take[1] are laid at `offset` into a row of `size`; that row is the grid row
-    itself where `weights` is None (a copy), else `weights` (grid pixels x size, entries the overlap
-    as a share of the grid pixel) brings it there. `squared` has the entries squared, for variances.
+    itself where `overlap` is None (a copy), else `overlap` brings it there.
     """
 
     take: tuple[int, int]
     offset: int
     size: int
-    weights: Any = None
-    squared: Any = None
+    overlap: Overlap | None = None
 
     def laid(self, taken: NDArray[Any]) -> NDArray[Any]:
         """The native pixels that were taken, as a row of `size`; 0 where there are none."""
@@ -62,7 +92,6 @@ class Placement:
 def find_lattice(wavelength: NDArray[np.float64]) -> Lattice | None:
     """The uniform lattice these pixel centres (angstrom, increasing) lie on, or None."""
     size = wavelength.size
-    spacing = np.diff(wavelength)
     # every pixel is checked by its spacing, a few by their place: together no drift escapes
     probes = np.linspace(0, size - 1, 17).astype(np.int64)
     for log in (False, True):
@@ -70,9 +99,9 @@ def find_lattice(wavelength: NDArray[np.float64]) -> Lattice | None:
         step = float((axis[-1] - axis[0]) / (size - 1))
         if np.abs(axis - (axis[0] + probes * step)).max() > SAME_PIXEL * step:
             continue
-        ratio = spacing / wavelength[:-1] if log else spacing
+        least, most = spacing(wavelength, log)
         expected = math.expm1(step) if log else step
-        if max(ratio.max() - expected, expected - ratio.min()) < 3 * SAME_PIXEL * expected:
+        if max(most - expected, expected - least) < 3 * SAME_PIXEL * expected:
             step = float(f"{step:.9g}")  # 0.01 exactly, whatever the last digits of the file's floats
             first = float(axis[len(axis) // 2] / step - probes[len(axis) // 2])
             return Lattice(log, round(first, 5), step, size)
@@ -87,20 +116,19 @@ def place(wavelength: NDArray[np.float64], grid: Grid, *, medium: str, factor: f
     lattice = find_lattice(wavelength)
     if lattice is None:
         edges = _pixel_edges(wavelength)
-        weights, squared = _overlap(edges, native_edges(grid, medium) / factor)
-        return Placement((0, wavelength.size), 0, wavelength.size, weights, squared)
+        overlap = _overlap(edges, native_edges(grid, medium) / factor)
+        return Placement((0, wavelength.size), 0, wavelength.size, overlap)
     if medium == grid.medium and factor == 1.0:
         copy = _copy(lattice, grid)
         if copy is not None:
             return copy
     whole = math.floor(lattice.first)
-    base, weights, squared = _lattice_overlap(
+    base, size, overlap = _lattice_overlap(
         Lattice(lattice.log, round(lattice.first - whole, 5), lattice.step, 0), grid, medium, factor
     )
-    size = weights.shape[1]
     first = max(0, base - whole)
     last = max(first, min(lattice.size, base + size - whole))
-    return Placement((first, last), first + whole - base, size, weights, squared)
+    return Placement((first, last), first + whole - base, size, overlap)
 
 
 def _copy(lattice: Lattice, grid: Grid) -> Placement | None:
@@ -128,18 +156,16 @@ def native_edges(grid: Grid, medium: str) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4)
-def _lattice_overlap(lattice: Lattice, grid: Grid, medium: str, factor: float) -> tuple[int, Any, Any]:
-    """Weights for the whole stretch of an endless lattice that lies under the grid, and its first index."""
+def _lattice_overlap(lattice: Lattice, grid: Grid, medium: str, factor: float) -> tuple[int, int, Overlap]:
+    """First index, length and overlap of the stretch of an endless lattice that lies under the grid."""
     edges = native_edges(grid, medium) / factor
     axis = np.log(edges[[0, -1]]) if lattice.log else edges[[0, -1]]
     base = math.floor(axis[0] / lattice.step - lattice.first) - 1
     last = math.ceil(axis[1] / lattice.step - lattice.first) + 2
-    if (last - base) > 64 * 1024 * 1024:
-        return base, *_overlap(np.array([0.5, 1.0]), edges)
     centres = (lattice.first + np.arange(base, last)) * lattice.step
     if lattice.log:
         centres = np.exp(centres)
-    return base, *_overlap(_pixel_edges(centres), edges)
+    return base, last - base, _overlap(_pixel_edges(centres), edges)
 
 
 def _pixel_edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -148,25 +174,19 @@ def _pixel_edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate(([2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]))
 
 
-def _overlap(native: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[Any, Any]:
-    """Overlap of target pixels with native pixels as a share of the target pixel, and its square.
+def _overlap(native: NDArray[np.float64], target: NDArray[np.float64]) -> Overlap:
+    """Overlap of target pixels with native pixels as a share of the target pixel.
 
     native, target  pixel edges, angstrom, increasing
     """
-    from scipy.sparse import csr_array
-
     size = native.size - 1
     cut = np.clip(target, native[0], native[-1])
     below = np.clip(np.searchsorted(native, cut, side="right") - 1, 0, size - 1)
-    first, last = below[:-1], below[1:]
-    count = np.where(cut[1:] > cut[:-1], last - first + 1, 0)
-    pointer = np.concatenate(([0], np.cumsum(count)))
+    start, last = below[:-1], below[1:]
+    count = np.where(cut[1:] > cut[:-1], last - start + 1, 0)
+    first = np.concatenate(([0], np.cumsum(count)))
     row = np.repeat(np.arange(count.size), count)
-    column = np.arange(pointer[-1]) - pointer[row] + first[row]
+    column = np.arange(first[-1]) - first[row] + start[row]
     share = np.minimum(cut[row + 1], native[column + 1]) - np.maximum(cut[row], native[column])
     share /= target[row + 1] - target[row]
-    weights = csr_array(
-        (share.astype(np.float32), column.astype(np.int32), pointer.astype(np.int32)),
-        shape=(count.size, size),
-    )
-    return weights, weights.power(2)
+    return Overlap(first.astype(np.int32), start.astype(np.int32), share.astype(np.float32))

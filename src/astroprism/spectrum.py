@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from ._kernels import spacing
 from .errors import BadSpectrum
 
 MEDIA = ("air", "vacuum")
@@ -72,7 +73,8 @@ class Spectrum:
         if wavelength.size < 2:
             raise BadSpectrum(f"{wavelength.size} pixels; at least 2 are needed", reason="empty")
         ends = wavelength[[0, -1]]
-        if not (np.all(np.isfinite(ends)) and ends[0] > 0 and np.all(wavelength[1:] > wavelength[:-1])):
+        least, _ = spacing(wavelength, False)
+        if not (np.all(np.isfinite(ends)) and ends[0] > 0 and least > 0):
             raise BadSpectrum(
                 f"wavelengths run from {ends[0]:g} to {ends[1]:g} and do not increase at every pixel",
                 reason="wavelength",

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._kernels import survey
 from .header import Header
 
 Array = NDArray[Any]
+_MOST = float(np.finfo(np.float32).max)
 
 # SPECSYS of FITS WCS paper III. The Sun's own motion about the barycentre is below 16 m/s, less
 # than any spectrum read here resolves, so heliocentric counts as barycentric.
@@ -30,6 +32,8 @@ def judge(
     which no photon was counted (chip gaps, order ends, rejected pixels) in every format met. `mask` is
     True where the file's own mask rejects. None where every pixel is good.
     """
+    if flux.dtype == np.float32 and (sigma is None or sigma.dtype == np.float32):
+        return _judge_float32(flux, sigma, mask)
     good = flux != 0
     # extremes are NaN where any value is: cheaper than testing pixel by pixel
     if not np.isfinite(flux.min()) or not np.isfinite(flux.max()):
@@ -45,6 +49,19 @@ def judge(
     if mask is not None:
         good &= ~mask
     return sigma, None if good.all() else good
+
+
+def _judge_float32(flux: Array, sigma: Array | None, mask: Array | None) -> tuple[Array | None, Array | None]:
+    """The same in one pass."""
+    flux = np.ascontiguousarray(flux)
+    good = np.ones(flux.size, dtype=bool) if mask is None else ~mask
+    before = good.copy() if sigma is not None else good
+    errors = None if sigma is None else np.ascontiguousarray(sigma)
+    kept = survey(flux, errors, good, True, 0.0, _MOST, 0.0, _MOST)[2]
+    if sigma is not None and kept == 0 and not np.any(sigma > 0):
+        sigma, good = None, before
+        kept = survey(flux, None, good, True, 0.0, _MOST, 0.0, _MOST)[2]
+    return sigma, None if kept == flux.size else good
 
 
 def sigma_of(inverse_variance: Array) -> Array:

@@ -13,6 +13,7 @@ from typing import IO, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .._kernels import read_swapped
 from ..errors import UnreadableFile
 from .fits import FitsFile
 
@@ -92,6 +93,12 @@ class Source:
 
     def array(self, start: int, count: int, dtype: DTypeLike) -> NDArray[np.generic]:
         """`count` big-endian values of `dtype` from byte `start`, as a native array of its own."""
+        return self.array_and_sum(start, count, dtype)[0]
+
+    def array_and_sum(
+        self, start: int, count: int, dtype: DTypeLike
+    ) -> tuple[NDArray[np.generic], int | None]:
+        """As `array`, and the sum of its 32-bit words as they lie in the file; None for narrower types."""
         kind = np.dtype(dtype)
         if start < 0 or count < 0 or start + count * kind.itemsize > self.size:
             raise UnreadableFile(
@@ -101,13 +108,18 @@ class Source:
             )
         values = np.empty(count, kind)
         if count == 0:
-            return values
+            return values, 0
         buffer = values.view(np.uint8).data
         if start + len(buffer) <= len(self.head):
             buffer[:] = self.head[start : start + len(buffer)]
         else:
             try:
-                got = os.preadv(self._file.fileno(), [buffer], start)
+                if kind.itemsize in (4, 8) and np.little_endian:
+                    got, words = read_swapped(self._file.fileno(), start, buffer, kind.itemsize)
+                    if got == len(buffer):
+                        return values, words
+                else:
+                    got = os.preadv(self._file.fileno(), [buffer], start)
             except OSError as error:
                 raise UnreadableFile(
                     f"{self.path}: {error.strerror or error}", reason="unreadable"
@@ -116,7 +128,9 @@ class Source:
                 raise UnreadableFile(f"{self.path}: the file shrank while it was read", reason="truncated")
         if kind.itemsize > 1 and np.little_endian:
             values.byteswap(inplace=True)
-        return values
+        # swapping the two words of an 8-byte value leaves their sum as it is
+        total = int(values.view(np.uint32).sum(dtype=np.uint64)) if kind.itemsize in (4, 8) else None
+        return values, total
 
     def _all(self) -> bytes:
         if len(self.head) == self.size:

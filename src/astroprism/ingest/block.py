@@ -13,7 +13,6 @@ import os
 import signal
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,9 +145,10 @@ def describe(spectrum: Spectrum) -> dict[str, Any]:
 
 
 def digest(spectrum: Spectrum) -> str:
-    """What tells one measurement from another: two unlike checksums of the flux, 64 bits together."""
+    """What tells one measurement from another: the crc32c of each half of the flux, 64 bits together."""
     plain: Any = np.ascontiguousarray(spectrum.flux).view(np.uint8)
-    return f"{google_crc32c.value(plain):08x}{zlib.crc32(plain):08x}"
+    middle = plain.size // 2
+    return f"{google_crc32c.value(plain[:middle]):08x}{google_crc32c.value(plain[middle:]):08x}"
 
 
 def _finite(spectrum: Spectrum) -> dict[str, float]:

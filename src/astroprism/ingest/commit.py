@@ -222,7 +222,7 @@ def read_files(store: Path) -> pd.DataFrame:
 
 
 def finish(
-    store: Path, layout: Layout, *, files: pd.DataFrame, aliases: pd.DataFrame | None
+    store: Path, layout: Layout, *, files: pd.DataFrame, aliases: Sequence[tuple[str, ...]] | None
 ) -> dict[str, Any]:
     """Merge the committed tables into the store's own, find the targets, and mark the store finished.
 
@@ -235,7 +235,11 @@ def finish(
     index = pd.concat([old, *fresh], ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
     index = index.astype(INDEX_COLUMNS)
     grouped = group_targets(
-        index["name"].tolist(), index["ra"].to_numpy(), index["dec"].to_numpy(), aliases=aliases
+        index["name"].tolist(),
+        index["ra"].to_numpy(),
+        index["dec"].to_numpy(),
+        aliases=aliases,
+        identifiers=index["spectrum_id"].tolist(),
     )
     index["target"] = pd.Series(grouped.target, dtype="str")
     rejects = pd.concat(

@@ -1,0 +1,35 @@
+"""Inner loops in C; see _kernels.c for what each does."""
+
+from typing_extensions import Buffer
+
+def read_swapped(fd: int, offset: int, out: Buffer, width: int, /) -> tuple[int, int]: ...
+def spacing(wavelength: Buffer, relative: bool, /) -> tuple[float, float]: ...
+def survey(
+    flux: Buffer,
+    sigma: Buffer | None,
+    good: Buffer,
+    gaps: bool,
+    tiny: float,
+    limit: float,
+    least: float,
+    most: float,
+    /,
+) -> tuple[int, int, int, int, int]: ...
+def rim(flux: Buffer, good: Buffer, /) -> int: ...
+def spikes(
+    flux: Buffer, sigma: Buffer, good: Buffer, scatter: float, factor: float, flat: float, /
+) -> int: ...
+def scaled(out: Buffer, values: Buffer, good: Buffer | None, by: float, /) -> None: ...
+def rebin(
+    first: Buffer,
+    start: Buffer,
+    weight: Buffer,
+    flux: Buffer,
+    sigma: Buffer,
+    good: Buffer,
+    least: float,
+    out_flux: Buffer,
+    out_sigma: Buffer,
+    out_good: Buffer,
+    /,
+) -> None: ...
