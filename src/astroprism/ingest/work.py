@@ -19,7 +19,7 @@ from .options import IngestOptions, Progress, Say, Watch
 from .pools import run_cluster, run_here, run_local
 from .proposal import estimate
 
-ROUNDS = 6  # times the pool is set up again after workers died, before giving up
+ROUNDS = 3  # times in a row that workers may die without a file to blame, before giving up
 
 
 def do_blocks(
@@ -82,26 +82,34 @@ def do_blocks(
 
     ready.update(block for block in waiting if _is_done(folders[block], files[block]))
     commit_ready()
-    for _ in range(ROUNDS):
-        open_tasks = {block: task for block, task in tasks.items() if block in waiting and block not in ready}
-        if not open_tasks:
-            break
-        dead: BaseException | None = None
-        for block, error in _run(open_tasks, options, workers, tick):
+    unexplained = 0
+    while open_tasks := {block: tasks[block] for block in waiting if block not in ready}:
+        # a dying worker takes its pool along, and others with their files: who was reading when one
+        # died goes on alone, so that only a file that kills again is blamed
+        suspects = {block: task for block, task in open_tasks.items() if _was_hit(folders[block])}
+        blamed = died = False
+        for block, error in _run(suspects or open_tasks, options, 1 if suspects else workers, tick):
             if error is None:
                 ready.add(block)
                 commit_ready()
             else:
-                dead = error
-                note_crash(folders[block])
+                died = True
+                blamed |= note_crash(folders[block])
         tick(force=True)
-        if dead is not None:
-            say(f"a worker died ({type(dead).__name__}); going on, and a file that kills workers is refused")
-    else:
-        raise StoreError(
-            f"workers died in {ROUNDS} rounds; is memory short? Try --workers 1. What is done is kept: "
-            "the same command goes on"
-        )
+        unexplained = unexplained + 1 if died and not blamed else 0
+        if unexplained >= ROUNDS:
+            raise StoreError(
+                f"workers died {ROUNDS} times before they read a file; is memory short? Try --workers 1. "
+                "What is done is kept: the same command goes on"
+            )
+        if died and not suspects:
+            say("a worker died; going on, and a file that kills its worker again is refused")
+
+
+def _was_hit(folder: Path) -> bool:
+    """Whether a worker died on a file of this block that is not done yet."""
+    journal = read_journal(folder / "journal")
+    return bool(set(journal.crashes) - journal.done)
 
 
 def _run(
