@@ -1,6 +1,10 @@
 """Inner loops in C; see _kernels.c for what each does."""
 
-from typing_extensions import Buffer
+from typing import Any
+
+from numpy.typing import NDArray
+
+Buffer = NDArray[Any] | memoryview
 
 def read_swapped(fd: int, offset: int, out: Buffer, width: int, /) -> tuple[int, int]: ...
 def spacing(wavelength: Buffer, relative: bool, /) -> tuple[float, float]: ...
@@ -20,6 +24,10 @@ def spikes(
     flux: Buffer, sigma: Buffer, good: Buffer, scatter: float, factor: float, flat: float, /
 ) -> int: ...
 def scaled(out: Buffer, values: Buffer, good: Buffer | None, by: float, /) -> None: ...
+def bridge(flux: Buffer, good: Buffer, /) -> None: ...
+def between(
+    values: Buffer, good: Buffer | None, low: float, high: float, out: Buffer, /
+) -> tuple[int, int]: ...
 def rebin(
     first: Buffer,
     start: Buffer,
