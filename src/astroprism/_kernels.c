@@ -306,6 +306,85 @@ static PyObject *spikes(PyObject *self, PyObject *args)
     return fine ? PyLong_FromSsize_t(found) : NULL;
 }
 
+/* The sums of rows that mix `width` native pixels each, all of them good: a constant where this is called. */
+static inline __attribute__((always_inline)) void mix_sound(
+    const int32_t *start, const float *weight, const float *flux, const float *sigma, int rows, int width,
+    float *restrict row, float *restrict variance, float *restrict share)
+{
+    for (int i = 0; i < rows; i++) {
+        const float *w = weight + i * width, *f = flux + start[i], *s = sigma + start[i];
+        float mean = 0, square = 0, sum = 0;
+        for (int k = 0; k < width; k++) {
+            float scaled = w[k] * s[k];
+            mean += w[k] * f[k];
+            square += scaled * scaled;
+            sum += w[k];
+        }
+        row[i] = mean, variance[i] = square, share[i] = sum;
+    }
+}
+
+FAST static void mix_two(const int32_t *start, const float *weight, const float *flux, const float *sigma, int rows,
+                         float *row, float *variance, float *share)
+{
+    mix_sound(start, weight, flux, sigma, rows, 2, row, variance, share);
+}
+
+FAST static void mix_three(const int32_t *start, const float *weight, const float *flux, const float *sigma,
+                           int rows, float *row, float *variance, float *share)
+{
+    mix_sound(start, weight, flux, sigma, rows, 3, row, variance, share);
+}
+
+/* The same for any rows. */
+static void mix(const int32_t *first, const int32_t *start, const float *weight, const float *flux,
+                const float *sigma, const unsigned char *good, int rows, float *row, float *variance,
+                float *share)
+{
+    for (int i = 0; i < rows; i++) {
+        const float *w = weight + first[i], *f = flux + start[i], *s = sigma + start[i];
+        const unsigned char *g = good + start[i];
+        int32_t count = first[i + 1] - first[i];
+        float mean = 0, square = 0, sum = 0;
+        for (int32_t k = 0; k < count; k++) {
+            float counted = w[k] * (float)g[k], scaled = counted * s[k]; /* no branch: `good` is 0 or 1 */
+            mean += w[k] * f[k];
+            square += scaled * scaled;
+            sum += counted;
+        }
+        row[i] = mean, variance[i] = square, share[i] = sum;
+    }
+}
+
+FAST static void settle(float *row, float *error, unsigned char *enough, const float *variance,
+                        const float *share, int rows, float least)
+{
+    for (int i = 0; i < rows; i++) {
+        int32_t kept = (share[i] >= least) & (variance[i] > 0);
+        row[i] = kept ? row[i] : 0;
+        error[i] = kept ? sqrtf(variance[i]) / (share[i] < 0.9999f ? share[i] : 1) : 0;
+        enough[i] = (unsigned char)kept;
+    }
+}
+
+/* Finds which native pixels, from low up to high, lie under some rows, and the width of each row where all have
+ * one (else 0). Returns 0 where a row points outside its weights or the spectrum. */
+FAST static int extent(const int32_t *first, const int32_t *start, int rows, Py_ssize_t n, Py_ssize_t n_weights,
+                       int32_t *low, int32_t *high, int32_t *width)
+{
+    int32_t outside = (first[0] < 0) | (first[rows] > n_weights), least = start[0], last = 0;
+    int32_t common = first[1] - first[0], differs = 0;
+    for (int i = 0; i < rows; i++) {
+        int32_t count = first[i + 1] - first[i], stop = start[i] + count;
+        outside |= (count < 0) | (start[i] < 0) | (stop > n);
+        differs |= count != common;
+        least = start[i] < least ? start[i] : least;
+        last = stop > last ? stop : last;
+    }
+    *low = least, *high = last, *width = differs ? 0 : common;
+    return !outside;
+}
+
 /* rebin(first int32 (m+1), start int32 (m), weight, flux, sigma, good, least, out flux, out sigma, out good)
  *
  * Row i mixes the native pixels start[i] .. with weights weight[first[i]] .. weight[first[i+1]-1]: flux with
@@ -327,38 +406,119 @@ static PyObject *rebin(PyObject *self, PyObject *args)
     int fine = of_size(&view[0], m + 1, 4, "first") && of_size(&view[3], n, 4, "flux") &&
                of_size(&view[4], n, 4, "sigma") && of_size(&view[6], m, 4, "out flux") &&
                of_size(&view[7], m, 4, "out sigma") && of_size(&view[8], m, 1, "out good");
-    int outside = 0;
+    int inside = 1;
     if (fine) {
         Py_BEGIN_ALLOW_THREADS
-        for (Py_ssize_t i = 0; i < m; i++) {
-            int32_t count = first[i + 1] - first[i];
-            if (first[i] < 0 || count < 0 || first[i + 1] > n_weights || start[i] < 0 || start[i] + count > n) {
-                outside = 1;
+        float variance[BLOCK], share[BLOCK];
+        for (Py_ssize_t i = 0; i < m && inside; i += BLOCK) {
+            int rows = m - i < BLOCK ? (int)(m - i) : BLOCK;
+            int32_t low, high, width;
+            inside = extent(first + i, start + i, rows, n, n_weights, &low, &high, &width);
+            if (!inside)
                 break;
-            }
-            const float *w = weight + first[i], *f = flux + start[i], *s = sigma + start[i];
-            const unsigned char *g = good + start[i];
-            float mean = 0, variance = 0, share = 0;
-            for (int32_t k = 0; k < count; k++) {
-                float counted = g[k] ? w[k] : 0, scaled = counted * s[k];
-                mean += w[k] * f[k];
-                variance += scaled * scaled;
-                share += counted;
-            }
-            int kept = share >= least && variance > 0;
-            row[i] = kept ? mean : 0;
-            error[i] = kept ? sqrtf(variance) / (share < 0.9999f ? share : 1) : 0;
-            enough[i] = (unsigned char)kept;
+            const float *w = weight + first[i];
+            int sound = high <= low || memchr(good + low, 0, high - low) == NULL;
+            if (sound && width == 2)
+                mix_two(start + i, w, flux, sigma, rows, row + i, variance, share);
+            else if (sound && width == 3)
+                mix_three(start + i, w, flux, sigma, rows, row + i, variance, share);
+            else
+                mix(first + i, start + i, weight, flux, sigma, good, rows, row + i, variance, share);
+            settle(row + i, error + i, enough + i, variance, share, rows, least);
         }
         Py_END_ALLOW_THREADS
     }
     for (int k = 0; k < 9; k++)
         PyBuffer_Release(&view[k]);
-    if (outside)
+    if (!inside)
         PyErr_SetString(PyExc_ValueError, "weights point outside the spectrum");
-    if (!fine || outside)
+    if (!fine || !inside)
         return NULL;
     Py_RETURN_NONE;
+}
+
+/* bridge(flux float32, good): in place, a straight line over each run of pixels that are not good, from its one
+ * neighbour to the other; the value of the only neighbour at an end */
+static PyObject *bridge(PyObject *self, PyObject *args)
+{
+    Py_buffer flux, good;
+    if (!PyArg_ParseTuple(args, "w*y*", &flux, &good))
+        return NULL;
+    Py_ssize_t n = good.len;
+    int fine = of_size(&flux, n, 4, "flux");
+    if (fine) {
+        float *f = flux.buf;
+        const unsigned char *g = good.buf;
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t at = 0; at < n;) {
+            const unsigned char *bad = memchr(g + at, 0, n - at);
+            if (bad == NULL)
+                break;
+            Py_ssize_t from = bad - g;
+            const unsigned char *known = memchr(bad, 1, n - from);
+            at = known ? known - g : n;
+            if (from == 0 && at == n)
+                break;
+            double left = from > 0 ? f[from - 1] : f[at], right = at < n ? f[at] : left;
+            double slope = (right - left) / (double)(at - from + 1);
+            for (Py_ssize_t i = from; i < at; i++)
+                f[i] = (float)(left + slope * (double)(i - from + 1));
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&flux);
+    PyBuffer_Release(&good);
+    if (!fine)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+FAST static Py_ssize_t sift(const float *values, const unsigned char *good, Py_ssize_t n, float low, float high,
+                            float *out, Py_ssize_t *below)
+{
+    int32_t inside[BLOCK];
+    Py_ssize_t found = 0;
+    for (Py_ssize_t from = 0; from < n; from += BLOCK) {
+        int stop = n - from < BLOCK ? (int)(n - from) : BLOCK;
+        const float *v = values + from;
+        int32_t less = 0;
+        for (int i = 0; i < stop; i++) {
+            int32_t here = good ? good[from + i] : 1;
+            less += here & (v[i] < low);
+            inside[i] = here & (v[i] >= low) & (v[i] <= high);
+        }
+        *below += less;
+        for (int i = 0; i < stop; i++) { /* no branch: always written, kept where it counts */
+            out[found] = v[i];
+            found += inside[i];
+        }
+    }
+    return found;
+}
+
+/* between(values float32 (n), good or None, low, high, out float32 (n + 1)) -> (good values below low, number
+ * of good values from low to high), the latter written to `out` in their order */
+static PyObject *between(PyObject *self, PyObject *args)
+{
+    Py_buffer values, good = {0}, out;
+    PyObject *given;
+    float low, high;
+    if (!PyArg_ParseTuple(args, "y*Offw*", &values, &given, &low, &high, &out))
+        return NULL;
+    Py_ssize_t n = values.len / 4, below = 0, found = 0;
+    int fine = of_size(&out, n + 1, 4, "out");
+    if (fine && given != Py_None)
+        fine = PyObject_GetBuffer(given, &good, PyBUF_SIMPLE) == 0 && of_size(&good, n, 1, "good");
+    if (fine) {
+        Py_BEGIN_ALLOW_THREADS
+        found = sift(values.buf, good.buf, n, low, high, out.buf, &below);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&values);
+    PyBuffer_Release(&out);
+    if (good.obj)
+        PyBuffer_Release(&good);
+    return fine ? Py_BuildValue("nn", below, found) : NULL;
 }
 
 FAST static void divide(float *out, const float *from, const unsigned char *good, Py_ssize_t n, float by)
@@ -404,6 +564,8 @@ static PyMethodDef methods[] = {
     {"rim", rim, METH_VARARGS, "Mask the pixels beside runs of zeros, in place."},
     {"spikes", spikes, METH_VARARGS, "Mask single-pixel spikes, in place, and count them."},
     {"scaled", scaled, METH_VARARGS, "Values over a number, 0 where not good."},
+    {"bridge", bridge, METH_VARARGS, "Straight lines over what is not good, in place."},
+    {"between", between, METH_VARARGS, "The values of a range, and how many lie below it."},
     {"rebin", rebin, METH_VARARGS, "Overlap-weighted means, errors and coverage."},
     {NULL, NULL, 0, NULL},
 };

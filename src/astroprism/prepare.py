@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels import rim, scaled, spikes, survey
+from ._kernels import between, bridge, rim, scaled, spikes, survey
 from .errors import BadSpectrum, ConfigError
 from .grid import PAPER_DEAD, SPEED_OF_LIGHT, Grid, doppler_factor
 from .rebin import Placement, place
@@ -137,7 +137,10 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     if options.normalise == "continuum":
         envelope = _envelope(flux, sigma, good, grid.wavelength[rows]) / np.float32(scale)
         flux, sigma = flux / envelope, sigma / envelope
-    flux_row, sigma_row = (np.zeros(grid.size, dtype=np.float32) for _ in range(2))
+    if flux.size == grid.size and placement.overlap is not None:
+        flux_row, sigma_row = flux, sigma  # ours already, and whole
+    else:
+        flux_row, sigma_row = (np.zeros(grid.size, dtype=np.float32) for _ in range(2))
     scaled(flux_row[rows], flux, None, scale)
     scaled(sigma_row[rows], sigma, good, scale)
     facts = {
@@ -184,7 +187,7 @@ def _measured(
     good = np.ones(flux.size, dtype=bool) if spectrum.good is None else spectrum.good[part].copy()
     sample = np.abs(flux[:: max(1, flux.size // SAMPLE)])
     sample = sample[(sample > 0) & (sample < np.inf)]
-    unit = float(np.median(sample)) if sample.size else 0.0
+    unit = fast_median(sample) if sample.size else 0.0
     gaps = not _whole_numbers(flux)
     sigma = None if spectrum.sigma is None else _as_float32(spectrum.sigma[part])
     typical = 0.0 if sigma is None else _typical(sigma)
@@ -229,7 +232,7 @@ def _typical(sigma: NDArray[Any]) -> float:
     """Median of a sample of the positive errors, 0 where there are none."""
     sample = sigma[:: max(1, sigma.size // SAMPLE)]
     sample = sample[(sample > 0) & (sample < np.inf)]
-    return float(np.median(sample)) if sample.size else 0.0
+    return fast_median(sample) if sample.size else 0.0
 
 
 def _refuse_damage(
@@ -311,7 +314,7 @@ def _mask_spikes(flux: NDArray[Any], sigma: NDArray[Any], good: NDArray[np.bool_
     left, centre, right = (flux[shift : flux.size - 2 + shift : stride] for shift in (0, 1, 2))
     curvature = np.abs(2 * centre - left - right)[good[1:-1:stride]]
     # curvature of noise spreads by sqrt(6) sigma; 1.4826 makes a median a standard deviation
-    scatter = 1.4826 / np.sqrt(6) * float(np.median(curvature)) if curvature.size else 0.0
+    scatter = 1.4826 / np.sqrt(6) * fast_median(curvature) if curvature.size else 0.0
     return spikes(flux, sigma, good, scatter, SPIKE_SIGMA, SPIKE_NEIGHBOURS)
 
 
@@ -326,23 +329,40 @@ def _resample(
             placement.laid(good),
         )
     here, flux, sigma = placement.laid(good), placement.laid(flux), placement.laid(sigma)
-    bad = np.flatnonzero(~here)
-    if bad.size:
+    if not here.all():
         # bridged, so that the good part of a pixel on a steep slope is not taken for the whole of it
         flux = flux.copy()
-        known = np.flatnonzero(here)
-        flux[bad] = np.interp(bad, known, flux[known])
+        bridge(flux, here)
     return placement.overlap.apply(flux, sigma, here, least=GOOD_COVERAGE)
 
 
-def fast_median(values: NDArray[np.float32], good: NDArray[np.bool_]) -> float:
-    """Exactly numpy's median of the good values, both (n,), none of the good ones NaN, by one selection."""
-    n = int(np.count_nonzero(good))
-    # what is not good sorts behind all that is: cheaper than picking the good ones out
-    part = np.partition(values if n == values.size else np.where(good, values, np.float32(np.inf)), n // 2)
+def fast_median(values: NDArray[np.float32], good: NDArray[np.bool_] | None = None) -> float:
+    """Exactly numpy's median of the good values, both (n,), none of the good ones NaN.
+
+    A sample says where the median must lie; only the few values there are put in order.
+    """
+    n = values.size if good is None else int(np.count_nonzero(good))
+    if values.size > 8 * SAMPLE:
+        stride = values.size // SAMPLE
+        sample = values[::stride] if good is None else values[::stride][good[::stride]]
+        middle, reach = sample.size // 2, SAMPLE // 16  # nearly six standard deviations of a median's rank
+        if middle > reach:
+            part = np.partition(sample, (middle - reach, middle + reach))
+            near = np.empty(values.size + 1, dtype=np.float32)
+            low, high = float(part[middle - reach]), float(part[middle + reach])
+            below, found = between(values, good, low, high, near)
+            if below <= (n - 1) // 2 and n // 2 < below + found:
+                return _selected(near[:found], n, below)
+    return _selected(values if good is None else values[good], n, 0)
+
+
+def _selected(values: NDArray[np.floating], n: int, below: int) -> float:
+    """The median of n values of which `below` lie below all of `values`, the rest above or among them."""
+    at = n // 2 - below
+    part = np.partition(values, at)
     if n % 2:
-        return float(part[n // 2])
-    return float(np.mean(np.array([part[: n // 2].max(), part[n // 2]])))
+        return float(part[at])
+    return float(np.mean(np.array([part[:at].max(), part[at]])))
 
 
 def _scale(flux: NDArray[np.float32], good: NDArray[np.bool_], grid: Grid, normalise: str) -> float:
@@ -353,7 +373,7 @@ def _scale(flux: NDArray[np.float32], good: NDArray[np.bool_], grid: Grid, norma
         masked[grid.filled] = flux
         for dead in PAPER_DEAD:
             masked[dead] = 0
-        median = fast_median(masked, np.ones(masked.size, dtype=bool))
+        median = fast_median(masked)
     else:
         median = fast_median(flux, good)
     if not median > 0:
@@ -397,4 +417,4 @@ def _snr(flux: NDArray[np.float32], sigma: NDArray[np.float32], good: NDArray[np
     """Median of flux/sigma over a sample of the good pixels."""
     stride = max(1, flux.size // SAMPLE)
     sample = good[::stride]
-    return float(np.median(flux[::stride][sample] / sigma[::stride][sample])) if sample.any() else np.nan
+    return fast_median(flux[::stride][sample] / sigma[::stride][sample]) if sample.any() else np.nan

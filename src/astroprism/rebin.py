@@ -21,6 +21,8 @@ from .grid import SPEED_OF_LIGHT, Grid, convert_medium
 
 # Native and grid pixels whose centres agree within this share of a pixel are the same pixel.
 SAME_PIXEL = 0.01
+# Rows that the kernel takes at a time, and up to which width it has a loop of its own for them.
+ROWS, WIDE = 512, 3
 
 
 @dataclass(frozen=True)
@@ -184,9 +186,13 @@ def _overlap(native: NDArray[np.float64], target: NDArray[np.float64]) -> Overla
     below = np.clip(np.searchsorted(native, cut, side="right") - 1, 0, size - 1)
     start, last = below[:-1], below[1:]
     count = np.where(cut[1:] > cut[:-1], last - start + 1, 0)
+    # rows of one width need no branches: short ones are filled up, by weights of 0, to the widest of their block
+    widest = np.repeat(np.maximum.reduceat(count, np.arange(0, count.size, ROWS)), ROWS)[: count.size]
+    count = np.where(widest <= min(WIDE, size), widest, count)
+    start = np.minimum(start, size - count)
     first = np.concatenate(([0], np.cumsum(count)))
     row = np.repeat(np.arange(count.size), count)
     column = np.arange(first[-1]) - first[row] + start[row]
     share = np.minimum(cut[row + 1], native[column + 1]) - np.maximum(cut[row], native[column])
-    share /= target[row + 1] - target[row]
+    share = np.maximum(share, 0) / (target[row + 1] - target[row])
     return Overlap(first.astype(np.int32), start.astype(np.int32), share.astype(np.float32))
