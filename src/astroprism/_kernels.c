@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #define BLOCK 512 /* pixels worked on at a time */
 #define PIECE 65536 /* bytes read at a time: they stay in the processor's cache until they are swapped */
@@ -557,6 +560,18 @@ static PyObject *scaled(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* keep_memory(): freed arrays of spectra stay with this process for the next ones. By default each large one is
+ * given back to the system, and its pages are fetched and cleared anew, one fault at a time. */
+static PyObject *keep_memory(PyObject *self, PyObject *args)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 32 << 20); /* the most that glibc allows */
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+    mallopt(M_TOP_PAD, 16 << 20);
+#endif
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"read_swapped", read_swapped, METH_VARARGS, "Read big-endian values as native ones and sum their words."},
     {"spacing", spacing, METH_VARARGS, "Extremes of the spacing of wavelengths, and of its ratio to them."},
@@ -564,6 +579,7 @@ static PyMethodDef methods[] = {
     {"rim", rim, METH_VARARGS, "Mask the pixels beside runs of zeros, in place."},
     {"spikes", spikes, METH_VARARGS, "Mask single-pixel spikes, in place, and count them."},
     {"scaled", scaled, METH_VARARGS, "Values over a number, 0 where not good."},
+    {"keep_memory", keep_memory, METH_NOARGS, "Freed memory stays with the process."},
     {"bridge", bridge, METH_VARARGS, "Straight lines over what is not good, in place."},
     {"between", between, METH_VARARGS, "The values of a range, and how many lie below it."},
     {"rebin", rebin, METH_VARARGS, "Overlap-weighted means, errors and coverage."},

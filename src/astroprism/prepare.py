@@ -102,7 +102,7 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     """Bring a spectrum to `grid`; refuse it with BadSpectrum where it cannot be used."""
     options = options or PrepareOptions()
     factor, frame, berv, warnings = _frame(spectrum, options.frame)
-    placement = place(spectrum.wavelength, grid, medium=spectrum.medium, factor=factor)
+    placement = place(spectrum.wavelength, grid, medium=spectrum.medium, factor=factor, steps=spectrum.steps)
     if placement.take[1] - placement.take[0] < 2:
         raise BadSpectrum(
             f"covers {spectrum.wavelength[0]:.1f}..{spectrum.wavelength[-1]:.1f} angstrom "

@@ -91,8 +91,13 @@ class Placement:
         return row
 
 
-def find_lattice(wavelength: NDArray[np.float64]) -> Lattice | None:
-    """The uniform lattice these pixel centres (angstrom, increasing) lie on, or None."""
+def find_lattice(
+    wavelength: NDArray[np.float64], *, steps: tuple[float, float] | None = None
+) -> Lattice | None:
+    """The uniform lattice these pixel centres (angstrom, increasing) lie on, or None.
+
+    steps  their least and largest step, where they are known
+    """
     size = wavelength.size
     # every pixel is checked by its spacing, a few by their place: together no drift escapes
     probes = np.linspace(0, size - 1, 17).astype(np.int64)
@@ -101,7 +106,7 @@ def find_lattice(wavelength: NDArray[np.float64]) -> Lattice | None:
         step = float((axis[-1] - axis[0]) / (size - 1))
         if np.abs(axis - (axis[0] + probes * step)).max() > SAME_PIXEL * step:
             continue
-        least, most = spacing(wavelength, log)
+        least, most = steps if steps is not None and not log else spacing(wavelength, log)
         expected = math.expm1(step) if log else step
         if max(most - expected, expected - least) < 3 * SAME_PIXEL * expected:
             step = float(f"{step:.9g}")  # 0.01 exactly, whatever the last digits of the file's floats
@@ -110,12 +115,20 @@ def find_lattice(wavelength: NDArray[np.float64]) -> Lattice | None:
     return None
 
 
-def place(wavelength: NDArray[np.float64], grid: Grid, *, medium: str, factor: float = 1.0) -> Placement:
+def place(
+    wavelength: NDArray[np.float64],
+    grid: Grid,
+    *,
+    medium: str,
+    factor: float = 1.0,
+    steps: tuple[float, float] | None = None,
+) -> Placement:
     """Placement on `grid` of native pixels at `wavelength` (n,), given in `medium`.
 
     factor  a Doppler factor that the native wavelengths are to be multiplied by first
+    steps   the least and the largest step of `wavelength`, where they are known
     """
-    lattice = find_lattice(wavelength)
+    lattice = find_lattice(wavelength, steps=steps)
     if lattice is None:
         edges = _pixel_edges(wavelength)
         overlap = _overlap(edges, native_edges(grid, medium) / factor)
@@ -186,7 +199,7 @@ def _overlap(native: NDArray[np.float64], target: NDArray[np.float64]) -> Overla
     below = np.clip(np.searchsorted(native, cut, side="right") - 1, 0, size - 1)
     start, last = below[:-1], below[1:]
     count = np.where(cut[1:] > cut[:-1], last - start + 1, 0)
-    # rows of one width need no branches: short ones are filled up, by weights of 0, to the widest of their block
+    # rows of one width need no branches: weights of 0 fill short ones up to the widest of their block
     widest = np.repeat(np.maximum.reduceat(count, np.arange(0, count.size, ROWS)), ROWS)[: count.size]
     count = np.where(widest <= min(WIDE, size), widest, count)
     start = np.minimum(start, size - count)

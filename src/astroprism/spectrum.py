@@ -41,6 +41,7 @@ class Spectrum:
     resolution  resolving power lambda/dlambda (NaN where unknown)
     reader      name of the reader that made it
     keywords    every numeric header keyword
+    steps       the least and the largest step of `wavelength`, angstrom: found as it was checked
     warnings    what the reader had to assume, in plain words
     """
 
@@ -61,6 +62,7 @@ class Spectrum:
     reader: str = ""
     keywords: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    steps: tuple[float, float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         wavelength = np.ascontiguousarray(self.wavelength, dtype=np.float64)
@@ -72,9 +74,9 @@ class Spectrum:
             )
         if wavelength.size < 2:
             raise BadSpectrum(f"{wavelength.size} pixels; at least 2 are needed", reason="empty")
-        ends = wavelength[[0, -1]]
-        least, _ = spacing(wavelength, False)
-        if not (np.all(np.isfinite(ends)) and ends[0] > 0 and least > 0):
+        ends = float(wavelength[0]), float(wavelength[-1])
+        steps = spacing(wavelength, False)
+        if not (0 < ends[0] < np.inf and ends[1] < np.inf and steps[0] > 0):
             raise BadSpectrum(
                 f"wavelengths run from {ends[0]:g} to {ends[1]:g} and do not increase at every pixel",
                 reason="wavelength",
@@ -92,6 +94,7 @@ class Spectrum:
         put = object.__setattr__  # the one way to normalise a frozen dataclass as it is built
         put(self, "wavelength", wavelength)
         put(self, "flux", flux)
+        put(self, "steps", steps)
         if self.sigma is not None:
             put(self, "sigma", _native_float(self.sigma))
         if self.good is not None:

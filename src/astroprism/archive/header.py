@@ -21,38 +21,43 @@ class Header:
         self.raw = raw  # a whole number of cards, without END
 
     @cached_property
+    def _cards(self) -> list[tuple[str, str]]:
+        """(name, what stands behind '=') of every card that has one, the last first.
+
+        A HIERARCH keyword keeps that word in front: it is not the plain keyword of the same name.
+        """
+        text, found = self.raw.decode("latin-1"), []
+        for at in range(len(text) - CARD, -1, -CARD):
+            name, equals, value = text[at : at + CARD].partition("=")
+            if equals and (len(name) == 8 or name[:9] == "HIERARCH "):
+                found.append((name.rstrip(), value))
+        return found
+
+    @cached_property
+    def _first(self) -> dict[str, str]:
+        return dict(self._cards)  # backwards, so that the first of equals stays
+
+    @cached_property
     def numbers(self) -> dict[str, float]:
         """Every keyword with a finite numeric value; HIERARCH keywords by their name alone."""
-        text, found = self.raw.decode("latin-1"), {}
-        for at in range(len(text) - CARD, -1, -CARD):  # backwards, so that the first of equals stays
-            name, equals, value = text[at : at + CARD].partition("=")
-            if not equals or "'" in value[:3]:
+        found = {}
+        for name, value in self._cards:
+            if "'" in value[:3]:
                 continue
-            if len(name) == 8:
-                name = name.rstrip()
-            elif name[:9] == "HIERARCH ":
-                name = name[9:].rstrip()
-            else:
-                continue
-            try:
-                number = float(value.partition("/")[0].replace("_", "?"))  # float() takes 37_81 for a number
+            digits = value.partition("/")[0]
+            try:  # float() takes 37_81 for a number
+                number = float(digits) if "_" not in digits else _number(value)
             except ValueError:
                 number = _number(value)
             if abs(number) < np.inf:  # False for NaN
-                found[name] = number
+                found[name.removeprefix("HIERARCH ")] = number
         return found
 
     def card(self, key: str) -> bytes | None:
         """What stands behind '=' on the first card of `key`; None where there is no such card."""
-        name = key.encode("latin-1", "replace")
-        name = name.ljust(8) + b"=" if len(name) <= 8 and b" " not in name else b"HIERARCH " + name
-        at = self.raw.find(name)
-        while at >= 0:
-            card = self.raw[at : at + CARD - at % CARD]
-            if at % CARD == 0 and (name[-1:] == b"=" or card[len(name) :].lstrip()[:1] == b"="):
-                return card.partition(b"=")[2]
-            at = self.raw.find(name, at + 1)
-        return None
+        plain = len(key) <= 8 and " " not in key
+        value = self._first.get(key if plain else f"HIERARCH {key}")
+        return None if value is None else value.encode("latin-1")
 
     def text(self, key: str) -> str:
         """A string value without its padding ('' where there is none), joined over CONTINUE cards."""

@@ -22,6 +22,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
+from .._kernels import keep_memory
 from ..archive import ReadOptions
 from ..archive import read as read_file
 from ..errors import REASONS, SpectrumError, StoreError
@@ -58,6 +59,7 @@ def process_block(task: BlockTask) -> int:
     """Read, prepare and write every file of a block that is not done yet; returns how many that were."""
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    keep_memory()
     with _only_one(folder):
         journal = read_journal(folder / "journal")
         writer = JournalWriter(folder / "journal", length=journal.length)

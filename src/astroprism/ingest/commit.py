@@ -150,8 +150,14 @@ def rejects_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _table(entries: Sequence[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
+    types = {
+        kind: pd.Series([], dtype=kind).dtype for kind in set(columns.values())
+    }  # looked up by name once
     return pd.DataFrame(
-        {name: pd.Series([entry[name] for entry in entries], dtype=kind) for name, kind in columns.items()}
+        {
+            name: pd.Series([entry[name] for entry in entries], dtype=types[kind])
+            for name, kind in columns.items()
+        }
     )
 
 

@@ -19,6 +19,7 @@ from .listing import FileEntry, spread
 
 SAMPLE_FILES = 200
 TIMED_FILES = 6
+TIMED_SHARE = 50  # one file of so many is timed, lest small archives spend their time on being estimated
 COMMON = 0.95  # share of the files whose range the proposed grid lies within
 
 
@@ -86,7 +87,7 @@ def estimate(
 ) -> Estimate:
     """Time a few files and scale up."""
     spent, spectra, taken = 0.0, 0, 0
-    sample = spread(files, TIMED_FILES)
+    sample = spread(files, max(2, min(TIMED_FILES, len(files) // TIMED_SHARE)))
     for number, entry in enumerate(sample):
         start = time.perf_counter()
         try:
