@@ -17,6 +17,7 @@ ROWS = [
     {"archive", "simulate"},
     {"rebin", "prepare", "layout", "shards", "store_rows", "store_tables", "store"},
     {"targets", "matching", "catalog", "split"},
+    {"network", "loss"},
     {"ingest"},
     {"views"},
     {"study", "about", "demo", "terminal", "cli"},

@@ -1,0 +1,431 @@
+"""The prism network: a star moved by one learned Doppler node, times an atmosphere moved by a known velocity.
+
+    reconstruction = shift(star(z), s(z)) * shift(atmosphere(z), barycentric velocity)
+
+The encoder looks twice: the first look finds the shift, the second sees the spectrum moved back to rest.
+On a log-wavelength grid a Doppler shift is a translation, so both moves are one function (doppler.py).
+Shapes: b spectra, p pixels, w pixels with room for a shift on both sides, h hidden features, n nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import ConfigError
+from .doppler import fast_length, pixels_of, shift, velocity_of
+from .layers import Folding, Residual, reader, writer
+
+
+@dataclass(frozen=True)
+class PrismConfig:
+    """Sizes of the network and what physics it knows."""
+
+    pixels: int  # of a spectrum
+    step: float  # km/s a pixel, of a grid uniform in log wavelength
+    n_latent: int = 32  # nodes: several times the causes hoped for; what is not needed is pruned
+    hidden: int = 256  # features between pixels and codes; 512 cost twice and gained nothing
+    patch: int = 64  # pixels a patch; each has its own small basis, so cost and parameters grow as the pixels
+    rank: int = 16  # numbers a patch; up to patch / 2
+    most: int = 2048  # numbers that reach a dense layer; more are folded again
+    whitened: int = (
+        128  # principal components, each scaled to unit spread, that show weak causes to the first look
+    )
+    shift_gain: float = 100.0  # km/s of shift a unit of the Doppler node, at the start; learned
+    shift_room: float = (
+        320.0  # km/s of star kept beyond each end, so that a shift brings in star, not nothing
+    )
+    depth: float = (
+        0.15  # relative flux a unit of the decoder's outputs: unit outputs make lines of usual depth
+    )
+    agnostic: bool = False  # no physics in the decoder: no shift, no star times atmosphere
+    moving_air: bool = False  # spectra come in the barycentric frame, their barycentric velocities known
+    rates: tuple[float, ...] = (
+        1.5,
+        3.0,
+        6.0,
+        12.0,
+        20.0,
+    )  # radians a unit of z, of the agnostic decoder's sines
+    min_logvar: float = -20.0  # a velocity good to 1e-4 of the prior's spread has -18
+    max_logvar: float = 4.0  # no node need be vaguer than e^2 priors
+
+    def __post_init__(self) -> None:
+        for name, least in (("pixels", 16), ("n_latent", 2), ("hidden", 1), ("rank", 1), ("whitened", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} {getattr(self, name)} must be at least {least}")
+        for name in ("step", "shift_gain", "shift_room", "depth"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise ConfigError(f"{name} {getattr(self, name)} must be positive and finite")
+        if 2 * self.rank > self.patch:
+            raise ConfigError(
+                f"rank {self.rank} of a patch of {self.patch} pixels folds nothing; take half or less"
+            )
+        if self.most < 2 * self.rank:
+            raise ConfigError(f"most {self.most} must be at least twice the rank, {2 * self.rank}")
+        if self.agnostic and self.moving_air:
+            raise ConfigError("an agnostic network knows no atmosphere that could move: drop one of the two")
+        if not self.min_logvar < self.max_logvar:
+            raise ConfigError(f"min_logvar {self.min_logvar} must lie below max_logvar {self.max_logvar}")
+
+    @property
+    def gain(self) -> float:
+        """shift_gain in pixels."""
+        return self.shift_gain / self.step
+
+    @property
+    def folding(self) -> Folding:
+        """How pixels become few numbers."""
+        return Folding(self.patch, self.rank, self.most)
+
+    @property
+    def width(self) -> int:
+        """Pixels of a star with room on both sides, such that the length is quick to transform."""
+        return fast_length(self.pixels + 2 * math.ceil(self.shift_room / self.step))
+
+    @property
+    def pad(self) -> int:
+        """Pixels of that room on the blue side; the red side has as many, or one more."""
+        return (self.width - self.pixels) // 2
+
+
+def sized_for(pixels: int, *, step: float, agnostic: bool = False, moving_air: bool = False) -> PrismConfig:
+    """The sizes that were tried: those of the defaults, and leaner ones for long spectra.
+
+    At 327,680 pixels rank 8 and 16 components make 13.9 M parameters; the defaults would make twice that, and
+    a basis of 42 M numbers. Long spectra repeat each cause in many lines, so a patch needs less of its own.
+    """
+    long = pixels > 65_536
+    return PrismConfig(
+        pixels,
+        step,
+        rank=8 if long else 16,
+        whitened=16 if long else 128,
+        agnostic=agnostic,
+        moving_air=moving_air,
+    )
+
+
+def seeing(width: int) -> nn.Sequential:
+    """What an encoder does with what it read, (b, h) -> (b, h)."""
+    return nn.Sequential(nn.GELU(), Residual(width, norm=True), nn.LayerNorm(width))
+
+
+class Look(NamedTuple):
+    """What the encoder finds."""
+
+    mean: Tensor  # (b, n)
+    logvar: Tensor  # (b, n)
+    first_shift: (
+        Tensor  # (b,) pixels, of the star as the first look has it; training ties it to the decoder's
+    )
+
+
+class Parts(NamedTuple):
+    """What the decoder's physics is made of."""
+
+    star: Tensor  # (b, w), at rest
+    atmosphere: Tensor  # (b, p), still; (b, w) where it is to be moved
+    shift: Tensor  # (b,) pixels, of the star
+
+
+class Encoder(nn.Module):
+    """Standardised spectra (b, p) -> codes."""
+
+    basis: Tensor
+
+    def __init__(self, config: PrismConfig) -> None:
+        super().__init__()
+        c, h = config, config.hidden
+        self.config = c
+        # Weak causes are hundreds of times fainter in the pixels than strong ones; whitened components show
+        # all alike.
+        self.register_buffer("basis", torch.zeros(c.pixels, c.whitened))
+        self.white = nn.Linear(c.whitened, h)
+        self.read = reader(c.pixels, h, sizes=c.folding)
+        self.look = seeing(h)
+        if not c.agnostic:
+            self.velocity = nn.Linear(h, 1)  # reads all features: the search for the shift is tied to no node
+            nn.init.normal_(self.velocity.weight, 0, 0.02)
+            nn.init.zeros_(self.velocity.bias)
+            self.second = reader(c.width, h, sizes=c.folding)
+            self.first = nn.Linear(h, h)
+            self.join = seeing(h)
+        self.heads = nn.Linear(h + c.whitened, 2 * c.n_latent)  # the components also reach the codes directly
+        with torch.no_grad():
+            self.heads.weight[c.n_latent :] *= 0.1
+            self.heads.bias[c.n_latent :] = -3.0  # codes begin well told apart from noise
+
+    def forward(self, x: Tensor, *, log_gain: Tensor | None, air: Tensor | None) -> Look:
+        """x (b, p); air (b,) the atmosphere's shift in pixels."""
+        c = self.config
+        h, first_shift = self.features(x, air=air)
+        with torch.autocast(x.device.type, enabled=False):
+            mean, logvar = self.heads(h).chunk(2, 1)  # (b, n) each
+            if log_gain is not None:
+                # Node 0 is the Doppler node: the first look's shift, mended by the second.
+                doppler = (first_shift / c.gain + 0.05 * mean[:, 0]) / log_gain.exp()
+                mean = torch.cat([doppler[:, None], mean[:, 1:]], 1)
+        return Look(mean, logvar.clamp(c.min_logvar, c.max_logvar), first_shift)
+
+    def features(self, x: Tensor, *, air: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the heads read, (b, h + whitened), and the first look's shift (b,); both float32."""
+        c = self.config
+        # Tellurics stand still in the observer's frame: the first look is made there.
+        seen = x if air is None else moved(x, -air, config=c)
+        with torch.autocast(x.device.type, enabled=False):
+            scores = seen @ self.basis  # (b, whitened)
+        h = self.look(self.read(seen) + self.white(scores))  # (b, h)
+        first_shift = x.new_zeros(len(x))
+        if not c.agnostic:
+            with torch.autocast(
+                x.device.type, enabled=False
+            ):  # bfloat16 would round a shift to a quarter of a pixel
+                first_shift = c.gain * self.velocity(h.float())[:, 0]
+            if air is not None:
+                first_shift = first_shift + air
+            rest = shift(widened(x, config=c), -first_shift)  # (b, w)
+            h = self.join(self.second(rest) + self.first(h))
+        return torch.cat([h.float(), scores], 1), first_shift
+
+
+class Decoder(nn.Module):
+    """Codes (b, n) -> spectra (b, p)."""
+
+    rates: Tensor
+
+    def __init__(self, config: PrismConfig) -> None:
+        super().__init__()
+        c, h = config, config.hidden
+        self.config = c
+        if c.agnostic:
+            # A line that moves by many widths is a fast function of its node: sines of every node at
+            # several rates.
+            self.register_buffer("rates", torch.tensor(c.rates), persistent=False)
+            self.flux = writer(c.pixels, h, sizes=c.folding)
+        else:
+            self.star = writer(c.width, h, sizes=c.folding)
+            self.air = writer(c.width if c.moving_air else c.pixels, h, sizes=c.folding)
+            self.log_gain = nn.Parameter(torch.zeros(()))
+            with torch.no_grad():
+                last = self.air[-1].get_parameter("weight")
+                last.mul_(0.1)  # the star explains what it can before the atmosphere does
+        inputs = c.n_latent * (1 + 2 * len(c.rates)) if c.agnostic else c.n_latent - 1
+        self.body = nn.Sequential(nn.Linear(inputs, h), nn.GELU(), Residual(h, norm=False), nn.GELU())
+
+    def parts(self, z: Tensor) -> Parts:
+        """z (b, n) -> star at rest, atmosphere, shift.
+
+        A velocity changes neither star nor atmosphere: the body never sees node 0.
+        """
+        c = self.config
+        b = self.body(z[:, 1:])
+        star, air = self.star(b).float(), self.air(b).float()
+        return Parts(1 + c.depth * star, 1 + c.depth * air, c.gain * self.log_gain.exp() * z[:, 0])
+
+    def join(self, parts: Parts, *, air: Tensor | None) -> Tensor:
+        """Star and atmosphere moved, cut to the spectrum's pixels and multiplied, (b, p)."""
+        c = self.config
+        sky = parts.atmosphere if air is None else cut(shift(parts.atmosphere, air), config=c)
+        return cut(shift(parts.star, parts.shift), config=c) * sky
+
+    def forward(self, z: Tensor, *, air: Tensor | None) -> Tensor:
+        """Spectra (b, p); air (b,) the atmosphere's shift in pixels."""
+        c = self.config
+        if not c.agnostic:
+            return self.join(self.parts(z), air=air)
+        angle = (z[:, None, :] * self.rates[:, None]).flatten(1)
+        # less 1, so that a pruned node, 0, gives nothing at all
+        waves = torch.cat([z, 0.3 * torch.sin(angle), 0.3 * (torch.cos(angle) - 1)], 1)
+        spectra: Tensor = 1 + c.depth * self.flux(self.body(waves)).float()
+        return spectra
+
+
+class Prism(nn.Module):
+    """Spectra over their median (b, p) -> mean and log-variance (b, n), and back.
+
+    `good` (b, p) is False where a pixel carries nothing: it may hold NaN. `berv` (b,) in km/s is the
+    correction that took each spectrum to the barycentric frame, 0 where it is still in the observer's; only
+    with `moving_air`.
+    """
+
+    keep: Tensor  # (n,) 1, or 0 for a pruned node, which the decoder then reads as 0
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: PrismConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.register_buffer("keep", torch.ones(config.n_latent))
+        self.register_buffer("mean", torch.ones(config.pixels))
+        self.register_buffer("scale", torch.ones(()))
+
+    def encode(
+        self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """flux (b, p) -> mean and log-variance, (b, n) each."""
+        mean, logvar, _ = self.look(flux, good=good, berv=berv)
+        return mean, logvar
+
+    def look(self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None) -> Look:
+        """As `encode`, and the first look's shift."""
+        log_gain = None if self.config.agnostic else self.decoder.log_gain
+        look: Look = self.encoder(self._standard(flux, good), log_gain=log_gain, air=self._air(berv))
+        return look
+
+    def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Tensor:
+        """z (b, n) -> spectra over their median (b, p)."""
+        spectra: Tensor = self.decoder(z * self.keep, air=self._air(berv))
+        return spectra
+
+    def parts(self, z: Tensor) -> Parts:
+        """Star and atmosphere apart, before they are moved; not of an agnostic network."""
+        if self.config.agnostic:
+            raise ConfigError(
+                "an agnostic network has no star and atmosphere to tell apart; train with physics"
+            )
+        return self.decoder.parts(z * self.keep)
+
+    def join(self, parts: Parts, *, berv: Tensor | None = None) -> Tensor:
+        """The spectra (b, p) that `parts` make: `decode` in two steps, for those who need both."""
+        return self.decoder.join(parts, air=self._air(berv))
+
+    def velocity(self, z: Tensor) -> Tensor:
+        """z (b, n) -> the star's velocity (b,) in km/s against the mean star, in the frame of the spectra."""
+        return velocity_of(self.parts(z).shift, self.config.step)
+
+    def forward(
+        self,
+        flux: Tensor,
+        *,
+        good: Tensor | None = None,
+        berv: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction (b, p), mean and log-variance; at mean + sd * noise where noise (b, n) is given."""
+        mean, logvar = self.encode(flux, good=good, berv=berv)
+        z = mean if noise is None else mean + (0.5 * logvar).exp() * noise
+        return self.decode(z, berv=berv), mean, logvar
+
+    @torch.no_grad()
+    def calibrate(
+        self, flux: Tensor, *, sigma: Tensor, good: Tensor | None = None, berv: Tensor | None = None
+    ) -> None:
+        """Set the input's mean, scale and whitened components from a sample (s, p) of the training spectra.
+
+        A thousand to three thousand spectra do: the cost is an eigenproblem of their number.
+        """
+        good = torch.ones_like(flux, dtype=torch.bool) if good is None else good.bool()
+        count = good.sum(0).clamp(min=1)
+        mean = torch.where(good, flux, 0).sum(0) / count
+        self.mean.copy_(torch.where(good.any(0), mean, 1.0))  # a pixel never seen counts as continuum
+        left = torch.where(good, flux - self.mean, 0)
+        variance = (left**2).sum() / good.sum().clamp(min=1)
+        self.scale.copy_(variance.sqrt().clamp(min=1e-6))
+        noise = (torch.where(good, sigma, 0) ** 2).sum() / good.sum().clamp(min=1) / self.scale**2
+        x, air = self._standard(flux, good), self._air(berv)
+        x = x if air is None else moved(x, -air, config=self.config)
+        found = whitening(x, count=self.config.whitened, noise=float(noise))
+        self.encoder.basis.zero_()
+        self.encoder.basis[:, : found.shape[1]] = found
+
+    def places(self, nodes: Sequence[int]) -> list[tuple[Tensor, int, Tensor]]:
+        """Where nodes live: (parameter, dimension, indices) of their own rows and columns.
+
+        Optimisers hold their moments in the same places. The Doppler node's shift has log_gain alone.
+        """
+        c, first = self.config, self.decoder.body[0].get_parameter("weight")
+        own = torch.tensor(sorted(nodes), dtype=torch.long, device=first.device)
+        heads = torch.cat([own, own + c.n_latent])
+        copies, width = (1 + 2 * len(c.rates), c.n_latent) if c.agnostic else (1, c.n_latent - 1)
+        into = own if c.agnostic else own[own > 0] - 1
+        columns = torch.cat([into + j * width for j in range(copies)])
+        return [
+            (self.encoder.heads.weight, 0, heads),
+            (self.encoder.heads.bias, 0, heads),
+            (first, 1, columns),
+        ]
+
+    @torch.no_grad()
+    def renew(self, nodes: Sequence[int], *, seed: int) -> None:
+        """Give pruned nodes back with a second start: the encoder's fresh, the decoder's zero.
+
+        The Doppler node keeps what it knows.
+        """
+        c = self.config
+        again = sorted({int(i) for i in nodes} - (set() if c.agnostic else {0}))
+        generator = torch.Generator().manual_seed(seed)
+        (weight, _, rows), (bias, _, _), (first, _, columns) = self.places(again)
+        bound = 1 / math.sqrt(weight.shape[1])
+        fresh = (2 * torch.rand(len(rows), weight.shape[1], generator=generator) - 1) * bound
+        fresh[len(again) :] *= 0.1
+        weight[rows] = fresh.to(weight)
+        bias[rows[: len(again)]] = 0.0
+        bias[rows[len(again) :]] = -1.0
+        first[:, columns] = 0.0
+        self.keep[list({int(i) for i in nodes})] = 1.0
+
+    def _standard(self, flux: Tensor, good: Tensor | None) -> Tensor:
+        """(flux - mean) / scale, 0 where not good, (b, p)."""
+        x = (flux - self.mean) / self.scale
+        return x if good is None else torch.where(good.bool(), x, 0)
+
+    def _air(self, berv: Tensor | None) -> Tensor | None:
+        """The atmosphere's shift in pixels (b,): a line at rest on Earth lies at +berv."""
+        if (berv is not None) != self.config.moving_air:
+            raise ConfigError(
+                "this network's atmosphere stands still (moving_air is off), yet berv was given: leave it out"
+                if berv is not None
+                else "this network's atmosphere moves: give berv in km/s for every spectrum, "
+                "0 in the observer's frame"
+            )
+        return None if berv is None else pixels_of(berv, self.config.step)
+
+
+def widened(x: Tensor, *, config: PrismConfig) -> Tensor:
+    """Standardised spectra (b, p) -> (b, w), with zeros, the mean spectrum, on both sides."""
+    return functional.pad(x, (config.pad, config.width - config.pixels - config.pad))
+
+
+def cut(x: Tensor, *, config: PrismConfig) -> Tensor:
+    """(b, w) -> (b, p), the way back."""
+    return x[:, config.pad : config.pad + config.pixels]
+
+
+def moved(x: Tensor, pixels: Tensor, *, config: PrismConfig) -> Tensor:
+    """Standardised spectra x (b, p) moved by `pixels` (b,)."""
+    return cut(shift(widened(x, config=config), pixels), config=config)
+
+
+def whitening(x: Tensor, *, count: int, noise: float) -> Tensor:
+    """Basis (p, at most count) whose products with the rows of x (s, p) have unit spread.
+
+    Components fainter than the noise, of variance `noise` a pixel, are scaled by the noise instead.
+    """
+    values, vectors = torch.linalg.eigh(
+        (x @ x.T) / len(x)
+    )  # of the spectra, not the pixels: cheap for long spectra
+    values, vectors = values.flip(0)[:count].clamp(min=1e-12), vectors.flip(1)[:, :count]
+    axes: Tensor = (x.T @ vectors) / (values * len(x)).sqrt()  # (p, count), orthonormal
+    basis: Tensor = axes / values.clamp(min=max(noise, 1e-12)).sqrt()
+    return basis
+
+
+def drift(star: Tensor) -> Tensor:
+    """How far each star (b, w) lies from the batch's mean star, in pixels (b,), to first order.
+
+    Doppler node and star share a freedom that no likelihood sees: a star that moves with temperature, undone
+    by the velocity. Training penalises this drift, which fixes it.
+    """
+    mean = star.detach().mean(0)
+    slope = 0.5 * (mean[2:] - mean[:-2])
+    return -((star[:, 1:-1] - mean[1:-1]) @ slope) / (slope @ slope + 1e-6)
