@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,11 @@ def index_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return _table(entries, INDEX_COLUMNS)
 
 
+@lru_cache(maxsize=1)
+def _empty_index() -> pd.DataFrame:
+    return index_table([])  # pandas takes its time over so many columns
+
+
 def rejects_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The rows of refused spectra."""
     return _table(entries, REJECT_COLUMNS)
@@ -159,6 +165,11 @@ def _table(entries: Sequence[dict[str, Any]], columns: dict[str, str]) -> pd.Dat
             for name, kind in columns.items()
         }
     )
+
+
+def _typed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """`table` in fixed types; pandas takes its time even over columns that have theirs."""
+    return table.astype({name: kind for name, kind in columns.items() if table.dtypes[name] != kind})
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
@@ -210,7 +221,7 @@ def read_committed(store: Path, block: int) -> pd.DataFrame:
 def read_index(store: Path) -> pd.DataFrame:
     """The index as far as it is consolidated; empty where there is none yet."""
     path = store / "index.parquet"
-    return pd.read_parquet(path) if path.exists() else index_table([])
+    return pd.read_parquet(path) if path.exists() else _empty_index().copy()
 
 
 def read_rejects(store: Path) -> pd.DataFrame:
@@ -239,7 +250,7 @@ def finish(
     parts = [pd.read_parquet(committed_file(store, block, "index")) for block in blocks]
     fresh = [part[~part["row"].isin(old["row"])] for part in parts]
     index = pd.concat([old, *fresh], ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
-    index = index.astype(INDEX_COLUMNS)
+    index = _typed(index, INDEX_COLUMNS)
     grouped = group_targets(
         index["name"].tolist(),
         index["ra"].to_numpy(),
@@ -254,7 +265,8 @@ def finish(
             *(pd.read_parquet(committed_file(store, block, "rejects")) for block in blocks),
         ],
         ignore_index=True,
-    ).astype(REJECT_COLUMNS)
+    )
+    rejects = _typed(rejects, REJECT_COLUMNS)
     rejects = rejects.drop_duplicates(["path", "item"], ignore_index=True)
     _merge_keywords(store, blocks)
     _write_table(rejects, store / "rejects.parquet")
