@@ -63,7 +63,8 @@ def test_the_rooms_named_exist():
 
 
 @pytest.mark.parametrize(
-    "module", ["astroprism", "astroprism.cli", "astroprism.prepare", "astroprism.archive"]
+    "module",
+    ["astroprism", "astroprism.cli", "astroprism.prepare", "astroprism.archive", "astroprism.loss"],
 )
 def test_importing_loads_nothing_heavy(module):
     heavy = ("torch", "matplotlib", "astropy", "zarr", "sklearn", "dask", "pandas")
