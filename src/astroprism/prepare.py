@@ -140,7 +140,7 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     if flux.size == grid.size and placement.overlap is not None:
         flux_row, sigma_row = flux, sigma  # ours already, and whole
     else:
-        flux_row, sigma_row = (np.zeros(grid.size, dtype=np.float32) for _ in range(2))
+        flux_row, sigma_row = _blank(grid.size, rows), _blank(grid.size, rows)
     scaled(flux_row[rows], flux, None, scale)
     scaled(sigma_row[rows], sigma, good, scale)
     facts = {
@@ -155,6 +155,14 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
         "warnings": "; ".join((*spectrum.warnings, *warnings)),
     }
     return Prepared(flux_row, sigma_row, good_row, facts)
+
+
+def _blank(size: int, rows: slice) -> NDArray[np.float32]:
+    """A row of 0 but for `rows`, which are still to be written."""
+    row = np.empty(size, dtype=np.float32)
+    row[: rows.start] = 0
+    row[rows.stop :] = 0
+    return row
 
 
 def _usable(grid: Grid) -> int:

@@ -87,13 +87,13 @@ def _process_file(
     number: int, path: str, task: BlockTask, rows: _Rows, writer: JournalWriter, *, seen: int
 ) -> None:
     """Bring every spectrum of one file to its outcome, the first `seen` of them having theirs."""
-    item = -1
-    for item, outcome in enumerate(_spectra(path, task.read)):
+    item, seconds = -1, _seconds(path)
+    for item, outcome in enumerate(_spectra(path, task.read, seconds=seconds)):
         if item < seen:
             continue
         if isinstance(outcome, Spectrum):
             try:
-                with _deadline(path):
+                with _deadline(seconds):
                     prepared = prepare(outcome, task.layout.grid, options=task.prepare)
             except SpectrumError as error:
                 writer.write("R", _refusal(number, item, error.reason, str(error), outcome.identifier))
@@ -110,13 +110,12 @@ def _process_file(
         writer.write("R", _refusal(number, 0, "empty", "the file holds no spectrum"))
 
 
-def _spectra(path: str, options: ReadOptions) -> Iterator[Spectrum | SpectrumError]:
+def _spectra(path: str, options: ReadOptions, *, seconds: float) -> Iterator[Spectrum | SpectrumError]:
     """The spectra of a file, whatever it does: trouble with the file comes out as one refusal."""
     try:
-        with _deadline(path):
-            source = iter(read_file(path, options=options))
+        source = iter(read_file(path, options=options))  # opens the file when it is first asked
         while True:
-            with _deadline(path):
+            with _deadline(seconds):
                 outcome = next(source, None)
             if outcome is None:
                 return
@@ -211,16 +210,20 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
+def _seconds(path: str) -> float:
+    """How long each step of a file may take."""
+    try:
+        return FILE_SECONDS * (1 + os.stat(path).st_size / 100e6)
+    except OSError:
+        return FILE_SECONDS
+
+
 @contextlib.contextmanager
-def _deadline(path: str) -> Iterator[None]:
+def _deadline(seconds: float) -> Iterator[None]:
     """End what takes too long, where signals can (the main thread of a worker; not in Dask's threads)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    try:
-        seconds = FILE_SECONDS * (1 + os.stat(path).st_size / 100e6)
-    except OSError:
-        seconds = FILE_SECONDS
 
     def ring(signum: int, frame: FrameType | None) -> None:
         raise SpectrumError(f"took longer than {seconds:.0f} s to read", reason="crash")
