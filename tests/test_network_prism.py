@@ -329,7 +329,7 @@ def test_a_moving_line_is_learned_in_a_few_steps():
     """Lines of one star at many velocities: with the velocities' node free, eighty steps explain most."""
     config = tiny(pixels=128, hidden=32, n_latent=2)
     network = Prism(config, seed=0)
-    flux, sigma, _ = sample(config, count=256)
+    flux, sigma, _ = sample(config, count=96)
     network.calibrate(flux, sigma=sigma)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     first = None
