@@ -36,7 +36,7 @@ def test_the_path_from_nothing_to_a_store(tmp_path):
     )
     assert truth["spectra"] == 12
     done = run("ingest", tmp_path / "study", tmp_path / "in", "--workers", 0)
-    assert "12 spectra accepted, 0 refused" in done.stdout
+    assert "12 spectra met in 12 new of 12 files: 12 accepted, 0 refused" in done.stdout
     assert "estimate: 12 files" in done.stderr
     report = json.loads(run("ingest", tmp_path / "study", tmp_path / "in", "--workers", 0, "--json").stdout)
     assert (report["files_new"], report["n_spectra"]) == (0, 12)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astroprism.errors import ConfigError, StoreError
+from astroprism.errors import ConfigError, GridError, StoreError
 from astroprism.ingest import IngestOptions, ingest
 from astroprism.ingest import work as work_module
 from astroprism.store import Store
@@ -185,30 +185,32 @@ def test_an_interrupted_run_is_finished_before_new_files_are_taken(
 
 
 def test_a_file_that_kills_its_reader_is_refused_and_the_rest_goes_on(archive, tmp_path, small_shards):
-    script = (
-        "import sys, os, astroprism.ingest as m, astroprism.ingest.block as b\n"
-        "m.rows_per_shard = lambda n: 8\n"
-        "import astroprism.ingest.pools as p\n"
-        "if __name__ == '__main__':\n"
-        "    said = []\n"
-        "    r = m.ingest(sys.argv[1], [sys.argv[2]], options=m.IngestOptions(workers=2), say=said.append)\n"
-        "    print(r.accepted, r.refused, r.reasons)\n"
-        "else:\n"
+    # every spawned process runs sitecustomize; the script itself has no main guard, as users write them
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if '--multiprocessing-fork' in sys.orig_argv:\n"
+        "    import astroprism.ingest.block as b\n"
         "    read = b.read_file\n"
         "    def deadly(path, **k):\n"
         "        if os.path.basename(path).endswith('01.127.fits'):\n"
         "            os._exit(11)\n"
         "        return read(path, **k)\n"
         "    b.read_file = deadly\n"
-        "    b.CRASHES_ALLOWED = 2\n"
     )
-    (tmp_path / "run.py").write_text(script)
+    (tmp_path / "run.py").write_text(
+        "import sys, astroprism.ingest as m\n"
+        "m.rows_per_shard = lambda n: 8\n"
+        "r = m.ingest(sys.argv[1], [sys.argv[2]], options=m.IngestOptions(workers=2))\n"
+        "print(r.accepted, r.refused, r.reasons)\n"
+    )
     done = subprocess.run(
         [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "store"), str(archive)],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
     )
     deadly = sum(path.name.endswith("01.127.fits") for path in (archive / "spectra").iterdir())
     assert deadly >= 1
@@ -245,11 +247,40 @@ def test_settings_of_a_store_hold(archive, tmp_path):
         {"workers": 2, "cluster": "local:2"},
         {"grid": "5000:5100:1kms", "normalise": "paper-median"},
         {"checksum": "maybe"},
+        {"grid": "papr"},
+        {"grid": "5000:5100:0.0000001kms"},
+        {"dtype": "float64"},
+        {"frame": "rest"},
+        {"min_good": float("nan")},
     ],
 )
 def test_contradictions_are_refused(bad):
-    with pytest.raises(ConfigError):
+    with pytest.raises((ConfigError, GridError)):
         IngestOptions(**bad)
+
+
+def test_aliases_given_later_join_targets_again(tmp_path):
+    rng = np.random.default_rng(0)
+    wavelength = np.linspace(5000, 5100, 500)
+    (tmp_path / "in").mkdir()
+    np.savez(
+        tmp_path / "in" / "stack.npz",
+        wavelength=wavelength,
+        flux=100 + rng.normal(size=(3, 500)),
+        sigma=np.ones((3, 500)),
+        name=["Alpha", "Beta", "alpha"],
+    )
+    assert ingest(tmp_path / "store", [tmp_path / "in"], options=HERE).n_targets == 2
+    (tmp_path / "aliases.csv").write_text("Alpha,Beta\n")
+    again = IngestOptions(workers=0, aliases=str(tmp_path / "aliases.csv"))
+    assert ingest(tmp_path / "store", [tmp_path / "in"], options=again).n_targets == 1
+
+
+def test_wrong_options_are_told_even_where_nothing_is_new(archive, tmp_path):
+    ingest(tmp_path / "store", [archive], options=HERE)
+    for wrong in ({"normalise": "continuum"}, {"grid": "5000:5100:1kms"}, {"dtype": "float16"}):
+        with pytest.raises(ConfigError, match="this store was made with"):
+            ingest(tmp_path / "store", [archive], options=IngestOptions(workers=0, **wrong))
 
 
 def test_nothing_to_read_is_said(tmp_path):
@@ -262,6 +293,7 @@ def test_nothing_to_read_is_said(tmp_path):
     (tmp_path / "void" / "a.fits").write_bytes(b"hello")
     with pytest.raises(Exception, match="no grid can be proposed"):
         ingest(tmp_path / "store", [tmp_path / "void"], options=HERE)
+    assert not (tmp_path / "store").exists()
 
 
 def test_two_ingests_at_once_are_refused(archive, tmp_path):

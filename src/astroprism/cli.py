@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
-from .errors import AstroprismError, ConfigError
+from .errors import AstroprismError, ConfigError, StoreError
 
 app = typer.Typer(
     name="astroprism",
@@ -149,12 +149,13 @@ def ingest(
         report = Study(study).ingest(paths, options=options, say=messages.print, watch=watch)
     result = report.as_dict()
     lines = [
-        f"{report.accepted:,} spectra accepted, {report.refused:,} refused, from {report.files_new:,} new of "
-        f"{report.files_given:,} files",
+        f"{report.met:,} spectra met in {report.files_new:,} new of {report.files_given:,} files: "
+        f"{report.accepted:,} accepted, {report.refused:,} refused",
         *(f"  {count:>7,}  {reason}: {_reason(reason)}" for reason, count in report.reasons.items()),
     ]
     if report.refused:
         lines.append(f"  each with its file and why: {Study(study).store_path / 'rejects.parquet'}")
+    lines += [f"  {count:>7,}  accepted with a warning: {text}" for text, count in report.warnings.items()]
     if report.passed_over:
         lines.append(f"  {report.passed_over:,} files passed over that are no spectra by their name")
     if report.n_target_doubts:
@@ -196,13 +197,24 @@ def info(
         if verify:
             damaged = store.verify()
             result["damaged_rows"] = [int(row) for row in damaged]
-            text.append(f"  verified: {len(damaged)} damaged rows of {len(store):,}")
+            if damaged:
+                names = store.index["spectrum_id"].iloc[damaged[:5]].tolist()
+                raise StoreError(
+                    f"{len(damaged)} of {len(store):,} spectra in {store.path} are damaged on disk (first: "
+                    f"{', '.join(names)}); restore the store from a copy, or ingest into a new study"
+                )
+            text.append(f"  verified: all {len(store):,} spectra are as they were written")
         if len(store):
             text += _drawing(store)
         if picture is not None:
             from .views.figures import spectra_figure
 
-            spectra_figure(store).savefig(picture, dpi=150)
+            try:
+                spectra_figure(store).savefig(picture, dpi=150)
+            except (OSError, ValueError) as error:
+                raise ConfigError(
+                    f"--picture {picture}: {error}; give a PNG or PDF file in a folder that is there"
+                ) from None
             result["picture"] = str(picture)
             text.append(f"  some spectra drawn in {picture}")
         if labels:
@@ -310,6 +322,10 @@ def main() -> None:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:  # a fault of ours: the traceback is wanted, but --json keeps its promise
+        if "--json" in sys.argv:
+            print(json.dumps({"error": f"unforeseen: {error}", "kind": type(error).__name__}))
+        raise
     except _Interrupted:
         print("interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
         sys.exit(130)

@@ -22,6 +22,8 @@ SPEED_OF_LIGHT = 299_792.458  # km/s, exact by definition of the metre
 PAPER_START, PAPER_STEP, PAPER_PIXELS = 3785.0, 0.01, 312_501
 PAPER_PAD_LEFT, PAPER_PAD_RIGHT = 7_589, 7_590
 PAPER_LENGTH = PAPER_PAD_LEFT + PAPER_PIXELS + PAPER_PAD_RIGHT  # 327,680
+# Pixels of the longest grid: a spectrum of R = 1,000,000 from 900 to 30,000 angstrom, and then some.
+LARGEST = 20_000_000
 # Dead pixels of the padded array: both ends and the gap between the two chips.
 PAPER_DEAD = (slice(0, 7_589), slice(159_453, 162_894), slice(320_090, PAPER_LENGTH))
 
@@ -99,10 +101,14 @@ def log_grid(low: float, high: float, *, step: float) -> Grid:
     if not 0 < step < 10_000:
         raise GridError(f"grid step of {step:g} km/s; expected between 0 and 10,000")
     size = math.floor(math.log(high / low) / math.log1p(step / SPEED_OF_LIGHT) + 1e-6) + 1
+    if size > LARGEST:
+        raise GridError(
+            f"a grid of {size:,} pixels; at most {LARGEST:,}: choose a larger step or a smaller range"
+        )
     return Grid("log", float(low), float(step), size, "vacuum")
 
 
-_LOG_GRID = re.compile(r"([\d.]+):([\d.]+):([\d.]+)\s*(?:kms|km/s)?")
+_LOG_GRID = re.compile(r"([\d.]+):([\d.]+):([\d.]+)\s*(?:kms|km/s)")
 
 
 def parse_grid(text: str) -> Grid:
@@ -112,7 +118,8 @@ def parse_grid(text: str) -> Grid:
     match = _LOG_GRID.fullmatch(text.strip())
     if not match:
         raise GridError(
-            f"grid {text!r} is neither 'paper', 'auto' nor LOW:HIGH:STEPkms such as 5000:5200:1.5kms"
+            f"grid {text!r} is neither 'paper', 'auto' nor LOW:HIGH:STEPkms such as 5000:5200:1.5kms "
+            "(vacuum angstrom; the step in km/s, with its unit: grids are uniform in log wavelength)"
         )
     try:
         low, high, step = (float(part) for part in match.groups())

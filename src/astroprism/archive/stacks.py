@@ -26,7 +26,7 @@ NPY, ZIP, HDF = b"\x93NUMPY", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 LARGEST = 1 << 31  # bytes of one array that is unpacked whole
 LIST = {
     "id": ("ids", "id", "identifier", "identifiers", "spectrum_id", "names"),
-    "target": ("target", "targets", "object", "objects", "star"),
+    "target": ("target", "targets", "object", "objects", "star", "name", "names"),
     "ra": ("ra",),
     "dec": ("dec",),
     "berv": ("berv",),

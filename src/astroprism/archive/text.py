@@ -68,6 +68,10 @@ def read(source: Source, options: ReadOptions) -> Yield:
     table = _numbers(body, delimiter)
     names = _names(remarks, table.shape[1])
     roles, unit = roles_of(names)
+    if other := [name for name in names if re.match(r"(wave_?num|wavenum|freq|energy)", name, re.IGNORECASE)]:
+        raise BadSpectrum(
+            f"the column {other[0]!r} is no wavelength; convert it to wavelengths", reason="wavelength"
+        )
     if not ("flux" in roles and ("wave" in roles or "loglam" in roles)):
         if names and delimiter is not None and head and not roles:
             raise BadSpectrum(

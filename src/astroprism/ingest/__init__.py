@@ -7,6 +7,7 @@ files it appends; called with nothing new it does nothing and says so.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from ..errors import ConfigError
 from ..grid import parse_grid
 from ..layout import Layout, blame, create_store, read_layout, rows_per_shard
 from ..prepare import PrepareOptions
-from .commit import committed_blocks, finish, read_index, read_rejects
+from ..targets import read_aliases
+from .commit import committed_blocks, finish, read_index, read_rejects, work_folder
+from .journal import read_journal
 from .listing import FileEntry, list_files
 from .options import IngestOptions, IngestReport, Progress, Say, Watch, silent
 from .plan import files_table, known_files, locked, open_plan, write_plan
@@ -43,30 +46,40 @@ def ingest(
     listing = list_files(paths)
     if not listing.files:
         raise ConfigError("no files found; give a folder that holds spectra, or name the files")
+    aliases = None if options.aliases is None else read_aliases(Path(options.aliases))
+    fresh = not path.exists()
     if (path / "zarr.json").exists():
-        read_layout(path)  # a foreign folder is refused before anything is written there
+        _agree(path, options)  # before anything is written there
     with blame(path):
         path.mkdir(parents=True, exist_ok=True)
-    with locked(path):
-        known = known_files(path)
-        before = set(read_index(path)["spectrum_id"]), len(read_rejects(path))
-        plan = open_plan(path)
-        new = [entry for entry in listing.files if entry.path not in known]
-        if plan:
-            done = len(committed_blocks(path))
-            say(f"going on with an unfinished ingest of {len(plan):,} files ({done} blocks are done)")
-        if plan or new:
-            layout, prepare_options = _settings(path, options, plan or new, say)
-            # what an interrupted run set out to do comes first, then what has been added since
-            while todo := plan or [entry for entry in listing.files if entry.path not in known]:
-                if not plan:
-                    write_plan(path, todo)
-                do_blocks(path, todo, layout, prepare_options, options, say, watch)
-                finish(path, layout, files=files_table(known, todo), aliases=_aliases(options))
-                known, plan = known_files(path), []
-        else:
-            say("nothing new: every file given is already in this store")
-        report = _report(path, before)
+    try:
+        with locked(path):
+            known = known_files(path)
+            before = set(read_index(path)["spectrum_id"]), len(read_rejects(path))
+            plan = open_plan(path)
+            new = [entry for entry in listing.files if entry.path not in known]
+            if plan:
+                done = _done(path, plan)
+                say(f"going on with an unfinished ingest: {done:,} of {len(plan):,} files are done")
+            if plan or new:
+                layout, prepare_options = _settings(path, options, plan or new, say)
+                # what an interrupted run set out to do comes first, then what has been added since
+                while todo := plan or [entry for entry in listing.files if entry.path not in known]:
+                    if not plan:
+                        write_plan(path, todo)
+                    do_blocks(path, todo, layout, prepare_options, options, say, watch)
+                    finish(path, layout, files=files_table(known, todo), aliases=aliases)
+                    known, plan = known_files(path), []
+            else:
+                say("nothing new: every file given is already in this store")
+                if aliases is not None:
+                    finish(path, read_layout(path)[0], files=files_table(known, []), aliases=aliases)
+                    say("targets were grouped again with the aliases given")
+            report = _report(path, before)
+    except BaseException:
+        if fresh and not (path / "zarr.json").exists():
+            shutil.rmtree(path, ignore_errors=True)  # nothing was begun: leave no half-made study
+        raise
     changed = [entry.path for entry in listing.files if entry.path in known and known[entry.path] != entry]
     if changed:
         say(
@@ -86,29 +99,9 @@ def _settings(
     store: Path, options: IngestOptions, files: Sequence[FileEntry], say: Say
 ) -> tuple[Layout, PrepareOptions]:
     """Layout and preparation: those of the store where there is one, else as asked; the store is made."""
-    asked: dict[str, Any] = {
-        "frame": options.frame,
-        "normalise": options.normalise,
-        "min_good": options.min_good,
-    }
-    given = {name: value for name, value in asked.items() if value is not None}
     if (store / "zarr.json").exists():
-        layout, attributes = read_layout(store)
-        there = {**attributes["config"], "grid": layout.grid.text, "dtype": layout.dtype}
-        wanted = dict(given)
-        if options.grid != "auto":
-            wanted["grid"] = parse_grid(options.grid).text
-        if options.dtype is not None:
-            wanted["dtype"] = options.dtype
-        for name, value in wanted.items():
-            if there[name] != value:
-                option = f"--{name.replace('_', '-')}"
-                raise ConfigError(
-                    f"this store was made with {name} {there[name]}, not {value}; leave {option} out to add "
-                    "to it, or ingest into a new study"
-                )
-        return layout, PrepareOptions(**attributes["config"])
-    prepare_options = PrepareOptions(**given)
+        return _agree(store, options)
+    prepare_options = PrepareOptions(**options.preparation)
     if prepare_options.normalise == "paper-median" and options.grid != "paper":
         raise ConfigError("--normalise paper-median is the paper grid's own; add --grid paper")
     if options.grid == "auto":
@@ -121,10 +114,34 @@ def _settings(
     return layout, prepare_options
 
 
-def _aliases(options: IngestOptions) -> Any:
-    from ..targets import read_aliases
+def _agree(store: Path, options: IngestOptions) -> tuple[Layout, PrepareOptions]:
+    """Layout and preparation of a store that is there; what is asked otherwise is an error."""
+    layout, attributes = read_layout(store)
+    there = {**attributes["config"], "grid": layout.grid.text, "dtype": layout.dtype}
+    wanted = dict(options.preparation)
+    if options.grid != "auto":
+        wanted["grid"] = parse_grid(options.grid).text
+    if options.dtype is not None:
+        wanted["dtype"] = options.dtype
+    for name, value in wanted.items():
+        if there[name] != value:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(
+                f"this store was made with {name} {there[name]}, not {value}; leave {option} out to add "
+                "to it, or ingest into a new study"
+            )
+    return layout, PrepareOptions(**attributes["config"])
 
-    return None if options.aliases is None else read_aliases(Path(options.aliases))
+
+def _done(store: Path, plan: Sequence[FileEntry]) -> int:
+    """Files of the plan whose outcome is known, in committed blocks or in the journals of others."""
+    size = read_layout(store)[0].rows_per_shard if (store / "zarr.json").exists() else len(plan)
+    committed = committed_blocks(store)
+    done = sum(min(size, len(plan) - block * size) for block in committed)
+    journals = (work_folder(store) / "blocks").glob("*/journal")
+    return done + sum(
+        len(read_journal(path).done) for path in journals if int(path.parent.name) not in committed
+    )
 
 
 def _report(store: Path, before: tuple[set[str], int]) -> dict[str, Any]:
@@ -135,7 +152,11 @@ def _report(store: Path, before: tuple[set[str], int]) -> dict[str, Any]:
     layout, _ = read_layout(store)
     import pyarrow.parquet as pq
 
+    assumed = index["warnings"][index["warnings"] != ""].str.split("; ").explode()
+    assumed = assumed.str.replace(r"[-+]?\d[\d.e+-]*", "#", regex=True).value_counts()
     return {
+        "met": len(index) - len(before[0]) + len(fresh),
+        "warnings": {str(key): int(value) for key, value in assumed.items()},
         "accepted": len(index) - len(before[0]),
         "refused": len(fresh),
         "reasons": {

@@ -8,6 +8,9 @@ from typing import Any
 
 from ..archive import ReadOptions
 from ..errors import ConfigError
+from ..grid import parse_grid
+from ..layout import DTYPES
+from ..prepare import PrepareOptions
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,23 @@ class IngestOptions:
             raise ConfigError(f"{self.workers} workers; give 1 or more, or 0 to work in this process")
         if self.workers is not None and self.cluster is not None:
             raise ConfigError("--workers is for the local pool; with --cluster the cluster has its own")
+        if self.grid != "auto":
+            parse_grid(self.grid)
+        if self.dtype not in (None, *DTYPES):
+            raise ConfigError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
+        PrepareOptions(**self.preparation)
         if self.medium not in (None, "air", "vacuum"):
             raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
         if self.checksum not in ("verify", "ignore"):
             raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
         if self.normalise == "paper-median" and self.grid not in ("paper", "auto"):
             raise ConfigError("--normalise paper-median is the paper grid's own; add --grid paper")
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What was asked of PrepareOptions."""
+        asked = {"frame": self.frame, "normalise": self.normalise, "min_good": self.min_good}
+        return {name: value for name, value in asked.items() if value is not None}
 
     @property
     def read(self) -> ReadOptions:
@@ -67,12 +81,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest did. Files: given = new + known before. Spectra: met = accepted + refused."""
+    """What an ingest did.
+
+    Files: given = new + known before. Spectra: met = accepted + refused; a file can hold several.
+    `warnings` counts what had to be assumed of the spectra now in the store, numbers left out.
+    """
 
     files_given: int
     files_new: int
     files_changed: int
     passed_over: int
+    met: int
     accepted: int
     refused: int
     reasons: dict[str, int]
@@ -80,6 +99,7 @@ class IngestReport:
     n_targets: int
     n_target_doubts: int
     grid: str
+    warnings: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -7,10 +7,13 @@ error that is not a death is raised.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
+from types import ModuleType
 from typing import Any
 
 from ..errors import ConfigError, MissingExtra
@@ -34,8 +37,9 @@ def run_local(tasks: Mapping[int, BlockTask], *, workers: int, tick: Tick) -> Fi
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt) as pool:
         futures: dict[Future[int], int] = {}
         try:
-            for number, task in tasks.items():
-                futures[pool.submit(process_block, task)] = number
+            with _without_main():
+                for number, task in tasks.items():
+                    futures[pool.submit(process_block, task)] = number
             yield from _collect(futures, deaths=(BrokenProcessPool,), tick=tick)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -54,12 +58,19 @@ def run_cluster(tasks: Mapping[int, BlockTask], *, address: str, tick: Tick) -> 
     if kind == "local":
         if not count.isdigit() or int(count) < 1:
             raise ConfigError(f"--cluster {address!r}: expected local:N with N workers, such as local:4")
-        cluster = LocalCluster(
-            n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=None
-        )
+        with _without_main():
+            cluster = LocalCluster(
+                n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=None
+            )
     else:
         cluster = None
-    client = Client(cluster if cluster is not None else address, timeout=30)
+    try:
+        client = Client(cluster if cluster is not None else address, timeout=15)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--cluster {address!r}: no Dask scheduler answers there ({error}); give its address, such as "
+            "tcp://host:8786, or local:N"
+        ) from None
     try:
         futures = {
             client.submit(process_block, task, key=f"astroprism-block-{number}", pure=False): number
@@ -70,6 +81,21 @@ def run_cluster(tasks: Mapping[int, BlockTask], *, address: str, tick: Tick) -> 
         client.close()
         if cluster is not None:
             cluster.close()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not run the user's script again.
+
+    A spawned process imports the file it was started from, to find functions defined there; ours are
+    in this package, and a script without `if __name__ == "__main__"` would run anew in each.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _ignore_interrupt() -> None:
