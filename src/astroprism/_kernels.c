@@ -14,6 +14,7 @@
 #endif
 
 #define BLOCK 512 /* pixels worked on at a time */
+#define CARD 80   /* bytes of a line of a FITS header */
 #define PIECE 65536 /* bytes read at a time: they stay in the processor's cache until they are swapped */
 
 /* The same loop for newer processors too, chosen when the module is loaded. */
@@ -579,6 +580,58 @@ static PyObject *scaled(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* The number that these bytes up to '/' are, blanks aside; NaN where they are no plain decimal number. */
+static double plain_number(const char *value, Py_ssize_t n)
+{
+    char digits[CARD + 1];
+    Py_ssize_t length = 0, at = 0;
+    const char *stop = memchr(value, '/', n);
+    n = stop ? stop - value : n;
+    while (at < n && value[at] == ' ')
+        at++;
+    while (n > at && value[n - 1] == ' ')
+        n--;
+    for (; at < n; at++) {
+        if (value[at] == 0 || !strchr("0123456789+-.eE", value[at]))
+            return NAN;
+        digits[length++] = value[at];
+    }
+    digits[length] = 0;
+    char *end;
+    double number = PyOS_string_to_double(digits, &end, NULL);
+    if (PyErr_Occurred() || end != digits + length || length == 0) {
+        PyErr_Clear();
+        return NAN;
+    }
+    return number;
+}
+
+/* cards(raw) -> [(name, what stands behind '=', its number)] of the cards of a FITS header that have a '=' behind
+ * a name of eight bytes or of HIERARCH, the last first. The number is NaN where it takes a closer look. */
+static PyObject *cards(PyObject *self, PyObject *args)
+{
+    Py_buffer raw;
+    if (!PyArg_ParseTuple(args, "y*", &raw))
+        return NULL;
+    PyObject *found = PyList_New(0);
+    for (Py_ssize_t at = raw.len - CARD; found && at >= 0; at -= CARD) {
+        const char *card = (const char *)raw.buf + at, *equals = memchr(card, '=', CARD);
+        if (!equals || (equals != card + 8 && memcmp(card, "HIERARCH ", 9) != 0))
+            continue;
+        Py_ssize_t name = equals - card, rest = CARD - name - 1;
+        while (name > 0 && card[name - 1] == ' ')
+            name--;
+        PyObject *entry = Py_BuildValue("NNd", PyUnicode_DecodeLatin1(card, name, NULL),
+                                        PyUnicode_DecodeLatin1(equals + 1, rest, NULL),
+                                        plain_number(equals + 1, rest));
+        if (!entry || PyList_Append(found, entry) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(entry);
+    }
+    PyBuffer_Release(&raw);
+    return found;
+}
+
 /* keep_memory(): freed arrays of spectra stay with this process for the next ones. By default each large one is
  * given back to the system, and its pages are fetched and cleared anew, one fault at a time. */
 static PyObject *keep_memory(PyObject *self, PyObject *args)
@@ -598,6 +651,7 @@ static PyMethodDef methods[] = {
     {"rim", rim, METH_VARARGS, "Mask the pixels beside runs of zeros, in place."},
     {"spikes", spikes, METH_VARARGS, "Mask single-pixel spikes, in place, and count them."},
     {"scaled", scaled, METH_VARARGS, "Values over a number, 0 where not good."},
+    {"cards", cards, METH_VARARGS, "Names, values and numbers of a FITS header."},
     {"keep_memory", keep_memory, METH_NOARGS, "Freed memory stays with the process."},
     {"bridge", bridge, METH_VARARGS, "Straight lines over what is not good, in place."},
     {"between", between, METH_VARARGS, "The values of a range, and how many lie below it."},

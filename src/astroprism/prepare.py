@@ -119,7 +119,8 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     if placement.overlap is not None:
         if not 1e-6 < unit < 1e6:  # the squares of 1e-17 erg/s/cm2/A do not fit a float32
             flux, sigma, rescaled = flux / np.float32(unit), sigma / np.float32(unit), unit
-        flux, sigma, good = (values[grid.filled] for values in _resample(flux, sigma, good, placement))
+        flux, sigma, good = _resample(flux, sigma, good, placement)
+        flux, sigma, good = flux[grid.filled], sigma[grid.filled], good[grid.filled]
         rows = grid.filled
     good_row = np.zeros(grid.size, dtype=bool)
     good_row[rows] = good

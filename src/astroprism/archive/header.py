@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._kernels import cards
 from ..errors import UnreadableFile
 
 CARD = 80
@@ -21,35 +22,31 @@ class Header:
         self.raw = raw  # a whole number of cards, without END
 
     @cached_property
-    def _cards(self) -> list[tuple[str, str]]:
-        """(name, what stands behind '=') of every card that has one, the last first.
+    def _cards(self) -> list[tuple[str, str, float]]:
+        """(name, what stands behind '=', its number) of every card that has one, the last first.
 
         A HIERARCH keyword keeps that word in front: it is not the plain keyword of the same name.
         """
-        text, found = self.raw.decode("latin-1"), []
-        for at in range(len(text) - CARD, -1, -CARD):
-            name, equals, value = text[at : at + CARD].partition("=")
-            if equals and (len(name) == 8 or name[:9] == "HIERARCH "):
-                found.append((name.rstrip(), value))
-        return found
+        return cards(self.raw)
 
     @cached_property
     def _first(self) -> dict[str, str]:
-        return dict(self._cards)  # backwards, so that the first of equals stays
+        return {name: value for name, value, _ in self._cards}  # backwards, so that the first of equals stays
 
     @cached_property
     def numbers(self) -> dict[str, float]:
         """Every keyword with a finite numeric value; HIERARCH keywords by their name alone."""
         found = {}
-        for name, value in self._cards:
-            if "'" in value[:3]:
-                continue
-            digits = value.partition("/")[0]
-            try:  # float() takes 37_81 for a number
-                number = float(digits) if "_" not in digits else _number(value)
-            except ValueError:
-                number = _number(value)
-            if abs(number) < np.inf:  # False for NaN
+        for name, value, number in self._cards:
+            if number != number:  # no plain number: a string, an odd one, or none
+                if "'" in value[:3]:
+                    continue
+                digits = value.partition("/")[0]
+                try:  # float() takes 37_81 for a number
+                    number = float(digits) if "_" not in digits else _number(value)
+                except ValueError:
+                    number = _number(value)
+            if -np.inf < number < np.inf:  # False for NaN
                 found[name.removeprefix("HIERARCH ")] = number
         return found
 
