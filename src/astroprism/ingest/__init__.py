@@ -153,10 +153,10 @@ def _report(store: Path, before: tuple[set[str], int]) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     assumed = index["warnings"][index["warnings"] != ""].str.split("; ").explode()
-    assumed = assumed.str.replace(r"[-+]?\d[\d.e+-]*", "#", regex=True).value_counts()
+    counts = assumed.str.replace(r"[-+]?\d[\d.e+-]*", "#", regex=True).value_counts()
     return {
         "met": len(index) - len(before[0]) + len(fresh),
-        "warnings": {str(key): int(value) for key, value in assumed.items()},
+        "warnings": {str(key): int(value) for key, value in counts.items()},
         "accepted": len(index) - len(before[0]),
         "refused": len(fresh),
         "reasons": {
