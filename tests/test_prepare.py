@@ -127,6 +127,29 @@ def test_noise_around_zero_is_refused_or_masked_never_scaled_up():
     assert caught.value.reason == "noise-only"
 
 
+def test_pure_noise_is_refused_whatever_its_sign():
+    rng = np.random.default_rng(6)
+    wavelength = np.linspace(4995, 5205, 4000)
+    for sigma in (np.ones(4000), None):
+        for _ in range(40):
+            noise = Spectrum(wavelength=wavelength, flux=rng.normal(0, 1, 4000), sigma=sigma)
+            with pytest.raises(BadSpectrum) as caught:
+                prepare(noise, GRID)
+            assert caught.value.reason == "noise-only"
+    faint = Spectrum(wavelength=wavelength, flux=rng.normal(0.5, 1, 4000), sigma=np.ones(4000))
+    assert prepare(faint, GRID).facts["snr"] < 2
+
+
+def test_damage_outside_the_grid_refuses_the_file():
+    spectrum = star(np.random.default_rng(0))
+    flux = spectrum.flux.copy()
+    flux[16_000::3] = 1e18
+    window = log_grid(5000, 5100, step=5.0)
+    with pytest.raises(BadSpectrum, match="whole file") as caught:
+        prepare(star(np.random.default_rng(0), flux=flux), window)
+    assert caught.value.reason == "insane"
+
+
 def test_other_ranges_are_refused_with_advice():
     with pytest.raises(BadSpectrum, match="choose another --grid") as caught:
         prepare(star(np.random.default_rng(0), wavelength=8000 + 0.01 * np.arange(22_000)), GRID)

@@ -39,6 +39,9 @@ HUGE_SIGMA = 1e9
 SURE = 1e-6
 # More insane pixels than this share, and the file is damaged, not merely hit.
 INSANE_SHARE = 0.005
+INSANE_ELSEWHERE = 0.05
+# A spectrum whose median does not stand out of its own uncertainty by this factor holds no star.
+SIGNIFICANT = 5.0
 # A deviation of one pixel from both neighbours, in sigma, that counts as a spike ...
 SPIKE_SIGMA = 6.0
 # ... where the ground beside it is flat to this share of its height, pixel by pixel, on both sides: a
@@ -111,6 +114,7 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
             reason="no-overlap",
         )
     part = slice(*placement.take)
+    _refuse_damage_elsewhere(spectrum.flux, part)
     flux, sigma, good, origin, unit = _measured(spectrum, part)
     if origin == "scatter" and spectrum.sigma is not None:
         warnings = (*warnings, "no usable errors in the file: estimated from the scatter")
@@ -135,6 +139,13 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
             reason="masked" if part.stop - part.start > 0.5 * len(spectrum) else "no-overlap",
         )
     scale = _scale(flux, good, grid, options.normalise)
+    # the median of n pixels scatters by 1.2533 sigma / sqrt(n)
+    uncertainty = 1.2533 * _typical(sigma) / np.sqrt(n_good)
+    if scale < SIGNIFICANT * uncertainty:
+        raise BadSpectrum(
+            f"the median flux is {scale * rescaled:.3g} +- {uncertainty * rescaled:.2g}: noise only",
+            reason="noise-only",
+        )
     if options.normalise == "continuum":
         envelope = _envelope(flux, sigma, good, grid.wavelength[rows]) / np.float32(scale)
         flux, sigma = flux / envelope, sigma / envelope
@@ -263,6 +274,25 @@ def _refuse_damage(
                 f"every one of {values.size} pixels holds {values[0] if values.size else 0:g}",
                 reason="constant",
             )
+
+
+def _refuse_damage_elsewhere(flux: NDArray[Any], part: slice) -> None:
+    """Refuse a file that is plainly damaged outside the grid's range: what is inside is not to be trusted.
+
+    More is let pass there than within: calibrated fluxes can run away at the ends of a detector.
+    """
+    if part.stop - part.start > 0.9 * flux.size:
+        return
+    magnitude = np.abs(flux[np.isfinite(flux) & (flux != 0)])
+    if magnitude.size == 0:
+        return
+    share = np.count_nonzero(magnitude > INSANE * np.median(magnitude)) / magnitude.size
+    if share > INSANE_ELSEWHERE:
+        raise BadSpectrum(
+            f"{share:.1%} of the pixels of the whole file are impossible, up to {magnitude.max():.3g}: the "
+            "data are damaged, though not within the grid",
+            reason="insane",
+        )
 
 
 def _wild(

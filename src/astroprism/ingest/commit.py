@@ -113,7 +113,14 @@ def commit_block(
     for part in sorted({entry["part"] for entry in kept}):
         shards[part] = ledger.next_shard
         ledger.next_shard += 1
-        seal(part_folder(folder, part), layout, dropped=sorted(dropped.get(part, ())))
+        rows = sum(entry["part"] == part for entry in journal.accepted)
+        place = part_folder(folder, part)
+        sealed = seal(place, layout, dropped=sorted(dropped.get(part, ())))
+        if sealed != rows and (place / "good.part").exists():
+            raise StoreError(
+                f"{place} holds {sealed} sound rows, its journal says {rows}: the disk lost data; remove "
+                f"{folder} and run the same command again"
+            )
         publish(part_folder(folder, part), store, shards[part])
     for entry in kept:
         entry["row"] += shards[entry["part"]] * layout.rows_per_shard
