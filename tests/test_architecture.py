@@ -15,7 +15,7 @@ ROOT = Path(astroprism.__file__).parent
 ROWS = [
     {"_kernels", "errors", "spectrum", "grid", "names", "sky", "tables"},
     {"archive", "simulate"},
-    {"rebin", "prepare", "layout", "shards", "store_rows", "store_tables", "store"},
+    {"mask", "rebin", "prepare", "layout", "shards", "store_rows", "store_tables", "store"},
     {"targets", "matching", "catalog", "split"},
     {"network", "loss"},
     {"ingest"},

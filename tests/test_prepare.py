@@ -3,7 +3,8 @@ import pytest
 
 from astroprism.errors import BadSpectrum, ConfigError
 from astroprism.grid import PAPER, PAPER_DEAD, log_grid
-from astroprism.prepare import PrepareOptions, estimate_sigma, fast_median, prepare
+from astroprism.mask import estimate_sigma, fast_median
+from astroprism.prepare import PrepareOptions, prepare
 from astroprism.spectrum import Spectrum
 
 GRID = log_grid(5000, 5200, step=5.0)
