@@ -11,7 +11,11 @@ import numpy as np
 from astroprism.simulate.star import Synthesiser
 
 TEFF = np.array([4200.0, 5000.0, 5777.0, 7000.0, 9500.0])
-WINDOWS = ((3920, 3950, "Ca II K"), (5160, 5192, "Mg b"), (5884, 5904, "Na D, with H2O of the Earth's atmosphere"))
+WINDOWS = (
+    (3920, 3950, "Ca II K"),
+    (5160, 5192, "Mg b"),
+    (5884, 5904, "Na D, with H2O of the Earth's atmosphere"),
+)
 
 figure, axes = plt.subplots(4, 1, figsize=(10, 11), layout="constrained")
 colours = ["#a3171f", "#e8743b", "#c9a400", "#3f8fbf", "#243f9b"]

@@ -242,6 +242,15 @@ def write_aside(path: Path, content: bytes) -> None:
         os.replace(aside, path)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk for good."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a metadata file of a store."""
     with blame(path):

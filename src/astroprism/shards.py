@@ -28,6 +28,7 @@ from .layout import (
     resize,
     rows_per_shard,
     shard_file,
+    sync,
 )
 
 # the names that whoever writes a store needs, in one place
@@ -153,10 +154,10 @@ def publish(folder: Path, store: Path, shard: int) -> None:
         with blame(place):
             if part.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
-                _sync(part)
+                sync(part)
                 os.replace(part, place)
-                _sync(place.parent)
-                _sync(place.parent.parent)
+                sync(place.parent)
+                sync(place.parent.parent)
             elif not place.exists():
                 raise StoreError(f"neither {part} nor {place} exists; ingest this block again")
 
@@ -220,11 +221,3 @@ def _trailing_row(fd: int, layout: Layout, array: str) -> int:
     while rows and not _sound(fd, layout, array, rows - 1):
         rows -= 1
     return rows
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

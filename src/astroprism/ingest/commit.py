@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import StoreError
-from ..layout import Layout, blame, resize
+from ..layout import Layout, blame, resize, sync
 from ..shards import publish, seal
 from ..targets import group_targets
 from .block import part_folder
@@ -185,7 +185,7 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
     with blame(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_parquet(aside, index=False)
-        _sync(aside)
+        sync(aside)
         os.replace(aside, path)
 
 
@@ -202,16 +202,8 @@ def _write_keywords(entries: Sequence[dict[str, Any]], path: Path) -> None:
     with blame(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns), aside)
-        _sync(aside)
+        sync(aside)
         os.replace(aside, path)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def committed_blocks(store: Path) -> list[int]:
@@ -319,5 +311,5 @@ def _merge_keywords(store: Path, blocks: Sequence[int]) -> None:
                 present = dict(zip(table.column_names, table.columns, strict=True))
                 columns = [present.get(name, empty) for name in order]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-        _sync(aside)
+        sync(aside)
         os.replace(aside, place)
