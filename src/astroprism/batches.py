@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,12 +88,10 @@ class Source:
         for name, count in (("targets", len(names)), ("berv", n if known is None else known.size)):
             if count != n:
                 raise ConfigError(f"{n} spectra, but {count} {name}; give one for each spectrum")
-        unknown = 0
+        lost = ~np.isfinite(known) if known is not None else np.zeros(0, bool)
         if known is not None:
-            lost = ~np.isfinite(known)
             known[lost] = 0
-            unknown = int(lost.sum())
-        labels = _objects(names)
+        labels = np.array(names, dtype=object)
 
         def fingerprint() -> str:
             digest = hashlib.blake2b(repr((n, p, step)).encode(), digest_size=32)
@@ -109,7 +107,7 @@ class Source:
             step=step,
             targets=labels,
             berv=known,
-            berv_unknown=unknown,
+            berv_unknown=int(lost.sum()),
             complete=bool(whole.good.all()),
             in_memory=True,
         )
@@ -121,7 +119,7 @@ class Source:
         memory  bytes: a store that takes no more is read once and kept, another is read as it is drawn
         """
         index = store.index
-        missing = [name for name in ("target", "frame", "berv") if name not in index]
+        missing = [name for name in ("target", "frame", "berv", "n_good") if name not in index]
         if missing:
             raise StoreError(
                 f"{store.path}: its index has no {', '.join(missing)}; run its ingest again to finish it"
@@ -130,23 +128,21 @@ class Source:
             raise StoreError(f"{store.path} holds no spectra; ingest some, or see why they were refused")
         berv, unknown = _known_berv(index)
         n, p = len(store), store.grid.size
-        n_good = index["n_good"].to_numpy() if "n_good" in index else np.zeros(1)
-        complete, read = bool(np.all(n_good == p)), _streamer(store)
-        in_memory = n * p * PIXEL_BYTES <= memory
+        read, in_memory = _streamer(store), n * p * PIXEL_BYTES <= memory
         if in_memory:
             whole = Batch(np.empty((n, p), np.float32), np.empty((n, p), np.float32), np.empty((n, p), bool))
             for some in np.array_split(np.arange(n), min(n, 1 + n * p * PIXEL_BYTES // CHUNK_BYTES)):
                 read(some, Batch._make(array[some[0] : some[-1] + 1] for array in whole))
-            complete, read = bool(whole.good.all()), _copier(whole)
+            read = _copier(whole)
         return cls(
             read,
             lambda: store.fingerprint,
             pixels=p,
             step=store.grid.step if store.grid.kind == "log" else None,
-            targets=_objects(index["target"]),
+            targets=index["target"].to_numpy(dtype=object),
             berv=berv,
             berv_unknown=unknown,
-            complete=complete,
+            complete=bool((index["n_good"] == p).all()),
             in_memory=in_memory,
         )
 
@@ -288,6 +284,7 @@ class Feed:
         self._source, self._draws, self._ahead = source, draws, ahead
         self._part = slice(draws.batch * rank // world, draws.batch * (rank + 1) // world)
         self._device = torch.device(device)
+        self._pinned = self._device.type == "cuda"
         self._step, self._last = first, last  # the next step to begin reading
         self._coming: deque[Future[Tensors]] = deque()
         self._pool: ThreadPoolExecutor | None = None
@@ -320,7 +317,9 @@ class Feed:
             else:
                 here = self._coming.popleft().result()  # an error of the thread is raised here
                 self._begin()
-            batch = Tensors._make(None if part is None else self._moved(part) for part in here)
+            batch = Tensors._make(
+                None if part is None else part.to(self._device, non_blocking=self._pinned) for part in here
+            )
             self.waited += time.perf_counter() - begun
             yield batch
 
@@ -334,26 +333,15 @@ class Feed:
         import torch
 
         source, rows = self._source, self._draws.at(step)[self._part]
-        shape, pinned = (rows.size, source.pixels), self._device.type == "cuda"
-
-        def fresh(dtype: torch.dtype) -> Tensor:
-            return torch.empty(shape, dtype=dtype, pin_memory=pinned)
-
-        flux, sigma, good = fresh(torch.float32), fresh(torch.float32), fresh(torch.bool)
+        flux, sigma, good = (
+            torch.empty((rows.size, source.pixels), dtype=dtype, pin_memory=self._pinned)
+            for dtype in (torch.float32, torch.float32, torch.bool)
+        )
         source.read(rows, out=Batch(flux.numpy(), sigma.numpy(), good.numpy()))
         berv = None if source.berv is None else torch.from_numpy(source.berv[rows])
-        if berv is not None and pinned:
+        if berv is not None and self._pinned:
             berv = berv.pin_memory()
         return Tensors(flux, sigma, None if source.complete else good, berv)
-
-    def _moved(self, part: Tensor) -> Tensor:
-        return part.to(self._device, non_blocking=self._device.type == "cuda")
-
-
-def _objects(names: Any) -> NDArray[np.object_]:
-    labels = np.empty(len(names), dtype=object)
-    labels[:] = list(names)
-    return labels
 
 
 def _from_memory(flux: ArrayLike, sigma: ArrayLike, good: ArrayLike | None) -> Batch:
