@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -33,36 +34,21 @@ CHUNK_BYTES = 64 << 20  # of a store read into memory, masked pixels are cleared
 AT_ONCE = 1 << 20  # bytes: a batch as small is sooner copied from memory than handed over by a thread
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Source:
-    """Spectra to draw from; made by `from_arrays` or `from_store`. Threads may share one.
+    """Spectra to draw from; made by `from_arrays` or `from_store`. Threads may share one."""
 
-    pixels        p
-    step          km/s a pixel; None where the grid is not uniform in log wavelength
-    targets       the star of each spectrum, (n,)
-    berv          km/s (n,): a line at rest on Earth lies at +berv, 0 in the observer's frame. None where
-                  the atmosphere stands still in all spectra, as far as is known
-    berv_unknown  spectra whose frame or BERV is unknown; `berv` has 0 for them
-    complete      every pixel of every spectrum is good
-    in_memory     reading is copying
-    """
-
-    def __init__(
-        self,
-        read: Callable[[NDArray[np.intp], Batch | None], Batch],
-        fingerprint: Callable[[], str],
-        *,
-        pixels: int,
-        step: float | None,
-        targets: NDArray[np.object_],
-        berv: NDArray[np.float32] | None,
-        berv_unknown: int,
-        complete: bool,
-        in_memory: bool,
-    ) -> None:
-        self._read, self._fingerprint = read, fingerprint
-        self.pixels, self.step, self.targets = pixels, step, targets
-        self.berv, self.berv_unknown = berv, berv_unknown
-        self.complete, self.in_memory = complete, in_memory
+    load: Callable[[NDArray[np.intp], Batch | None], Batch]  # reads rows that are there; callers use `read`
+    digest: Callable[[], str]  # gives the fingerprint
+    pixels: int  # p
+    step: float | None  # km/s a pixel; None where the grid is not uniform in log wavelength
+    targets: NDArray[np.object_]  # the star of each spectrum, (n,)
+    # km/s (n,): a line at rest on Earth lies at +berv, 0 in the observer's frame; None where no atmosphere
+    # moves, as far as is known
+    berv: NDArray[np.float32] | None
+    berv_unknown: int  # spectra whose frame or BERV is unknown; `berv` has 0 for them
+    complete: bool  # every pixel of every spectrum is good
+    in_memory: bool  # reading is copying
 
     @classmethod
     def from_arrays(
@@ -152,7 +138,7 @@ class Source:
     @property
     def fingerprint(self) -> str:
         """Hash of what the spectra are made of: of the arrays themselves, or the store's own."""
-        return self._fingerprint()
+        return self.digest()
 
     def read(self, rows: ArrayLike, *, out: Batch | None = None) -> Batch:
         """Spectra at `rows` (any order, repeats allowed), each array (len(rows), p); `out` is filled instead.
@@ -165,7 +151,7 @@ class Source:
         wrong = (wanted < 0) | (wanted >= len(self))
         if wrong.any():
             raise ConfigError(f"row {wanted[wrong][0]} is outside 0..{len(self) - 1}")
-        return self._read(wanted.astype(np.intp), out)
+        return self.load(wanted.astype(np.intp), out)
 
 
 class Draws:
