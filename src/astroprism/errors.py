@@ -7,6 +7,7 @@ AstroprismError
 ├── GridError            a wavelength grid that makes no sense, or does not fit the data
 ├── StoreError           a store that is damaged, foreign, unfinished or cannot be written
 ├── CatalogError         a label table that cannot be read or joined
+├── ModelError           a model that is damaged, foreign, or cannot be trained
 ├── ConfigError          a configuration that contradicts itself or names unknown keys
 └── MissingExtra         an optional dependency that is not installed
 
@@ -73,6 +74,10 @@ class StoreError(AstroprismError):
 
 class CatalogError(AstroprismError):
     """A label table that cannot be read or joined."""
+
+
+class ModelError(AstroprismError):
+    """A model that is damaged, foreign, or cannot be trained."""
 
 
 class ConfigError(AstroprismError):

@@ -91,3 +91,16 @@ def blur(left: Tensor, *, width: float, good: Tensor | None = None) -> Tensor:
     kernel = torch.exp(-0.5 * (frequency * width) ** 2)
     smooth: Tensor = torch.fft.irfft(torch.fft.rfft(left, n=length) * kernel, n=length)[:, :pixels]
     return smooth if good is None else smooth.masked_fill(~good.bool(), 0)
+
+
+def ablation_bound(
+    sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0, least: float = 0.002
+) -> float:
+    """Nats a spectrum that a change of `least` (relative flux, rms) in every pixel is worth.
+
+    The least a node must explain to count as real. It grows with pixels and with SNR^2 as the data do.
+    """
+    weight = 1 / (sigma * sigma + floor * floor)
+    if good is not None:
+        weight = weight.masked_fill(~good.bool(), 0)
+    return 0.5 * least**2 * float(weight.sum(1).mean())

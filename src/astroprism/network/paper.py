@@ -103,15 +103,21 @@ class PaperNetwork(nn.Module):
             self.fc12.weight.mul_(0.1)  # variances near 1 for every spectrum
             self.predict0.weight.copy_(torch.tensor([[[0.0, 1.0, 0.0]]]))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (batch, pixels) -> mean, log-variance, each (batch, n_latent)."""
+    def encode(
+        self, x: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """x (batch, pixels) -> mean, log-variance, each (batch, n_latent).
+
+        Pixels that are not good are read as 0, as in the release. It knows no barycentric velocity.
+        """
+        x = x if good is None else x.masked_fill(~good, 0)
         x = nn.functional.pad(x, (0, self.padded - x.shape[1]))[:, None]  # (batch, 1, padded)
         for i in range(1, self.stages + 1):
             x = self.get_submodule(f"conv{i}")(x)
         x = x.flatten(1)  # (batch, 512 * 20)
         return self.fc11(x), self.fc12(x)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Tensor:
         """z (batch, n_latent) -> spectra (batch, pixels)."""
         x = self.fc2(z).view(len(z), *self.deepest)
         for i in range(self.stages, 0, -1):
@@ -119,9 +125,11 @@ class PaperNetwork(nn.Module):
         out: Tensor = self.predict0(x)[:, 0, : self.config.pixels]
         return out
 
-    def forward(self, x: Tensor, *, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, *, noise: Tensor | None = None, good: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction (batch, pixels), mean, log-variance; at mean + sd * noise where noise is given."""
-        mean, logvar = self.encode(x)
+        mean, logvar = self.encode(x, good=good)
         z = mean if noise is None else mean + (0.5 * logvar).exp() * noise
         return self.decode(z), mean, logvar
 

@@ -420,12 +420,11 @@ def whitening(x: Tensor, *, count: int, noise: float) -> Tensor:
     return basis
 
 
-def drift(star: Tensor) -> Tensor:
-    """How far each star (b, w) lies from the batch's mean star, in pixels (b,), to first order.
+def drift(star: Tensor, mean: Tensor) -> Tensor:
+    """How far each star (b, w) lies from the mean star (w,), in pixels (b,), to first order.
 
     Doppler node and star share a freedom that no likelihood sees: a star that moves with temperature, undone
     by the velocity. Training penalises this drift, which fixes it.
     """
-    mean = star.detach().mean(0)
     slope = 0.5 * (mean[2:] - mean[:-2])
     return -((star[:, 1:-1] - mean[1:-1]) @ slope) / (slope @ slope + 1e-6)

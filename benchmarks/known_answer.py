@@ -1,0 +1,269 @@
+"""Trainings on simulated archives whose answer is known: how many causes come back, and how well.
+
+Each line of the result is one training with the default recipe on an archive of its own (another seed for
+stars, noise and the forest of weak lines), told by spectra that the training never saw.
+
+Run: python benchmarks/known_answer.py [--factors 1 2 3 5 7] [--seeds 1001 1002 ..] [--out FILE.jsonl]
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+FACTORS = ("rv", "teff", "feh", "telluric", "vsini", "logg", "tilt")
+KEYS = {"telluric": "water"}
+
+
+def archive(
+    factors: int,
+    *,
+    seed: int,
+    train: int = 10_000,
+    test: int = 2_000,
+    pixels: int = 2_048,
+    snr: tuple[float, float] = (40.0, 300.0),
+    frame: str | None = None,
+    middle: float = 5890.0,
+    visits: str = "one",
+    concentration: tuple[float, float] = (0.8, 0.05),
+    step: float = 5.0,
+) -> dict[str, Any]:
+    """Spectra over their median, on 5 km/s pixels, with everything that is true of them."""
+    from astroprism.grid import SPEED_OF_LIGHT
+    from astroprism.simulate import SimulationConfig, populate, spectra
+
+    low = middle * np.exp(-0.55 * pixels * step / SPEED_OF_LIGHT)
+    high = low * np.exp((pixels + 0.5) * step / SPEED_OF_LIGHT)
+    config = SimulationConfig(
+        spectra=train + test,
+        factors=FACTORS[:factors],
+        window=(low, high),
+        step=step,
+        snr=snr,
+        visits=visits,
+        concentration=concentration,
+        frame=frame,
+        seed=seed,
+        lines_seed=seed,
+    )
+    people = populate(config)
+    flux, sigma, clean = [], [], []
+    for batch in spectra(config):
+        middle_flux = np.median(batch.flux, axis=1, keepdims=True)
+        flux.append(batch.flux[:, :pixels] / middle_flux)
+        sigma.append(batch.sigma[:, :pixels] / middle_flux)
+        clean.append(batch.noiseless[:, :pixels] / middle_flux)
+    truth = {name: np.asarray(people.parameters[KEYS.get(name, name)]) for name in FACTORS[:factors]}
+    berv = np.asarray(people.berv)
+    if frame == "topocentric":  # what moves the star's lines there
+        truth["rv"] = truth["rv"] - berv
+    return {
+        "flux": np.concatenate(flux),
+        "sigma": np.concatenate(sigma),
+        "clean": np.concatenate(clean),
+        "truth": truth,
+        "berv": None if frame == "topocentric" else berv.astype(np.float32),
+        "snr": np.asarray(people.snr),
+        "targets": np.array([f"star {i}" for i in people.star]),
+        "step": step,
+    }
+
+
+def share_of(code: np.ndarray, label: np.ndarray, bins: int = 40) -> float:
+    """Share of a label's variance that equal-count bins of the code explain."""
+    place = np.argsort(np.argsort(code)) * bins // len(code)
+    means = np.array([label[place == i].mean() for i in range(bins)])
+    return float(((means[place] - label.mean()) ** 2).mean() / label.var())
+
+
+def curve_error(code: np.ndarray, label: np.ndarray) -> tuple[float, bool]:
+    """Robust error of a label read from a code by a smooth curve (fitted on half); is it monotone?"""
+    from scipy.interpolate import LSQUnivariateSpline
+
+    half = np.arange(len(code)) % 2 == 0
+    order = np.argsort(code[half])
+    x, y = code[half][order], label[half][order]
+    curve = LSQUnivariateSpline(x, y, np.quantile(x, np.linspace(0, 1, 10)[1:-1]))
+    left = label[~half] - curve(code[~half])
+    grid = np.linspace(*np.quantile(x, [0.002, 0.998]), 400)
+    slope = np.diff(curve(grid))
+    error = 1.4826 * np.median(np.abs(left - np.median(left)))
+    return float(error), bool((slope > 0).all() or (slope < 0).all())
+
+
+def linear(codes: np.ndarray, label: np.ndarray) -> float:
+    """R^2 of a ridge fitted on half, told on the other half."""
+    half = len(codes) // 2
+    spread = codes[:half].std(0) + 1e-9
+    x = np.c_[(codes - codes[:half].mean(0)) / spread, np.ones(len(codes))]
+    weight = np.linalg.solve(x[:half].T @ x[:half] + 1e-3 * np.eye(x.shape[1]), x[:half].T @ label[:half])
+    return float(1 - ((label[half:] - x[half:] @ weight) ** 2).mean() / label[half:].var())
+
+
+def fisher(clean: np.ndarray, sigma: np.ndarray, step: float) -> float:
+    """Median over spectra of the smallest possible velocity error, km/s."""
+    slope = np.gradient(clean, axis=1) / step
+    return float(np.median(1 / np.sqrt((slope**2 / sigma**2).sum(1))))
+
+
+def vasicek(z: np.ndarray) -> float:
+    n, m = len(z), int(np.sqrt(len(z)))
+    s, i = np.sort(z), np.arange(len(z))
+    high, low = np.minimum(i + m, n - 1), np.maximum(i - m, 0)
+    return float(np.mean(np.log(np.maximum(s[high] - s[low], 1e-12) * n / (high - low))))
+
+
+def measure(
+    network: Any, data: dict[str, Any], test: np.ndarray, *, floor: float, pca: bool
+) -> dict[str, Any]:
+    """All that the targets ask for, on the spectra at `test`, of the unpruned network."""
+    import torch
+
+    from astroprism import nodes
+    from astroprism.batches import Tensors
+    from astroprism.loss import ablation_bound, chi2_per_pixel, residual
+    from astroprism.polish import polish
+
+    berv = None if data["berv"] is None else torch.from_numpy(data["berv"][test])
+    good = data.get("good")
+    batch = Tensors(
+        torch.from_numpy(data["flux"][test]),
+        torch.from_numpy(data["sigma"][test]),
+        None if good is None else torch.from_numpy(good[test]),
+        berv,
+    )
+    mean, logvar = nodes.codes(network, batch)
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
+    sampled = mean + noise * (logvar / 2).exp()
+    info = np.array(
+        [
+            vasicek(sampled[:, i].numpy()) - float((0.5 * (np.log(2 * np.pi * np.e) + logvar[:, i])).mean())
+            for i in range(mean.shape[1])
+        ]
+    )
+    rise = nodes.ablation(network, mean, batch, floor=floor).mean(0).numpy()
+    bound = ablation_bound(batch.sigma, good=batch.good, floor=floor)
+    by_info, by_rise = np.flatnonzero(info > 0.5), np.flatnonzero(rise > bound)
+    both = np.intersect1d(by_info, by_rise)
+
+    def chi2(z: Any) -> np.ndarray:
+        out, start = [], 0
+        for x in nodes.pieces(batch):
+            made = network.decode(z[start : start + len(x.flux)], berv=x.berv)
+            start += len(x.flux)
+            out.append(chi2_per_pixel(residual(x.flux, made, good=x.good), x.sigma, good=x.good))
+        return torch.cat(out).detach().numpy()
+
+    result: dict[str, Any] = {
+        "information": len(by_info),
+        "ablation": len(by_rise),
+        "chi2": float(np.median(chi2(mean))),
+        "chi2_mean": float(np.mean(chi2(mean))),
+        "chi2_sampled": float(np.median(chi2(sampled))),
+        "bound": bound,
+    }
+    labels = {name: value[test] for name, value in data["truth"].items()}
+    z = mean.numpy()
+    result["nodes"] = [
+        [int(i), round(float(info[i]), 2), round(float(rise[i]), 1)]
+        + [round(share_of(z[:, i], v), 2) for v in labels.values()]
+        for i in np.argsort(-rise)[: max(len(by_info), len(by_rise)) + 3]
+    ]
+    some = slice(0, 64)
+    over = nodes.overlaps(
+        nodes.derivatives(network, mean[some], nodes.part(batch, some), nodes=both.tolist())
+    )
+    np.fill_diagonal(o := over.numpy(), 0)
+    result["overlap"] = round(float(o.max()), 2) if len(both) > 1 else 0.0
+    if "rv" in labels and len(both):
+        shares = np.array([share_of(z[:, i], labels["rv"]) for i in both])
+        best = int(both[shares.argmax()])
+        error, monotone = curve_error(z[:, best], labels["rv"])
+        result |= {
+            "rv_share": float(shares.max()),
+            "rv_second": float(np.sort(shares)[-2]) if len(shares) > 1 else 0.0,
+            "rv_error": error,
+            "rv_monotone": monotone,
+            "fisher": fisher(data["clean"][test], data["sigma"][test], data["step"]),
+        }
+        result["linear"] = {name: round(linear(z[:, both], v), 3) for name, v in labels.items()}
+        polished = polish(network, mean, batch, nodes=both.tolist(), floor=floor)
+        result["polished_chi2"] = float(np.median(chi2(polished)))
+        result["polished_rv_error"], _ = curve_error(polished[:, best].numpy(), labels["rv"])
+        result["polished_linear"] = {
+            name: round(linear(polished[:, both].numpy(), v), 3) for name, v in labels.items()
+        }
+    if pca:
+        train = data["flux"][:4000]
+        middle = train.mean(0)
+        axes = np.linalg.svd(train - middle, full_matrices=False)[2]
+        for d in (max(len(both), 1), 128):
+            scores = (data["flux"][test] - middle) @ axes[:d].T
+            result[f"pca_{d}"] = {name: round(linear(scores, v), 3) for name, v in labels.items()}
+    return result
+
+
+def run(
+    data: dict[str, Any],
+    *,
+    seed: int,
+    say: Any = print,
+    recipe: dict[str, Any] | None = None,
+    network: dict[str, Any] | None = None,
+    train: int = 10_000,
+    pca: bool = False,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Train on the first `train` spectra with the default recipe and measure on the rest."""
+    import torch
+
+    from astroprism.batches import Source
+    from astroprism.network import Prism, sized_for
+    from astroprism.recipe import Recipe
+    from astroprism.training import Training
+
+    torch.set_num_threads(threads)
+    source = Source.from_arrays(
+        data["flux"],
+        data["sigma"],
+        good=data.get("good"),
+        step=data["step"],
+        targets=data["targets"],
+        berv=data["berv"],
+    )
+    moving = source.berv is not None
+    given = {
+        key: tuple(tuple(p) if isinstance(p, list) else p for p in v) if isinstance(v, list) else v
+        for key, v in (recipe or {}).items()
+    }
+    settings = Recipe(**given)
+    config = sized_for(source.pixels, step=data["step"], moving_air=moving, **(network or {}))
+    start = time.monotonic()
+    training = Training(
+        source,
+        Prism(config, seed=seed),
+        recipe=settings,
+        train=np.arange(train),
+        valid=np.arange(train, len(source))[:250],
+        seed=seed,
+    )
+    say(f"  signal {training.signal:.0f} nats")
+    for moment in training.run():
+        if moment.event or moment.chi2_train == moment.chi2_train:
+            say(
+                f"  {moment.step:6d} chi2 {moment.chi2:8.3f} misfit {moment.misfit:8.0f} train "
+                f"{moment.chi2_train:.3f} valid {moment.chi2_valid:.3f} kl {moment.kl:.2f} "
+                f"active {moment.active} beta {moment.beta:.3g} {moment.spectra_per_s:.0f}/s {moment.event}"
+            )
+    minutes = (time.monotonic() - start) / 60
+    unpruned = training.finish()
+    say(f"  {training.progress.moments[-1]['event']}")
+    kept = [int(i) for i in training.network.keep.nonzero()[:, 0]]
+    training.network.load_state_dict(unpruned)
+    found = measure(
+        training.network.eval(), data, np.arange(train, len(source)), floor=settings.floor[-1][1], pca=pca
+    )
+    return {"minutes": round(minutes, 2), "kept": kept, **found}

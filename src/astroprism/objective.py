@@ -1,0 +1,173 @@
+"""What a step of training computes: a network and its loss in one module, which is what processes share.
+
+Shapes: b spectra, p pixels, n nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .batches import Tensors
+from .loss import (
+    absolute_difference,
+    blur,
+    chi2_per_pixel,
+    gaussian_nll,
+    kl_per_node,
+    residual,
+)
+from .network import PaperNetwork, Prism
+from .network.doppler import pixels_of, velocity_of
+from .network.prism import drift
+
+
+class Terms(NamedTuple):
+    """What the schedule says of a step."""
+
+    beta: float  # weight of KL; of the paper's loss, of its mean over nodes
+    floor: float = 0.0  # relative flux
+    blur: float = 0.0  # pixels
+    agree: float = 0.0
+    still: float = 0.0
+
+
+class Loss(NamedTuple):
+    """What a step found; all but `total` carry no gradient."""
+
+    total: Tensor  # scalar
+    chi2: Tensor  # scalar, mean over the batch, a pixel, no floor, at sampled codes
+    misfit: Tensor  # scalar, nats a spectrum above what the noise and the floor explain
+    kl: Tensor  # (n,) nats, mean over the batch
+
+
+def alone(x: Tensor) -> Tensor:
+    """The mean over all processes, of one process."""
+    return x
+
+
+class PrismObjective(nn.Module):
+    """The noise-weighted likelihood, blurred while training is coarse, and KL."""
+
+    def __init__(self, network: Prism, *, over_all: Callable[[Tensor], Tensor] = alone) -> None:
+        super().__init__()
+        self.network = network
+        self.over_all = over_all  # the mean over all processes: drift is told against the whole batch
+
+    def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
+        """One batch at codes sampled with `noise` (b, n)."""
+        network, good = self.network, batch.good
+        mean, logvar, first = network.look(batch.flux, good=good, berv=batch.berv)
+        z = mean + (0.5 * logvar).exp() * noise
+        penalty = mean.new_zeros(())
+        if network.config.agnostic:
+            made = network.decode(z)
+        else:
+            parts = network.parts(z)
+            made = network.join(parts, berv=batch.berv)
+            goal = (network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]).detach()
+            penalty = terms.agree * functional.huber_loss(first, goal, delta=5.0)
+            middle = self.over_all(parts.star.detach().mean(0))
+            penalty = penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
+        left = residual(batch.flux, made, good=good)
+        found = _found(left.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
+        left = blur(left, width=terms.blur, good=good)
+        nll = gaussian_nll(left, batch.sigma, good=good, floor=terms.floor).mean()
+        return found._replace(total=nll + terms.beta * found.kl.sum() + penalty, kl=found.kl.detach())
+
+
+class PaperObjective(nn.Module):
+    """The seed paper's: absolute difference and KL averaged over nodes; or the likelihood, as the prism's."""
+
+    def __init__(self, network: PaperNetwork, *, likelihood: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.likelihood = likelihood
+
+    def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
+        """One batch at codes sampled with `noise` (b, n)."""
+        made, mean, logvar = self.network(batch.flux, noise=noise, good=batch.good)
+        left = residual(batch.flux, made, good=batch.good)
+        found = _found(left.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
+        if self.likelihood:
+            total = gaussian_nll(left, batch.sigma, good=batch.good, floor=terms.floor).mean()
+            total = total + terms.beta * found.kl.sum()
+        else:
+            total = absolute_difference(batch.flux, made, good=batch.good) + terms.beta * found.kl.mean()
+        return found._replace(total=total, kl=found.kl.detach())
+
+
+def _found(left: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
+    chi2 = chi2_per_pixel(left, batch.sigma, good=batch.good).nanmean()
+    nll = gaussian_nll(left, batch.sigma, good=batch.good, floor=floor)
+    weight = batch.sigma**2 / (batch.sigma**2 + floor**2)
+    noise = 0.5 * (weight if batch.good is None else weight.masked_fill(~batch.good, 0)).sum(1)
+    return Loss(nll.mean(), chi2, (nll - noise).mean().clamp(min=0), kl.mean(0))
+
+
+class Sums:
+    """Sums over steps, on the device, so that no step waits for another."""
+
+    def __init__(self, nodes: int) -> None:
+        self.total = self.window = torch.zeros(())
+        self.count = self.fresh = 0
+
+    def add(self, loss: Loss) -> None:
+        """One more step."""
+        row = torch.cat([torch.stack([loss.total.detach(), loss.chi2, loss.misfit]), loss.kl])
+        self.total, self.window = self.total.to(row) + row, self.window.to(row) + row
+        self.count, self.fresh = self.count + 1, self.fresh + 1
+
+    def take(self, over_all: Callable[[Tensor], Tensor]) -> tuple[float, float, Tensor]:
+        """Loss, misfit and KL of the steps since the last take."""
+        row = over_all(self.window / self.fresh).cpu()
+        self.window, self.fresh = torch.zeros(()), 0
+        return float(row[0]), float(row[2]), row[3:]
+
+    def means(self, over_all: Callable[[Tensor], Tensor]) -> tuple[float, float, float, Tensor, int]:
+        """Loss, chi2, misfit and KL of all steps, and their number."""
+        row = over_all(self.total / max(self.count, 1)).cpu()
+        return float(row[0]), float(row[1]), float(row[2]), row[3:], self.count
+
+
+def thrown(batch: Tensors, *, most: float, step: float, generator: torch.Generator) -> Tensors:
+    """Spectra moved to the observer's frame and thrown about by velocities within +-`most` km/s.
+
+    The follow-up to the seed paper calls it velocity whitening (Sedaghat et al. 2023, arXiv:2301.00313):
+    lines of the atmosphere then differ from spectrum to spectrum in place, by a known amount, and come apart
+    from the star's. Moves are whole pixels, so noise stays as it was; pixels brought in from outside are bad.
+
+    step  km/s a pixel
+    """
+    b, p = batch.flux.shape
+    wanted = (2 * torch.rand(b, generator=generator) - 1) * most
+    berv = torch.zeros(b) if batch.berv is None else batch.berv.cpu()
+    from_there = pixels_of(berv, step)
+    move = (pixels_of(wanted, step) - from_there).round().to(batch.flux.device)
+    source = torch.arange(p, device=move.device) - move.long()[:, None]
+    inside = (source >= 0) & (source < p)
+    source = source.clamp(0, p - 1)
+    good = inside if batch.good is None else batch.good.gather(1, source) & inside
+    moved = velocity_of(from_there.to(move) + move, step)
+    return Tensors(batch.flux.gather(1, source), batch.sigma.gather(1, source), good, moved)
+
+
+def noise_of(step: int, *, seed: int, batch: int, nodes: int) -> Tensor:
+    """Unit Gaussian draws (batch, nodes) that hang on seed and step alone: resuming needs no state."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % (2**63 - 1)
+    return torch.randn(batch, nodes, generator=torch.Generator().manual_seed(mixed))
+
+
+def signal_nats(flux: Tensor, sigma: Tensor, *, good: Tensor | None, floor: float) -> float:
+    """Nats a spectrum by which the archive differs from its own mean spectrum, beyond its noise."""
+    seen = torch.ones_like(flux, dtype=torch.bool) if good is None else good
+    weight = torch.where(seen, 1 / (sigma**2 + floor**2), 0)
+    mean = (flux * weight).sum(0) / weight.sum(0).clamp(min=1e-30)
+    spread = (flux - mean) ** 2 - sigma**2
+    nats = float((0.5 * spread * weight).sum(1).mean())
+    return max(nats, 0.0) if math.isfinite(nats) else 0.0

@@ -1,0 +1,175 @@
+"""How training goes: what changes with the step, and when. Plain numbers, no torch.
+
+Schedules hang on the fraction of the steps done, so that a short and a long training go the same way, and on
+the data: `beta` and every bound are told in nats, and nats grow with pixels and SNR.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+from .errors import ConfigError
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The prism's training. One default for every archive: `sized` fits it to the spectra at hand."""
+
+    steps: int = 3000
+    batch: int = 128
+    rate: float = 3e-3  # of AdamW; 1e-3 is slower, 5e-3 loses the Doppler node
+    velocity_rate: float = 3.0  # times that for the shift's gain
+    warm_up: float = 0.06  # share of the steps in which the rate rises
+    last_rate: float = 0.01  # of the rate, where the cosine ends
+    # Weight of KL a nat, as a share of the nats that the archive's variance is worth, then never below 2:
+    # strong causes are found first, while weak ones drown in their misfit.
+    beta: Points = ((0.06, 0.018), (0.25, 1.4e-3), (0.38, 2.6e-4), (0.5, 9e-5), (0.7, 3.5e-5))
+    least_beta: float = 2.0
+    lock: float = 512.0  # beta never below misfit nats / lock: no node may live on what is not yet fitted
+    floor: Points = ((0.5, 0.01), (0.7, 0.003))  # relative flux, added to sigma: what need not be explained
+    blur: Points = ((0.0, 120.0), (0.27, 2.0))  # km/s; from the last on there is none
+    prune_at: tuple[float, ...] = (0.38, 0.6, 0.75)  # fractions; weak nodes and copies are switched off
+    prune_kl: tuple[float, ...] = (0.3, 1.0, 1.0)  # nats a node must carry
+    prune_share: float = 0.02  # of the misfit that a node must explain, where that is more than the bound
+    overlap: float = 0.5  # of what two nodes do to the spectrum, from which they are copies
+    give_back: tuple[float, ...] = (0.48, 0.85)  # all nodes come back; after the last, none is pruned
+    seeds: int = 2  # nodes pointed at unexplained residuals when they first come back
+    agree: float = 10.0  # nats a pixel by which the first look must agree with the decoder's shift
+    still: float = 1000.0  # nats a pixel^2 by which the star must not drift against the mean star
+    whiten: float = 0.0  # km/s; spectra are thrown about by up to this, so that star and air come apart
+    decay: float = 0.0  # AdamW's weight decay
+    betas: tuple[float, float] = (0.9, 0.99)  # AdamW's
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps", "batch", "rate", "velocity_rate", "least_beta", "lock", "overlap")
+        for name in ("beta", "floor", "blur"):
+            _rising(name, [at for at, _ in getattr(self, name)])
+        _rising("prune_at", self.prune_at)
+        _rising("give_back", self.give_back)
+        if len(self.prune_kl) != len(self.prune_at):
+            raise ConfigError(
+                f"prune_at has {len(self.prune_at)} moments, prune_kl {len(self.prune_kl)} bounds; one each"
+            )
+
+    @property
+    def likelihood(self) -> bool:
+        """The loss is noise-weighted, always."""
+        return True
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step: a warm-up, then a cosine."""
+        return _warm_cosine(step, self)
+
+    def beta_at(self, fraction: float, *, signal: float, misfit: float) -> float:
+        """Weight of KL.
+
+        signal  nats a spectrum that the archive's variance is worth
+        misfit  nats a spectrum that the network does not explain yet
+        """
+        share = _interpolate(self.beta, fraction, log=True)
+        return max(share * signal, misfit / self.lock, self.least_beta)
+
+    def floor_at(self, fraction: float) -> float:
+        """Error floor in relative flux."""
+        return _interpolate(self.floor, fraction, log=True)
+
+    def blur_at(self, fraction: float) -> float:
+        """Width in km/s by which the residual is smoothed, 0 for not at all."""
+        over = not self.blur or fraction >= self.blur[-1][0]
+        return 0.0 if over else _interpolate(self.blur, fraction, log=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """The seed paper's training, its schedule told in fractions of the steps."""
+
+    steps: int = 3000
+    batch: int = 32
+    rate: float = 1e-4  # of Adam, the same at every step
+    kl: float = 0.3  # last weight of KL
+    ramp: tuple[float, float] = (0.1, 0.4)  # fractions; 0 before the first, `kl` after the second
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: float = 0.0
+    warm_up: float = 0.0  # share of the steps in which the rate rises
+    last_rate: float = 1.0  # of the rate, where a cosine ends; 1 for none
+    likelihood: bool = False  # noise-weighted loss instead of the absolute difference
+    # a network of one kind of layers has no shift, no bound nodes and nothing to prune
+    velocity_rate: float = 1.0
+    prune_at: tuple[float, ...] = ()
+    prune_kl: tuple[float, ...] = ()
+    give_back: tuple[float, ...] = ()
+    prune_share: float = 0.0
+    overlap: float = 1.0
+    seeds: int = 0
+    agree: float = 0.0
+    still: float = 0.0
+    whiten: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps", "batch", "rate", "kl")
+        _rising("ramp", self.ramp)
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step."""
+        return _warm_cosine(step, self)
+
+    def beta_at(self, fraction: float, *, signal: float, misfit: float) -> float:
+        """Weight of the KL's mean over nodes; it hangs on the fraction alone."""
+        begin, full = self.ramp
+        return self.kl * min(1.0, max(0.0, (fraction - begin) / (full - begin)))
+
+    def floor_at(self, fraction: float) -> float:
+        """Error floor in relative flux, of the likelihood."""
+        return 0.01
+
+    def blur_at(self, fraction: float) -> float:
+        """The residual is never blurred."""
+        return 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def _warm_cosine(step: int, recipe: Recipe | PaperRecipe) -> float:
+    rise = max(1.0, recipe.warm_up * recipe.steps)
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
+    return recipe.rate * min(1.0, (step + 1) / rise) * (recipe.last_rate + (1 - recipe.last_rate) * fall)
+
+
+def _interpolate(points: Points, fraction: float, *, log: bool) -> float:
+    """The curve through `points`, flat beyond its ends; straight in the logarithm where `log`."""
+    if fraction <= points[0][0]:
+        return points[0][1]
+    for (low, a), (high, b) in pairwise(points):
+        if fraction < high:
+            t = (fraction - low) / (high - low)
+            return math.exp((1 - t) * math.log(a) + t * math.log(b)) if log else (1 - t) * a + t * b
+    return points[-1][1]
+
+
+def _positive(recipe: object, *names: str) -> None:
+    for name in names:
+        value = getattr(recipe, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise ConfigError(f"{name} {value} must be positive and finite")
+
+
+def _rising(name: str, fractions: tuple[float, ...] | list[float]) -> None:
+    wrong = any(not 0 <= at <= 1 for at in fractions) or any(a >= b for a, b in pairwise(fractions))
+    if wrong:
+        raise ConfigError(f"{name} at {list(fractions)}: fractions of the training must rise from 0 to 1")
+
+
+def known_keys() -> list[str]:
+    """Names that a configuration file may hold."""
+    return [field.name for field in fields(Recipe)]
