@@ -127,7 +127,8 @@ def measure(
     from astroprism.loss import ablation_bound, chi2_per_pixel, residual
     from astroprism.polish import polish
 
-    berv = None if data["berv"] is None else torch.from_numpy(data["berv"][test])
+    moving = getattr(network.config, "moving_air", False)
+    berv = torch.from_numpy(data["berv"][test]) if moving else None
     good = data.get("good")
     batch = Tensors(
         torch.from_numpy(data["flux"][test]),
@@ -223,6 +224,7 @@ def run(
     from astroprism.batches import Source
     from astroprism.network import Prism, sized_for
     from astroprism.recipe import Recipe
+    from astroprism.split import assign
     from astroprism.training import Training
 
     torch.set_num_threads(threads)
@@ -232,7 +234,7 @@ def run(
         good=data.get("good"),
         step=data["step"],
         targets=data["targets"],
-        berv=data["berv"],
+        berv=None if (network or {}).get("agnostic") else data["berv"],
     )
     moving = source.berv is not None
     given = {
@@ -241,13 +243,17 @@ def run(
     }
     settings = Recipe(**given)
     config = sized_for(source.pixels, step=data["step"], moving_air=moving, **(network or {}))
+    rows, test = np.arange(train), np.arange(train, len(source))
+    if len(set(data["targets"])) < len(source):  # visits of one star stay on one side
+        part = assign(data["targets"], seed, valid=0.0, test=0.2)
+        rows, test = np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
     start = time.monotonic()
     training = Training(
         source,
         Prism(config, seed=seed),
         recipe=settings,
-        train=np.arange(train),
-        valid=np.arange(train, len(source))[:250],
+        train=rows,
+        valid=test[:250],
         seed=seed,
     )
     say(f"  signal {training.signal:.0f} nats")
@@ -263,7 +269,5 @@ def run(
     say(f"  {training.progress.moments[-1]['event']}")
     kept = [int(i) for i in training.network.keep.nonzero()[:, 0]]
     training.network.load_state_dict(unpruned)
-    found = measure(
-        training.network.eval(), data, np.arange(train, len(source)), floor=settings.floor[-1][1], pca=pca
-    )
+    found = measure(training.network.eval(), data, test, floor=settings.floor[-1][1], pca=pca)
     return {"minutes": round(minutes, 2), "kept": kept, **found}

@@ -6,10 +6,12 @@ the data: `beta` and every bound are told in nats, and nats grow with pixels and
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import ConfigError
 
@@ -30,7 +32,9 @@ class Recipe:
     # strong causes are found first, while weak ones drown in their misfit.
     beta: Points = ((0.06, 0.018), (0.25, 1.4e-3), (0.38, 2.6e-4), (0.5, 9e-5), (0.7, 3.5e-5))
     least_beta: float = 2.0
-    lock: float = 512.0  # beta never below misfit nats / lock: no node may live on what is not yet fitted
+    # beta never below misfit / lock: a node whose codes cost 3 nats must explain a tenth of what is not yet
+    # explained. Else the misfit of strong causes feeds every node before it is fitted.
+    lock: float = 32.0
     floor: Points = ((0.5, 0.01), (0.7, 0.003))  # relative flux, added to sigma: what need not be explained
     blur: Points = ((0.0, 120.0), (0.27, 2.0))  # km/s; from the last on there is none
     prune_at: tuple[float, ...] = (0.38, 0.6, 0.75)  # fractions; weak nodes and copies are switched off
@@ -71,8 +75,9 @@ class Recipe:
         signal  nats a spectrum that the archive's variance is worth
         misfit  nats a spectrum that the network does not explain yet
         """
-        share = _interpolate(self.beta, fraction, log=True)
-        return max(share * signal, misfit / self.lock, self.least_beta)
+        planned = _interpolate(self.beta, fraction, log=True) * signal
+        locked = min(misfit / self.lock, self.beta[0][1] * signal)
+        return max(planned, locked, self.least_beta)
 
     def floor_at(self, fraction: float) -> float:
         """Error floor in relative flux."""
@@ -86,6 +91,37 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+def sized(overrides: Mapping[str, Any] | None = None, *, spectra: int, pixels: int) -> Recipe:
+    """The default recipe for that many training spectra of that many pixels.
+
+    overrides  fields that the user set; an unknown one is an error
+    """
+    size: dict[str, Any] = {
+        "batch": max(16, min(128, 2 ** ((2**24 // pixels).bit_length() - 1))),
+        # more spectra deserve more steps, though not in proportion: each is seen less often
+        "steps": round(3000 * min(12.0, max(1.0, spectra / 10_000)) ** 0.5 / 100) * 100,
+    }
+    return from_mapping(Recipe, {**size, **(overrides or {})})
+
+
+def from_mapping(kind: type[AnyRecipe], mapping: Mapping[str, Any]) -> AnyRecipe:
+    """A recipe from plain values, lists for tuples, as TOML and JSON give them."""
+    known = [field.name for field in fields(kind)]
+    for key in mapping:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            raise ConfigError(f"unknown key {key!r} in the recipe; {hint}")
+    try:
+        return kind(**{key: _tuples(value) for key, value in mapping.items()})
+    except (TypeError, IndexError) as error:
+        raise ConfigError(f"a value of the wrong kind in the recipe: {error}") from None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -170,6 +206,4 @@ def _rising(name: str, fractions: tuple[float, ...] | list[float]) -> None:
         raise ConfigError(f"{name} at {list(fractions)}: fractions of the training must rise from 0 to 1")
 
 
-def known_keys() -> list[str]:
-    """Names that a configuration file may hold."""
-    return [field.name for field in fields(Recipe)]
+AnyRecipe = TypeVar("AnyRecipe", Recipe, PaperRecipe)
