@@ -85,8 +85,11 @@ def ranks(values: NDArray[Any], rng: np.random.Generator) -> Rows:
 
     The order within a tie knows nothing of the other column, so the mutual information stays what it was.
     """
-    shuffled = rng.permutation(len(values))
-    order = shuffled[np.argsort(values[shuffled], kind="stable")]
+    order = np.argsort(values)
+    ordered = values[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        shuffled = rng.permutation(len(values))
+        order = shuffled[np.argsort(values[shuffled])]
     rank = np.empty(len(values), dtype=np.intp)
     rank[order] = np.arange(len(values))
     return rank

@@ -9,7 +9,6 @@ does.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from scipy.special import digamma, ndtri
 from .evidence import Floats, Rows
 
 NEIGHBOURS = 5
+FEWER = 0.6  # of them, for the check that rows are dense enough
 # distances are differences of doubles: a radius a hair short leaves the k-th neighbour itself uncounted
 SHORT = 1.0 - 1e-10
 
@@ -36,31 +36,29 @@ def _digamma(n: int) -> Floats:
     return np.concatenate([[0.0], digamma(np.arange(1, n + 1))])
 
 
-def kth_distance(points: Floats, k: int) -> Floats:
-    """Largest-coordinate distance from each of (n, d) points to its k-th neighbour, a hair short."""
+def kth_distances(points: Floats, *ks: int) -> Floats:
+    """(n, len(ks)) largest-coordinate distances of (n, d) points to their k-th neighbours, a hair short."""
     from scipy.spatial import cKDTree
 
-    distance = np.asarray(cKDTree(points).query(points, k=[k + 1], p=np.inf)[0])
-    return distance.ravel() * SHORT
+    return np.asarray(cKDTree(points).query(points, k=[k + 1 for k in ks], p=np.inf)[0]) * SHORT
 
 
-def ksg_terms(x: Rows, y: Rows, *, k: int = NEIGHBOURS) -> Floats:
-    """Kraskov, Stoegbauer and Grassberger (2004), their first estimator; x, y ranks (n,)."""
+def ksg_terms(x: Rows, y: Rows, *, k: int = NEIGHBOURS) -> tuple[Floats, Floats]:
+    """Kraskov, Stoegbauer and Grassberger (2004), their first estimator; x, y ranks (n,).
+
+    Returned with k neighbours and with fewer of them: where these differ, rows are too sparse for the shape.
+    """
     n = len(x)
     scores = lattice(n)
     by_x = np.empty(n)
-    by_x[x] = scores[
-        y
-    ]  # in rising x: neighbours in memory are neighbours in x, so searches stay in the cache
-    radius = kth_distance(np.column_stack([scores, by_x]), k)
+    by_x[x] = scores[y]  # in rising x: what is near in x is near in memory
+    few = max(1, round(k * FEWER))
     table = _digamma(n)
-    terms = (
-        digamma(k)
-        + digamma(n)
-        - table[_within(scores, scores, radius)]
-        - table[_within(scores, by_x, radius)]
-    )
-    return np.asarray(terms[x])
+    found = []
+    for near, radius in zip((k, few), kth_distances(np.column_stack([scores, by_x]), k, few).T, strict=True):
+        counts = _within(scores, scores, radius), _within(scores, by_x, radius)
+        found.append((table[near] + table[n] - table[counts[0]] - table[counts[1]])[x])
+    return found[0], found[1]
 
 
 def _within(ordered: Floats, at: Floats, radius: Floats) -> Rows:
@@ -99,14 +97,47 @@ def line_distance(ordered: Floats, k: int) -> Floats:
 
 def conditional_terms(x: Floats, y: Floats, z: Floats, *, k: int = NEIGHBOURS) -> Floats:
     """Frenzel and Pompe (2007): I(x; y | z); x, y (n,) and z (n, d) on comparable scales."""
+    radius = kth_distances(np.column_stack([x, y, z]), k)[:, 0]
+    with_x, with_y = (boxed(np.column_stack([one, z]), radius) for one in (x, y))
+    return np.asarray(digamma(k) - digamma(with_x) - digamma(with_y) + digamma(boxed(z, radius)))
+
+
+def boxed(points: Floats, radius: Floats) -> Rows:
+    """How many of (n, d) points lie within each one's radius in every coordinate, itself included."""
+    if points.shape[1] == 1:
+        return _within(np.sort(points[:, 0]), points[:, 0], radius)
+    if points.shape[1] == 2:
+        return _boxed_in_plane(points, radius)
     from scipy.spatial import cKDTree
 
-    radius = kth_distance(np.column_stack([x, y, z]), k)
+    tree = cKDTree(points)
+    return np.asarray(tree.query_ball_point(points, radius, p=np.inf, return_length=True))
 
-    def counted(points: Floats) -> Any:
-        tree = cKDTree(points)
-        return tree.query_ball_point(points, radius, p=np.inf, return_length=True)
 
-    alone = _within(np.sort(z[:, 0]), z[:, 0], radius) if z.shape[1] == 1 else counted(z)
-    with_x, with_y = counted(np.column_stack([x, z])), counted(np.column_stack([y, z]))
-    return np.asarray(digamma(k) - digamma(with_x) - digamma(with_y) + digamma(alone))
+def _boxed_in_plane(points: Floats, radius: Floats) -> Rows:
+    """The same in two dimensions, by a wavelet matrix: ten times faster than a tree, which visits what it
+    counts.
+
+    Points in order of the first coordinate hold their ranks in the second; each level of the matrix halves
+    the ranks that are left, and the number below a rank in a stretch of points is read off level by level.
+    """
+    n = len(points)
+    order = np.argsort(points[:, 0])
+    first, second = points[order, 0], np.sort(points[:, 1])
+    ranked = np.empty(n, dtype=np.intp)
+    ranked[np.argsort(points[:, 1])] = np.arange(n)
+    ranked = ranked[order]
+    start, stop = (np.searchsorted(first, points[:, 0] + way * radius) for way in (-1, 1))
+    upto = np.stack([np.searchsorted(second, points[:, 1] + way * radius) for way in (-1, 1)])
+    below = np.zeros((2, n), dtype=np.intp)
+    left, right = np.broadcast_to(start, (2, n)), np.broadcast_to(stop, (2, n))
+    for level in range(n.bit_length() - 1, -1, -1):
+        one = ((ranked >> level) & 1).astype(bool)
+        zeros = np.concatenate([[0], np.cumsum(~one)])
+        left_zeros, right_zeros = zeros[left], zeros[right]
+        above = ((upto >> level) & 1).astype(bool)
+        below += np.where(above, right_zeros - left_zeros, 0)
+        left = np.where(above, zeros[-1] + left - left_zeros, left_zeros)
+        right = np.where(above, zeros[-1] + right - right_zeros, right_zeros)
+        ranked = np.concatenate([ranked[~one], ranked[one]])
+    return np.asarray(below[1] - below[0])

@@ -25,17 +25,18 @@ class CodeInformation:
 
 
 def spacing_terms(values: ArrayLike) -> Floats:
-    """-log density at each of n values, nats, by Vasicek's spacing with m = sqrt(n), in the order given.
+    """-log density at each of n values, nats, by Vasicek's spacing, in the order given.
 
-    The plain estimate is too low. The mean log of a spacing of j order statistics is digamma(j) - digamma(n
-    + 1) where the density is flat; taking that in place of log(j / n), and the true number of steps at the
-    ends, makes it exact there.
+    Spacings reach m = n^(1/3) steps to each side: with sqrt(n) codes in two clumps came out .04 nats high at
+    500 spectra, and flat ones .03 low. The plain estimate is too low: where the density is flat, the mean log
+    of a spacing of j steps is digamma(j) - digamma(n + 1), not log(j / n). That, and the true number of steps
+    at the ends, are taken here.
     """
     values = np.asarray(values, dtype=np.float64)
     n = values.size
     order = np.argsort(values)
     ordered = values[order]
-    m = max(1, round(np.sqrt(n)))
+    m = max(1, round(n ** (1 / 3)))
     below = np.maximum(np.arange(n) - m, 0)
     above = np.minimum(np.arange(n) + m, n - 1)
     width = ordered[above] - ordered[below]
@@ -54,11 +55,9 @@ def spacing_entropy(values: ArrayLike) -> float:
 
 
 def spacing_offset(n: int) -> float:
-    """What spacing_terms overstates for n normal deviates, whose tails are not flat: .03 nats at 500, .014
-    at 4,000.
+    """What spacing_terms overstates for n normal deviates, whose tails are not flat, in nats.
 
-    A dead node's code is such a sample, so that taking this off brings it to 0; a uniform one has no such
-    excess.
+    A dead node's code is such a sample: taking this off brings it to 0.
     """
     ordered = ndtri((np.arange(n) + 0.5) / n)
     flat = spacing_terms(ordered) - spacing_terms(np.arange(n))  # the digammas cancel

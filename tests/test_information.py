@@ -1,0 +1,305 @@
+"""Entropies and mutual information against answers known in closed form or by quadrature."""
+
+import numpy as np
+import pytest
+
+from astroprism.information import (
+    EvidenceError,
+    benjamini_hochberg,
+    code_information,
+    conditional_mutual_information,
+    mutual_information,
+    neighbours,
+    nulls,
+    sampled_codes,
+    screened_information,
+    spacing_entropy,
+)
+from astroprism.information.evidence import one_a_target, ranks
+
+HALF_LOG = 0.5 * np.log(2 * np.pi * np.e)
+
+
+def gaussian(rho, n, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    return x, rho * x + np.sqrt(1 - rho**2) * rng.normal(size=n)
+
+
+def nats(rho):
+    return -0.5 * np.log(1 - rho**2)
+
+
+def wavy_entropy(noise):
+    """Entropy of sin(t) + noise for t even around the circle, by quadrature."""
+    t = np.sin(2 * np.pi * (np.arange(4000) + 0.5) / 4000)
+    y = np.linspace(-1 - 8 * noise, 1 + 8 * noise, 3001)
+    density = np.zeros_like(y)
+    for some in np.array_split(t, 20):
+        density += np.exp(-0.5 * ((y[:, None] - some) / noise) ** 2).sum(axis=1)
+    density /= density.sum() * (y[1] - y[0])
+    return -np.sum(density * np.log(np.maximum(density, 1e-300))) * (y[1] - y[0])
+
+
+# -- entropies and codes
+
+
+@pytest.mark.parametrize("n", [500, 4_000])
+def test_entropy_by_spacing(n):
+    rng = np.random.default_rng(n)
+    assert spacing_entropy(rng.uniform(0, 3, n)) == pytest.approx(np.log(3), abs=0.03)
+    assert spacing_entropy(rng.exponential(size=n)) == pytest.approx(1, abs=0.1)
+    assert spacing_entropy(5 * rng.normal(size=n)) == pytest.approx(HALF_LOG + np.log(5), abs=0.08)
+
+
+def test_what_a_code_tells_and_how_well_that_is_known():
+    """Dead, faint, fine, and two clumps far apart: next to no bias at 500 spectra, intervals that hold."""
+    n, trials = 500, 60
+    truth = [0.0, nats(0.5), 0.5 * np.log(1 + 1e6), np.nan]
+    found = []
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        mean = np.column_stack(
+            [np.zeros(n), 0.5 * rng.normal(size=n), rng.normal(size=n), rng.integers(0, 2, n) * 9.0]
+        )
+        sd = np.broadcast_to([1.0, np.sqrt(0.75), 1e-3, 1.0], (n, 4))
+        told = code_information(mean, sd, seed=seed)
+        found.append([told.nats, told.low, told.high])
+    truth[3] = np.log(2)
+    value, low, high = np.moveaxis(np.array(found), 1, 0)
+    off = np.abs(value.mean(axis=0) - truth)
+    assert off[:3].max() < 0.01
+    assert off[3] < 0.05  # spacings across the gap between the clumps
+    held = ((low <= truth) & (truth <= high)).mean(axis=0)
+    assert (held[:3] > 0.8).all()
+    assert value[:, 0].std() < 0.012  # a dead node: the noise is known, and taken out
+
+
+def test_sampled_codes_are_seeded():
+    mean, sd = np.zeros((50, 3)), np.full((50, 3), 2.0)
+    assert np.array_equal(sampled_codes(mean, sd, seed=1), sampled_codes(mean, sd, seed=1))
+    assert not np.array_equal(sampled_codes(mean, sd, seed=1), sampled_codes(mean, sd, seed=2))
+
+
+# -- mutual information
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6, 0.9, 0.99])
+def test_gaussians(rho):
+    results = [mutual_information(*gaussian(rho, 4_000, seed), null=0) for seed in range(6)]
+    assert np.mean([one.nats for one in results]) == pytest.approx(nats(rho), abs=0.02)
+    assert sum(one.low <= nats(rho) <= one.high for one in results) >= 4
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3])
+@pytest.mark.parametrize("waves", [1, 3])
+def test_a_sine(waves, noise):
+    rng = np.random.default_rng(3)
+    x = rng.uniform(size=4_000)
+    y = np.sin(2 * np.pi * waves * x) + noise * rng.normal(size=x.size)
+    truth = wavy_entropy(noise) - HALF_LOG - np.log(noise)
+    assert mutual_information(x, y, null=0).nats == pytest.approx(truth, abs=0.05)
+
+
+def test_where_rows_are_too_few_for_a_shape_the_high_end_says_so():
+    rng = np.random.default_rng(4)
+    x = rng.uniform(size=500)
+    y = np.sin(6 * np.pi * x) + 0.3 * rng.normal(size=500)
+    found = mutual_information(x, y, null=0)
+    truth = wavy_entropy(0.3) - HALF_LOG - np.log(0.3)
+    assert found.nats < truth - 0.08
+    assert found.high > truth - 0.08
+    assert found.high - found.nats > 2 * (found.nats - found.low)
+
+
+def test_a_ring_has_no_correlation_and_much_information():
+    rng = np.random.default_rng(5)
+    t = rng.uniform(0, 2 * np.pi, 4_000)
+    x, y = np.cos(t) + 0.1 * rng.normal(size=t.size), np.sin(t) + 0.1 * rng.normal(size=t.size)
+    assert abs(np.corrcoef(x, y)[0, 1]) < 0.05
+    assert mutual_information(x, y, null=0).nats == pytest.approx(0.679, abs=0.04)
+
+
+def test_monotone_maps_change_nothing():
+    x, y = gaussian(0.9, 2_000, 6)
+    plain = mutual_information(x, y, null=0)
+    assert mutual_information(np.exp(3 * x), -(y**3), null=0).nats == pytest.approx(plain.nats, abs=1e-9)
+
+
+def test_ties_and_categories():
+    """Three classes of a normal variable, as text, as integers (ties), and a censored Gaussian."""
+    rng = np.random.default_rng(7)
+    kind = rng.integers(0, 3, 4_000)
+    x = 1.5 * kind + rng.normal(size=4_000)
+    grid = np.linspace(-8, 11, 20_001)
+    density = sum(np.exp(-0.5 * (grid - 1.5 * one) ** 2) for one in range(3)) / (3 * np.sqrt(2 * np.pi))
+    truth = -(density * np.log(density)).sum() * (grid[1] - grid[0]) - HALF_LOG
+    text = mutual_information(x, np.array(["F", "G", "K"])[kind], null=2_000)
+    assert text.nats == pytest.approx(truth, abs=0.03)
+    assert text.share == pytest.approx(truth / np.log(3), abs=0.03)
+    assert text.p < 0.001
+    assert mutual_information(x, kind, categorical=True, null=0).nats == pytest.approx(text.nats, abs=1e-9)
+    assert mutual_information(x, kind, null=0).nats == pytest.approx(truth, abs=0.035)
+    x, y = gaussian(0.9, 4_000, 8)
+    assert mutual_information(x, np.maximum(y, -0.5), null=0).nats == pytest.approx(0.717, abs=0.04)
+
+
+def test_a_category_of_one_row_is_told_not_hidden():
+    x, _ = gaussian(0, 100, 9)
+    kind = np.array(["a"] * 60 + ["b"] * 39 + ["c"])
+    found = mutual_information(x, kind, null=0)
+    assert (found.n, found.used, found.left_out) == (100, 100, 1)
+
+
+def test_blanks_are_left_out():
+    x, y = gaussian(0.9, 1_000, 10)
+    y[::4] = np.nan
+    x[1] = np.inf
+    assert mutual_information(x, y, null=0).n == 749
+    kind = np.where(x > 0, "a", "b").astype(object)
+    kind[:10], kind[10] = None, ""
+    assert mutual_information(x, kind, null=0).n == 989
+
+
+def test_large_tables_are_subsampled_and_say_so():
+    found = mutual_information(*gaussian(0.6, 30_000, 11), rows=3_000, null=0)
+    assert (found.n, found.used) == (30_000, 3_000)
+    assert found.low < nats(0.6) < found.high
+
+
+def test_visits_of_one_star_count_once():
+    """A star's visits share its label: without targets they look like knowledge of it."""
+    rng = np.random.default_rng(12)
+    star = np.repeat(np.arange(300), rng.integers(1, 20, 300))
+    x = rng.normal(size=300)[star] + 0.1 * rng.normal(size=star.size)
+    y = rng.normal(size=300)[star]
+    assert mutual_information(x, y, null=0).low > 0.3
+    by_star = mutual_information(x, y, groups=star, null=2_000)
+    assert by_star.n == 300
+    assert by_star.low < 0.02
+    assert by_star.p > 0.01
+    more = mutual_information(x, y, groups=star, draws=4, null=0)
+    assert more.used == 300
+    assert abs(more.nats - by_star.nats) < 0.1
+
+
+def test_repeated_draws_narrow_the_noise_of_visits():
+    rng = np.random.default_rng(13)
+    star = np.repeat(np.arange(400), 6)
+    y = rng.normal(size=400)[star]
+    x = y + rng.normal(size=star.size)
+    spread = [
+        np.std([mutual_information(x, y, groups=star, draws=d, seed=s, null=0).nats for s in range(12)])
+        for d in (1, 6)
+    ]
+    assert spread[1] < 0.7 * spread[0]
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
+def test_conditional_on_one_column(rho):
+    rng = np.random.default_rng(14)
+    z = rng.normal(size=4_000)
+    x, y = gaussian(rho, 4_000, 15)
+    found = conditional_mutual_information(x + 2 * z, y - z, z)
+    assert found.nats == pytest.approx(nats(rho), abs=0.04)
+    assert mutual_information(x + 2 * z, y - z, null=0).nats > 0.2 or rho > 0
+
+
+def test_conditional_on_many_columns_tells_the_shadow_from_the_thing():
+    """y hangs on the first of five columns alone; x is a noisy look at that column."""
+    rng = np.random.default_rng(16)
+    z = rng.normal(size=(3_000, 5))
+    y = z[:, 0] + z[:, 1] ** 2 + rng.normal(size=3_000)
+    x = z[:, 0] + 0.3 * rng.normal(size=3_000)
+    assert mutual_information(x, y, null=0).low > 0.1
+    assert conditional_mutual_information(x, y, z).nats < 0.03
+
+
+def test_the_parts_against_brute_force():
+    rng = np.random.default_rng(17)
+    points, radius = rng.normal(size=(300, 2)), rng.uniform(0, 0.5, 300)
+    near = np.abs(points[:, None] - points).max(axis=2)
+    assert np.array_equal(neighbours.boxed(points, radius), (near <= radius[:, None]).sum(axis=1))
+    assert np.allclose(neighbours.kth_distances(points, 5)[:, 0], np.sort(near, axis=1)[:, 5])
+    line = np.sort(points[:, 0])
+    away = np.sort(np.abs(line[:, None] - line), axis=1)
+    assert np.allclose(neighbours.line_distance(line, 5), away[:, 5])
+
+
+# -- nulls
+
+
+@pytest.mark.parametrize("case", ["continuous", "ties", "categories", "visits"])
+def test_false_positives_at_five_per_cent(case):
+    """300 independent pairs: 5 per cent within its binomial error."""
+    trials, hits = 300, 0
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        n = 200
+        x, y, groups = rng.normal(size=n), rng.normal(size=n), None
+        if case == "ties":
+            y = rng.integers(0, 4, n)
+        elif case == "categories":
+            y = np.repeat(["a", "b", "c"], [120, 60, 20])
+        elif case == "visits":
+            groups = np.repeat(np.arange(n), np.minimum(rng.zipf(1.7, n), 50))
+            x, y = x[groups] + 0.1 * rng.normal(size=groups.size), y[groups]
+        hits += mutual_information(x, y, groups=groups, seed=seed, null=2_000, rows=30).p <= 0.05
+    assert abs(hits - 0.05 * trials) <= 3 * np.sqrt(0.05 * 0.95 * trials)
+
+
+def test_the_pooled_null_is_that_of_permutations():
+    rng = np.random.default_rng(18)
+    x, y = np.repeat([0, 1, 2], [50, 30, 20]), np.repeat([0, 1, 2, 3], 25)
+    permuted = [screened_information(x, rng.permutation(y))[1] for _ in range(2_000)]
+    pooled = nulls.chance_information((50, 30, 20), (25, 25, 25, 25), 2_000, 0)
+    assert np.mean(pooled) == pytest.approx(np.mean(permuted), rel=0.05)
+    assert np.quantile(pooled, 0.95) == pytest.approx(np.quantile(permuted, 0.95), rel=0.08)
+
+
+def test_p_is_fine_enough_and_never_zero():
+    x, y = gaussian(0.9, 200, 19)
+    assert mutual_information(x, y, null=20_000).p == pytest.approx(1 / 20_001)
+    assert mutual_information(x, np.array(["same"] * 200), null=2_000).p == 1.0
+
+
+def test_benjamini_hochberg():
+    q = benjamini_hochberg([[0.01, 0.04], [0.03, np.nan]])
+    assert q[0].tolist() == pytest.approx([0.03, 0.04])
+    assert q[1, 0] == pytest.approx(0.04)
+    assert np.isnan(q[1, 1])
+    assert benjamini_hochberg([]).size == 0
+
+
+def test_ties_are_broken_by_the_seed_and_evenly():
+    values = np.array([1.0, 0.0, 1.0, 1.0])
+    drawn = np.array([ranks(values, np.random.default_rng(seed)) for seed in range(600)])
+    assert (drawn[:, 1] == 0).all()
+    for column in (0, 2, 3):
+        assert np.mean(drawn[:, column]) == pytest.approx(2, abs=0.12)
+
+
+def test_one_row_a_target():
+    groups = np.array(["a", "b", "a", "c", "a"])
+    rows = [one_a_target(np.arange(5), groups, np.random.default_rng(seed)) for seed in range(50)]
+    assert all(sorted(groups[one]) == ["a", "b", "c"] for one in rows)
+    assert {int(row) for one in rows for row in one} == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: mutual_information(np.zeros(30), np.zeros(29)), "x 30, y 29"),
+        (lambda: mutual_information(np.zeros((30, 2)), np.zeros(30)), "one column"),
+        (lambda: mutual_information(np.zeros(10), np.zeros(10)), "needs 25 or more"),
+        (lambda: mutual_information(["a"] * 30, np.zeros(30)), "not numeric"),
+        (lambda: conditional_mutual_information(np.zeros(30), np.zeros(30), np.zeros((30, 0))), "a column"),
+        (lambda: code_information(np.zeros((30, 2)), np.zeros((30, 2)), seed=0), "no positive sd"),
+        (lambda: code_information(np.zeros((30, 2)), np.ones((30, 3)), seed=0), "must both be"),
+        (lambda: code_information(np.zeros((5, 2)), np.ones((5, 2)), seed=0), "too few"),
+        (lambda: spacing_entropy(np.zeros(30)), "are equal"),
+    ],
+)
+def test_refusals(call, said):
+    with pytest.raises(EvidenceError, match=said):
+        call()
