@@ -75,7 +75,9 @@ class PrismObjective(nn.Module):
             middle = self.over_all(parts.star.detach().mean(0))
             penalty = penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
         left = residual(batch.flux, made, good=good)
-        found = _found(left.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
+        # a node that is off costs nothing: what it says goes nowhere
+        kl = kl_per_node(mean, logvar) * network.keep
+        found = _found(left.detach(), batch, floor=terms.floor, kl=kl)
         left = blur(left, width=terms.blur, good=good)
         nll = gaussian_nll(left, batch.sigma, good=good, floor=terms.floor).mean()
         return found._replace(total=nll + terms.beta * found.kl.sum() + penalty, kl=found.kl.detach())

@@ -49,6 +49,7 @@ class Progress:
     """All that is not a tensor; goes into the checkpoint."""
 
     step: int = 0
+    joined: bool = False  # the other nodes, to the Doppler node
     pruned: int = 0
     back: int = 0
     slow: float = 1.0  # factor on the rate, after setbacks
@@ -100,8 +101,8 @@ class Training:
         else:
             objective = PaperObjective(network, likelihood=recipe.likelihood)
         self.signal = signal_nats(sample.flux, sample.sigma, good=sample.good, floor=recipe.floor_at(0.0))
-        physics = isinstance(network, Prism) and not network.config.agnostic
-        fast = [network.decoder.log_gain] if physics else []
+        self.physics = isinstance(network, Prism) and not network.config.agnostic
+        fast = [network.decoder.log_gain] if self.physics else []
         rest = [p for p in network.parameters() if all(p is not f for f in fast)]
         groups = [{"params": rest, "speed": 1.0}, {"params": fast, "speed": recipe.velocity_rate}]
         optimizer = torch.optim.AdamW(
@@ -242,6 +243,15 @@ class Training:
         """Prune, merge and give back where the recipe says so."""
         recipe, p = self.recipe, self.progress
         fraction = p.step / recipe.steps
+        if self.physics and p.step == 0 and recipe.alone > 0:
+            with torch.no_grad():
+                self.network.keep[1:] = 0.0
+        if self.physics and not p.joined and fraction >= recipe.alone:
+            p.joined = True
+            with torch.no_grad():
+                self.network.keep.fill_(1.0)
+            others = range(1, self.network.config.n_latent)
+            nodes.mend_moments(self.optimizer, self.network.places(others))
         if p.pruned < len(recipe.prune_at) and fraction >= recipe.prune_at[p.pruned]:
             number = p.pruned
             p.pruned += 1
