@@ -21,7 +21,7 @@ ROWS = [
     {"objective", "nodes", "checkpoint"},
     {"history", "polish"},
     {"training"},
-    {"codes"},
+    {"codes", "fitting", "fitting_options", "fitting_plan"},
     {"information"},
     {"count"},
     {"ingest"},

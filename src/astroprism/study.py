@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .catalog import Joined
+    from .codes import EncodeOptions, EncodeReport
+    from .fitting import TrainReport
+    from .fitting_options import TrainOptions
+    from .history import Moment
     from .ingest import IngestOptions, IngestReport, Progress
+    from .network import PaperNetwork, Prism
     from .store import Store
 
 
@@ -71,6 +77,89 @@ class Study:
             self.record("ingest", {"paths": [str(path) for path in given]} | report.as_dict())
         return report
 
+    def train(
+        self,
+        *,
+        options: TrainOptions | None = None,
+        steps: int | None = None,
+        minutes: float | None = None,
+        again: bool = False,
+        say: Callable[[str], object] | None = None,
+        watch: Callable[[Moment, int], object] | None = None,
+    ) -> TrainReport:
+        """Train a network on the store, or go on where it was cut off; see `astroprism.fitting`.
+
+        steps, minutes  short for options that differ in these alone
+        say, watch      called with remarks (try say=print), and with every Moment and the number of steps
+        """
+        from .fitting import train
+        from .fitting_options import TrainOptions
+
+        options = options or TrainOptions()
+        if steps is not None or minutes is not None:
+            options = replace(options, steps=steps, minutes=minutes)
+        report = train(
+            self.store,
+            self.model_path,
+            options=options,
+            again=again,
+            say=say or _silent,
+            watch=watch or _silent,
+        )
+        if report.trained and _first_process():
+            self._draw_history()
+            facts = {name: value for name, value in report.as_dict().items() if name != "model"}
+            chosen = {name: report.model[name] for name in ("asked", "steps", "chi2", "kept", "warnings")}
+            self.record("train", facts | chosen)
+        return report
+
+    def encode(
+        self,
+        *,
+        options: EncodeOptions | None = None,
+        say: Callable[[str], object] | None = None,
+        watch: Callable[[int, int], object] | None = None,
+    ) -> EncodeReport:
+        """Codes of every spectrum of the store, or of those that have none yet; see `astroprism.codes`."""
+        from .codes import encode
+
+        report = encode(
+            self.store,
+            self.model_path,
+            out=self.path,
+            options=options,
+            say=say or _silent,
+            watch=watch or _silent,
+        )
+        if report.encoded:
+            self.record("encode", report.as_dict())
+        return report
+
+    @property
+    def model_path(self) -> Path:
+        """Where the model lies."""
+        return self.path / "model"
+
+    def model(self, *, unpruned: bool = False) -> tuple[Prism | PaperNetwork, dict[str, Any]]:
+        """The trained network, ready to encode, and what is known of it (model.json)."""
+        from .checkpoint import read_model
+
+        return read_model(self.model_path, unpruned=unpruned)
+
+    def codes(self, *, unpruned: bool = False) -> pd.DataFrame:
+        """A row a spectrum: spectrum_id, target, mean_000.., sd_000..; unpruned: what the counts read."""
+        from .codes import read_codes
+
+        return read_codes(self.path / ("codes_unpruned.parquet" if unpruned else "codes.parquet"))
+
+    def _draw_history(self) -> None:
+        from .history import read_history
+        from .views.figures import history_figure
+
+        figure = history_figure(read_history(self.model_path / "history.parquet"))
+        with blame(self.model_path):
+            figure.savefig(self.model_path / "history.png", dpi=120)
+
     def labels(self, tables: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]) -> Joined:
         """Label tables joined to the index of the store; see `astroprism.catalog`."""
         from .catalog import join, read_table
@@ -103,5 +192,10 @@ class Study:
         write_aside(self.path / "study.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
-def _silent(_: object) -> None:
+def _first_process() -> bool:
+    """False in the others that torchrun started: one writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _silent(*_: object) -> None:
     """Nobody listens."""

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextCol
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
+    from .history import Moment
     from .ingest import Progress
 
 # progress and remarks go to stderr: stdout holds the result alone
@@ -82,13 +83,58 @@ def counting_bar(name: str) -> Iterator[Any]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def training_bar() -> Iterator[Any]:
+    """A progress line for a training; yields a function of (moment, steps).
+
+    Where nobody watches, a plain line is printed each time that chi2 is told.
+    """
+    columns = (
+        TextColumn("train"),
+        BarColumn(bar_width=18),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with _bar(*columns) as bar:
+        task = bar.add_task("train", total=None, state="")
+        begun: list[tuple[float, int]] = []
+        told: list[float] = []
+
+        def show(moment: Moment, steps: int) -> None:
+            now = time.monotonic()
+            begun[:] = begun or [(now, moment.step)]
+            (start, first), left = begun[0], ""
+            if moment.step > first:
+                left = f", {_span_of((now - start) / (moment.step - first) * (steps - moment.step))} left"
+            if moment.chi2_valid == moment.chi2_valid:
+                told[:] = [moment.chi2_valid]
+            held = f" ({told[0]:.3g} held out)" if told else ""
+            state = (
+                f"loss {moment.loss:.4g}, chi2 {moment.chi2:.3g}{held}, {moment.active} nodes, "
+                f"{moment.spectra_per_s:,.0f}/s, waiting {moment.waited:.0%}{left}"
+            )
+            bar.update(task, completed=moment.step, total=steps, state=state)
+            if bar.disable and (moment.chi2_train == moment.chi2_train or moment.step == steps):
+                messages.print(f"step {moment.step:,} of {steps:,}: {state}")
+
+        yield show
+
+
+def _span_of(seconds: float) -> str:
+    """A time in two units at most."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if minutes < 100 else f"{hours:.1f} h"
+
+
 def braille(values: NDArray[Any], *, width: int = 76, height: int = 6) -> list[str]:
     """A curve as lines of braille characters, each cell 2 x 4 dots; NaN leaves a hole."""
     columns, rows = 2 * width, 4 * height
     edges = np.linspace(0, values.size, columns + 1).astype(int)
     with np.errstate(all="ignore"):
         pieces = [values[low : max(high, low + 1)] for low, high in pairwise(edges)]
-        spans = [_span(piece) for piece in pieces]
+        spans = [_reach(piece) for piece in pieces]
     finite = [value for span in spans if span for value in span]
     if not finite:
         return ["(nothing to draw)"]
@@ -105,7 +151,7 @@ def braille(values: NDArray[Any], *, width: int = 76, height: int = 6) -> list[s
     ]
 
 
-def _span(piece: NDArray[Any]) -> tuple[float, float] | None:
+def _reach(piece: NDArray[Any]) -> tuple[float, float] | None:
     finite = piece[np.isfinite(piece)]
     return (float(finite.min()), float(finite.max())) if finite.size else None
 

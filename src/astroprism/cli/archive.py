@@ -1,47 +1,16 @@
-"""The command line. `--json` on every command prints one object on stdout; progress goes to stderr."""
+"""Commands on spectra: simulate, ingest, info, demo."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from . import __version__
-from .errors import AstroprismError, ConfigError, StoreError
-
-app = typer.Typer(
-    name="astroprism",
-    help="Takes an archive of stellar spectra apart into its independent causes, without labels.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object on stdout.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
-StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder that holds everything.")]
+from ..errors import AstroprismError, ConfigError, StoreError
+from .shown import Json, Seed, StudyFolder, show
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"astroprism {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options that come before the command."""
-
-
-@app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the files and truth.csv.")],
     spectra: Annotated[int | None, typer.Option(help="How many spectra.")] = None,
@@ -76,8 +45,8 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Write an archive whose answer is known: FITS files as the observatory would, and truth.csv."""
-    from .simulate import SimulationConfig, write_archive
-    from .terminal import counting_bar
+    from ..simulate import SimulationConfig, write_archive
+    from ..terminal import counting_bar
 
     given = {
         "spectra": spectra,
@@ -99,10 +68,9 @@ def simulate(
     with counting_bar("simulate") as progress:
         truth = write_archive(out, settings, progress=progress)
     result = {"spectra": settings.spectra, "folder": str(out), "truth": str(truth), "format": settings.format}
-    _show(result, as_json, f"{settings.spectra:,} spectra in {out}, what is true of them in {truth}")
+    show(result, as_json, f"{settings.spectra:,} spectra in {out}, what is true of them in {truth}")
 
 
-@app.command()
 def ingest(
     study: StudyFolder,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH..", help="Files, or folders of files.")],
@@ -129,9 +97,9 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Bring any pile of spectra into the study's store; refusals are counted, with their reasons."""
-    from .ingest import IngestOptions
-    from .study import Study
-    from .terminal import ingest_bar, messages
+    from ..ingest import IngestOptions
+    from ..study import Study
+    from ..terminal import ingest_bar, messages
 
     options = IngestOptions(
         grid=grid,
@@ -166,10 +134,9 @@ def ingest(
     lines.append(
         f"{study} now holds {report.n_spectra:,} spectra of {report.n_targets:,} targets on {report.grid}"
     )
-    _show(result, as_json, "\n".join(lines))
+    show(result, as_json, "\n".join(lines))
 
 
-@app.command()
 def info(
     path: Annotated[Path, typer.Argument(help="A study, a store, a spectrum file or a folder.")],
     picture: Annotated[
@@ -182,8 +149,8 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what this study, store, folder or spectrum file is."""
-    from .about import about
-    from .terminal import facts
+    from ..about import about
+    from ..terminal import facts
 
     result = about(path)
     text = [
@@ -191,7 +158,7 @@ def info(
         facts((k, v) for k, v in result.items() if k not in ("kind", "path")),
     ]
     if result["kind"] in ("study", "store"):
-        from .store import Store
+        from ..store import Store
 
         store = Store(path / "store.zarr" if result["kind"] == "study" else path)
         if verify:
@@ -207,7 +174,7 @@ def info(
         if len(store):
             text += _drawing(store)
         if picture is not None:
-            from .views.figures import spectra_figure
+            from ..views.figures import spectra_figure
 
             try:
                 spectra_figure(store).savefig(picture, dpi=150)
@@ -218,17 +185,16 @@ def info(
             result["picture"] = str(picture)
             text.append(f"  some spectra drawn in {picture}")
         if labels:
-            from .study import Study
+            from ..study import Study
 
             report = Study(path).labels(labels).report
             result["labels"] = report.to_dict()
             text.append(report.text())
     elif picture is not None or labels or verify:
         raise ConfigError(f"{path} is a {result['kind']}; --picture, --labels and --verify are for a study")
-    _show(result, as_json, "\n".join(text))
+    show(result, as_json, "\n".join(text))
 
 
-@app.command()
 def demo(
     study: Annotated[Path, typer.Argument(metavar="[STUDY]", help="Folder to make.")] = Path("demo"),
     factors: Annotated[int, typer.Option(help="How many causes vary, 1 to 7.")] = 5,
@@ -237,38 +203,22 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The whole path on a simulated archive whose answer is known."""
-    from .demo import run_demo
+    from ..demo import run_demo
 
     result, text = run_demo(study, factors=factors, spectra=spectra, seed=seed)
-    _show(result, as_json, text)
+    show(result, as_json, text)
 
 
-@app.command(hidden=True)
 def fetch() -> None:
     """Reserved for archive access by TAP and DataLink."""
     raise AstroprismError("fetch is not available in this version; download files and use: astroprism ingest")
-
-
-def _show(result: dict[str, Any], as_json: bool, text: str) -> None:
-    print(json.dumps(_plain(result)) if as_json else text)
-
-
-def _plain(value: Any) -> Any:
-    """JSON without NaN: what is not finite is null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
 
 
 def _drawing(store: Any) -> list[str]:
     """A spectrum of median SNR as braille dots, with the ends of its axis."""
     import numpy as np
 
-    from .terminal import braille
+    from ..terminal import braille
 
     position = int(np.argsort(store.index["snr"].to_numpy(), kind="stable")[len(store) // 2])
     batch = store.read([position])
@@ -284,7 +234,7 @@ def _drawing(store: Any) -> list[str]:
 
 
 def _reason(reason: str) -> str:
-    from .errors import REASONS
+    from ..errors import REASONS
 
     return REASONS[reason]
 
@@ -300,36 +250,3 @@ def _step(text: str | None) -> dict[str, Any]:
             except ValueError:
                 break
     raise ConfigError(f"--step {text!r}: expected a number with its unit, such as 5kms or 0.01A")
-
-
-class _Interrupted(BaseException):
-    """Ctrl-C, told in our own words."""
-
-
-def _interrupt(*_: object) -> None:
-    raise _Interrupted
-
-
-def main() -> None:
-    """Entry point: errors raised on purpose end in one line and exit code 1, without a traceback."""
-    import signal
-
-    signal.signal(signal.SIGINT, _interrupt)
-    try:
-        app()
-    except AstroprismError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except Exception as error:  # a fault of ours: the traceback is wanted, but --json keeps its promise
-        if "--json" in sys.argv:
-            print(json.dumps({"error": f"unforeseen: {error}", "kind": type(error).__name__}))
-        raise
-    except _Interrupted:
-        print("interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

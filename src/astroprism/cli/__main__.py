@@ -1,0 +1,5 @@
+"""python -m astroprism.cli"""
+
+from . import main
+
+main()
