@@ -33,6 +33,7 @@ from .errors import ModelError
 from .history import Moment
 from .loss import ablation_bound, chi2_per_pixel, residual
 from .network import PaperNetwork, Prism
+from .network.paper import level
 from .objective import PaperObjective, PrismObjective, Sums, Terms, noise_of, signal_nats, thrown
 from .recipe import PaperRecipe, Recipe
 
@@ -99,6 +100,8 @@ class Training:
             network.calibrate(sample.flux, sigma=sample.sigma, good=sample.good, berv=sample.berv)
             objective: PrismObjective | PaperObjective = PrismObjective(network, over_all=self._over_all)
         else:
+            if recipe.likelihood:
+                network.calibrate(*level(sample.flux, good=sample.good))
             objective = PaperObjective(network, likelihood=recipe.likelihood)
         self.signal = signal_nats(sample.flux, sample.sigma, good=sample.good, floor=recipe.floor_at(0.0))
         self.physics = isinstance(network, Prism) and not network.config.agnostic
@@ -174,6 +177,10 @@ class Training:
                     group["lr"] = rate * group["speed"]
                 loss = self.objective(batch, noise.to(self.fabric.device), terms)
                 self.fabric.backward(loss.total)
+                if isinstance(recipe, PaperRecipe) and (most := recipe.clip_at(self.source.pixels)):
+                    self.fabric.clip_gradients(
+                        self.objective, self.optimizer, max_norm=most, error_if_nonfinite=False
+                    )
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
                 sums.add(loss)
