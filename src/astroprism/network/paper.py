@@ -100,8 +100,23 @@ class PaperNetwork(nn.Module):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
-            self.fc12.weight.mul_(0.1)  # variances near 1 for every spectrum
+            self.fc12.weight.mul_(0.1)  # much the same variance for every spectrum,
+            self.fc12.bias.fill_(-4.0)  # of .135 squared: the decoder hears codes, not noise
             self.predict0.weight.copy_(torch.tensor([[[0.0, 1.0, 0.0]]]))
+
+    @torch.no_grad()
+    def calibrate(self, mean: float, spread: float) -> None:
+        """Standardise by weights alone: conv1 then reads (flux - mean) / spread, predict0 writes it back.
+
+        For a network not trained yet, once. No name is added, so such weights load anywhere. Where zeros stand
+        in for flux (masked pixels, and the padding at both ends) it reads -mean / spread, not the mean.
+        """
+        first, last = self.get_submodule("conv1.0"), self.predict0
+        weight, bias = first.get_parameter("weight"), first.get_parameter("bias")
+        weight.div_(spread)
+        bias.sub_(mean * weight.sum((1, 2)))
+        last.weight.mul_(spread)
+        last.get_parameter("bias").mul_(spread).add_(mean)
 
     def encode(
         self, x: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None
@@ -132,6 +147,12 @@ class PaperNetwork(nn.Module):
         mean, logvar = self.encode(x, good=good)
         z = mean if noise is None else mean + (0.5 * logvar).exp() * noise
         return self.decode(z), mean, logvar
+
+
+def level(flux: Tensor, *, good: Tensor | None = None) -> tuple[float, float]:
+    """Mean and spread of all good pixels of flux (batch, pixels): what `PaperNetwork.calibrate` takes."""
+    seen = flux if good is None else flux[good]
+    return float(seen.mean()), max(float(seen.std()), 1e-6)
 
 
 def load_released(path: str | Path) -> PaperNetwork:
