@@ -13,19 +13,19 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import __version__
 from .errors import ModelError
-from .layout import blame, read_json, write_aside
+from .layout import blame, read_json, sync, write_aside
 from .network import PaperConfig, PaperNetwork, Prism, PrismConfig
 
-FORMAT, VERSION = "astroprism-model", 1
+FORMAT, STATE, VERSION = "astroprism-model", "astroprism-training", 1
 KINDS: dict[str, tuple[type[nn.Module], type]] = {
     "prism": (Prism, PrismConfig),
     "paper": (PaperNetwork, PaperConfig),
@@ -38,11 +38,22 @@ def versions() -> dict[str, str]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
-    """Tensors and a JSON object in one file, all or nothing."""
-    with blame(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Tensors and a JSON object in one file; what was there stays until all is on the disk."""
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_aside(path, save(held, metadata={"about": json.dumps(about)}))
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with blame(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(b"")
+            rights = aside.stat().st_mode  # as the user's files are: safetensors' own are for one's eyes only
+            save_file(held, aside, metadata={"about": json.dumps(about)})  # `save` would hold it all twice
+            aside.chmod(rights)
+            sync(aside)
+            aside.replace(path)
+    except SafetensorError as error:  # the library's word for a full disk, too
+        raise ModelError(f"{path} cannot be written ({error}); make room there, then run it again") from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -54,23 +65,34 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise ModelError(f"{path} is not there; run: astroprism train") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is damaged or no safetensors file ({error}); train again") from None
+        raise ModelError(
+            f"{path} is damaged or no safetensors file ({error}); delete it and train again"
+        ) from None
     if not isinstance(about, dict):
-        raise ModelError(f"{path} was not written by astroprism: it does not say what it is; train again")
+        raise ModelError(
+            f"{path} was not written by astroprism: it does not say what it is; delete it and train again"
+        )
     return tensors, about
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All that an optimiser holds of its parameters, as 'optimizer.<number>.<name>'."""
-    return {
-        f"optimizer.{i}.{key}": torch.as_tensor(value).detach().clone()
-        for i, state in optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-    }
+class State(NamedTuple):
+    """A training at one step: all from which it goes on as if nothing had been."""
+
+    tensors: dict[str, Tensor]  # 'network.<name>', 'optimizer.<number>.<name>' and the training's own
+    facts: dict[str, Any]  # for JSON
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give back what `optimizer_tensors` took."""
+def state_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Copies of all that a network and its optimiser hold."""
+    tensors = {f"network.{name}": value.detach().clone() for name, value in network.state_dict().items()}
+    for i, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            tensors[f"optimizer.{i}.{key}"] = torch.as_tensor(value).detach().clone()
+    return tensors
+
+
+def restore(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give back what `state_tensors` took."""
     plain = optimizer.state_dict()
     plain["state"] = {}
     for name, value in tensors.items():
@@ -78,6 +100,48 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
             _, i, key = name.split(".")
             plain["state"].setdefault(int(i), {})[key] = value.clone()
     optimizer.load_state_dict(plain)
+    network.load_state_dict(_of_network(tensors))
+
+
+def write_state(path: Path, state: State, *, made_from: Mapping[str, Any]) -> None:
+    """An unfinished training, whole."""
+    about = {"format": STATE, "format_version": VERSION, "made_from": made_from, "facts": state.facts}
+    write_tensors(path, state.tensors, about=about)
+
+
+def read_state(
+    path: Path, optimizer: torch.optim.Optimizer, *, like: State, made_from: Mapping[str, Any]
+) -> State | list[str]:
+    """The unfinished training at `path`, or in what it is another than the one at hand, `like`.
+
+    A file that is damaged, foreign or does not fit is an error.
+    """
+    tensors, about = read_tensors(path)
+    found = about.get("format"), about.get("format_version")
+    whole = all(isinstance(about.get(key), dict) for key in ("made_from", "facts"))
+    if found != (STATE, VERSION) or not whole:
+        raise ModelError(
+            f"{path} is of format {found[0]!r} {found[1]}, not an unfinished training of this version, "
+            f"{STATE!r} {VERSION}; delete it and train again"
+        )
+    here, there = json.loads(json.dumps(made_from)), about["made_from"]
+    other = [key for key in {**here, **there} if here.get(key) != there.get(key)]
+    if other:
+        return other
+    expected = {k: shape for k, shape in _shapes(like.tensors).items() if not k.startswith("optimizer.")}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if not any(name.startswith("optimizer.") for name in tensors):
+        parameters = []  # it holds nothing before the first step
+    for i, parameter in enumerate(parameters):
+        for key in ("exp_avg", "exp_avg_sq", "step"):
+            expected[f"optimizer.{i}.{key}"] = () if key == "step" else tuple(parameter.shape)
+    _compare(tensors, expected, where=path)
+    if like.facts.keys() != about["facts"].keys():
+        raise ModelError(
+            f"{path} does not say where training stood: expected {', '.join(sorted(like.facts))}, found "
+            f"{', '.join(sorted(about['facts'])) or 'nothing'}; delete it and train again"
+        )
+    return State(tensors, about["facts"])
 
 
 def kind_of(network: nn.Module) -> str:
@@ -90,7 +154,7 @@ def network_facts(network: Prism | PaperNetwork) -> dict[str, Any]:
     return {"kind": kind_of(network), "config": asdict(network.config)}
 
 
-def build_network(facts: Mapping[str, Any], *, where: Path) -> Prism | PaperNetwork:
+def build_network(facts: Any, *, where: Path) -> Prism | PaperNetwork:
     """An untrained network from `network_facts`."""
     try:
         network, config = KINDS[facts["kind"]]
@@ -127,7 +191,7 @@ def read_model(folder: Path, *, unpruned: bool = False) -> tuple[Prism | PaperNe
             f"{path} is of format {about.get('format')!r} {about.get('format_version')}; this version of "
             f"astroprism reads {FORMAT!r} {VERSION}: train again"
         )
-    network = build_network(about["network"], where=path)
+    network = build_network(about.get("network"), where=path)
     weights = folder / ("unpruned.safetensors" if unpruned else "weights.safetensors")
     load_weights(network, read_tensors(weights)[0], where=weights)
     return network.eval(), about
@@ -135,14 +199,25 @@ def read_model(folder: Path, *, unpruned: bool = False) -> tuple[Prism | PaperNe
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> None:
     """Set a network's weights; names and shapes must be its own."""
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if expected != found:
-        wrong = sorted(
-            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
-        )
+    _compare(tensors, _shapes(network.state_dict()), where=where)
+    network.load_state_dict(dict(tensors))
+
+
+def _of_network(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def _compare(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], *, where: Path) -> None:
+    """Names and shapes must be those expected."""
+    found = _shapes(tensors)
+    wrong = sorted(name for name in expected.keys() | found if expected.get(name) != found.get(name))
+    if wrong:
         raise ModelError(
             f"{where} does not fit its network: {len(wrong)} tensors differ, first {wrong[0]} (expected "
-            f"{expected.get(wrong[0], 'none')}, found {found.get(wrong[0], 'none')}); train again"
+            f"{expected.get(wrong[0], 'none')}, found {found.get(wrong[0], 'none')}); "
+            "delete it and train again"
         )
-    network.load_state_dict(dict(tensors))

@@ -1,9 +1,9 @@
-"""What training told on its way: a table of steps, with every event in words."""
+"""What training told on its way: a table of steps, with every event in words; and where it stands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,29 @@ class Moment:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+@dataclass
+class Progress:
+    """Where training stands: all that is not a tensor; goes into the checkpoint."""
+
+    step: int = 0
+    joined: bool = False  # the other nodes, to the Doppler node
+    pruned: int = 0
+    back: int = 0
+    signal: float = 0.0  # nats a spectrum that the archive's variance is worth
+    misfit: float = 0.0  # nats a spectrum, a running mean
+    slow: float = 1.0  # factor on the rate, after setbacks
+    gentle: float = 1.0  # factor on beta, after a collapse
+    careful: int = 0  # steps before this one are looked at one by one: training failed among them
+    left_out: int = 0  # how many of these were left out
+    setbacks: list[str] = field(default_factory=list)  # all of them, in words
+    moments: list[dict[str, Any]] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)  # since the last moment
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON; shares no list with this."""
+        return {name: [*value] if isinstance(value, list) else value for name, value in vars(self).items()}
 
 
 def to_table(moments: Sequence[Moment]) -> pd.DataFrame:

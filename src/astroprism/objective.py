@@ -115,7 +115,7 @@ def _found(left: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
 class Sums:
     """Sums over steps, on the device, so that no step waits for another."""
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self) -> None:
         self.total = self.window = torch.zeros(())
         self.count = self.fresh = 0
 
@@ -137,8 +137,8 @@ class Sums:
         return float(row[0]), float(row[1]), float(row[2]), row[3:], self.count
 
 
-def thrown(batch: Tensors, *, most: float, step: float, generator: torch.Generator) -> Tensors:
-    """Spectra moved to the observer's frame and thrown about by velocities within +-`most` km/s.
+def thrown(batch: Tensors, wanted: Tensor, *, step: float) -> Tensors:
+    """Spectra moved so that their atmosphere lies at the velocities `wanted` (b,), km/s, from its rest.
 
     The follow-up to the seed paper calls it velocity whitening (Sedaghat et al. 2023, arXiv:2301.00313):
     lines of the atmosphere then differ from spectrum to spectrum in place, by a known amount, and come apart
@@ -147,7 +147,6 @@ def thrown(batch: Tensors, *, most: float, step: float, generator: torch.Generat
     step  km/s a pixel
     """
     b, p = batch.flux.shape
-    wanted = (2 * torch.rand(b, generator=generator) - 1) * most
     berv = torch.zeros(b) if batch.berv is None else batch.berv.cpu()
     from_there = pixels_of(berv, step)
     move = (pixels_of(wanted, step) - from_there).round().to(batch.flux.device)
@@ -161,8 +160,17 @@ def thrown(batch: Tensors, *, most: float, step: float, generator: torch.Generat
 
 def noise_of(step: int, *, seed: int, batch: int, nodes: int) -> Tensor:
     """Unit Gaussian draws (batch, nodes) that hang on seed and step alone: resuming needs no state."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % (2**63 - 1)
-    return torch.randn(batch, nodes, generator=torch.Generator().manual_seed(mixed))
+    return torch.randn(batch, nodes, generator=_generator(seed, step, 1))
+
+
+def throws_of(step: int, *, seed: int, batch: int) -> Tensor:
+    """Even draws (batch,) from -1 to 1 that hang on seed and step alone."""
+    return 2 * torch.rand(batch, generator=_generator(seed, step, 2)) - 1
+
+
+def _generator(seed: int, step: int, number: int) -> torch.Generator:
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + number) % (2**63 - 1)
+    return torch.Generator().manual_seed(mixed)
 
 
 def signal_nats(flux: Tensor, sigma: Tensor, *, good: Tensor | None, floor: float) -> float:
