@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from astroprism.errors import AstroprismError, ConfigError  # noqa: E402
 from astroprism.network import PaperConfig, PaperNetwork, load_released  # noqa: E402
+from astroprism.network.paper import level  # noqa: E402
 
 # The release, written out by hand from its description: input and output channels, and kernel.
 ENCODER = [
@@ -160,6 +161,38 @@ def test_kaiming_start_tells_spectra_apart_where_torch_s_does_not():
     assert change["kaiming"] > 0.01
     assert spread["torch"] < 1e-3
     assert change["torch"] < 1e-5
+
+
+def test_calibrated_weights_standardise_flux_and_write_it_back():
+    x = 1 - 0.3 * torch.rand(3, 4_096, generator=torch.Generator().manual_seed(2))
+    mean, spread = level(x)
+    plain = PaperNetwork(PaperConfig(pixels=4_096, n_latent=8), seed=1).eval()
+    folded = PaperNetwork(PaperConfig(pixels=4_096, n_latent=8), seed=1).eval()
+    folded.calibrate(mean, spread)
+    assert plain.state_dict().keys() == folded.state_dict().keys()
+    z = torch.randn(3, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        seen = [net.conv1(y[:, None]) for net, y in ((folded, x), (plain, (x - mean) / spread))]
+        inner = slice(4, -4)  # at both ends zeros stand in for flux
+        torch.testing.assert_close(seen[0][..., inner], seen[1][..., inner], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(folded.decode(z), mean + spread * plain.decode(z), atol=1e-5, rtol=1e-5)
+
+
+def test_level_is_of_good_pixels():
+    x = torch.tensor([[1.0, 3.0, torch.nan], [100.0, 1.0, 3.0]])
+    good = torch.tensor([[True, True, False], [False, True, True]])
+    mean, spread = level(x, good=good)
+    assert mean == 2
+    assert spread == pytest.approx((4 / 3) ** 0.5)
+    assert level(torch.ones(2, 4))[1] > 0
+
+
+def test_codes_begin_above_their_noise():
+    x = 1 - 0.3 * torch.rand(8, 2_048, generator=torch.Generator().manual_seed(2))
+    network = PaperNetwork(PaperConfig(pixels=2_048)).eval()
+    with torch.no_grad():
+        _, logvar = network.encode(x)
+    assert float((logvar / 2).exp().mean()) == pytest.approx(math.exp(-2), rel=0.2)
 
 
 def test_same_seed_same_weights():

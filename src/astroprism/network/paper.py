@@ -108,8 +108,8 @@ class PaperNetwork(nn.Module):
     def calibrate(self, mean: float, spread: float) -> None:
         """Standardise by weights alone: conv1 then reads (flux - mean) / spread, predict0 writes it back.
 
-        For a network not trained yet, once. No name is added, so such weights load anywhere. Where zeros stand
-        in for flux (masked pixels, and the padding at both ends) it reads -mean / spread, not the mean.
+        For a network not trained yet, once. No name is added, so such weights load anywhere. Where zeros
+        stand in for flux (masked pixels, and the padding at both ends) it reads -mean / spread, not the mean.
         """
         first, last = self.get_submodule("conv1.0"), self.predict0
         weight, bias = first.get_parameter("weight"), first.get_parameter("bias")
