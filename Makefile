@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-full bench setup clean
+.PHONY: demo test check check-full bench bench-long bench-gpu setup clean
 
 setup: $(VENV)/.ready
 
@@ -30,6 +30,14 @@ check-full: setup
 
 bench: setup
 	$(BIN)/python benchmarks/all.py
+
+# three trainings, about 45 minutes of one core
+bench-long: setup
+	$(BIN)/python benchmarks/time_to_quality.py
+
+# 8 minutes on a machine with a GPU
+bench-gpu: setup
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache
