@@ -1,0 +1,189 @@
+"""Nodes and labels whose dependence is known, among others that know nothing."""
+
+import numpy as np
+import pytest
+
+from astroprism.bin_sweep import PAPER_BINS, bin_sweep
+from astroprism.information import EvidenceError
+from astroprism.match import match_labels, sweep_keywords
+from astroprism.readout import predicted_by_labels, read_out, share_of_variance
+
+N = 300
+
+
+@pytest.fixture(scope="module")
+def sky():
+    """Five nodes: velocity, temperature, metallicity, one that no label knows, one dead; and their labels."""
+    rng = np.random.default_rng(0)
+    rv, teff = rng.uniform(-150, 150, N), rng.normal(5700, 400, N)
+    feh = 0.1 * (teff - 5700) / 400 + rng.normal(0, 0.25, N)
+    noise = rng.normal(size=(5, N))
+    codes = np.column_stack(
+        [
+            rv / 80 + 0.02 * noise[0],
+            np.tanh((teff - 5700) / 500) + 0.1 * noise[1],
+            feh / 0.25 + 0.2 * noise[2],
+            rng.exponential(size=N) + 0.05 * noise[3],
+            noise[4],
+        ]
+    )
+    kind = np.array(["K", "G", "F"], dtype=object)[np.digitize(teff, [5400, 6000])]
+    kind[::11] = None
+    labels = {
+        "rv": rv,
+        "teff": teff,
+        "feh": feh,
+        "teff_copy": teff + rng.normal(0, 120, N),
+        "kind": kind,
+        "shuffled": rng.permutation(teff),
+        "constant": np.ones(N),
+        "few": np.where(np.arange(N) < 10, 1.0, np.nan),
+        "names": np.array([f"HD {i}" for i in range(N)], dtype=object),
+    }
+    return codes, labels
+
+
+@pytest.fixture(scope="module")
+def matches(sky):
+    return match_labels(sky[0], sky[1])
+
+
+def test_each_label_goes_to_its_node(matches):
+    best = {label: matches.of_label(label)[0].node for label in ("rv", "teff", "feh", "kind", "teff_copy")}
+    assert best == {"rv": 0, "teff": 1, "feh": 2, "kind": 1, "teff_copy": 1}
+    for label in ("rv", "teff", "feh", "kind"):
+        pair = matches.of_label(label)[0]
+        assert pair.explains
+        assert pair.p < 1e-3
+        assert 0.1 < pair.low < pair.nats < pair.high
+        assert 0.2 < pair.share <= 1
+    assert matches.of_label("kind")[0].n == N - len(range(0, N, 11))
+    assert matches.of_node(0)[0].label == "rv"
+
+
+def test_what_knows_nothing_explains_nothing(matches):
+    assert not any(pair.explains for pair in matches.of_label("shuffled"))
+    assert not any(pair.explains for node in (3, 4) for pair in matches.of_node(node))
+
+
+def test_a_copy_of_a_label_is_its_shadow(matches):
+    by_name = {pair.label: pair for pair in matches.of_node(1)}
+    assert by_name["teff_copy"].explains
+    assert by_name["teff_copy"].shadow_of == ("teff",)
+    assert by_name["teff"].shadow_of == ()
+    assert by_name["teff"].conditional > 0.1 > by_name["teff_copy"].conditional
+    assert "teff" in by_name["teff_copy"].given
+    assert "teff_copy" not in by_name["teff_copy"].given
+
+
+def test_labels_that_cannot_be_matched_say_why(matches):
+    assert matches.left_out == {
+        "constant": "has one value only",
+        "few": "known for 10 targets; 25 are needed",
+        "names": "differs from target to target",
+    }
+
+
+def test_the_table_holds_every_pair(matches):
+    table = matches.table()
+    assert len(table["node"]) == 5 * 6
+    assert {"nats", "q", "explains", "given"} <= set(table)
+    assert matches.of_node(0)[0].summary()["mi_nats"] == matches.of_node(0)[0].nats
+
+
+def test_visits_are_no_evidence():
+    """Forty stars, up to 200 visits; the label is a star's own and knows nothing of the code."""
+    rng = np.random.default_rng(3)
+    wrong = 0
+    for trial in range(20):
+        visits = rng.integers(1, 60, 40)
+        star = np.repeat(np.arange(40), visits)
+        codes = rng.normal(size=(40, 1))[star] + 0.01 * rng.normal(size=(star.size, 1))
+        label = rng.normal(size=40)[star]
+        found = match_labels(codes, {"label": label}, groups=star, seed=trial, conditional=False)
+        assert found.pairs[0].n == 40
+        wrong += found.pairs[0].q <= 0.05
+    assert wrong <= 4
+
+
+def test_a_sweep_over_keywords_finds_the_one(sky):
+    rng = np.random.default_rng(5)
+    codes, _ = sky
+    keywords = {f"KEY{i}": rng.normal(size=N) for i in range(30)}
+    keywords["AIRMASS"] = codes[:, 3] + rng.normal(0, 0.3, N)
+    keywords["AIRMASS"][:30] = np.nan
+    found = sweep_keywords(codes, keywords, nodes=[3, 4])
+    passed = [(pair.node, pair.label) for pair in found.pairs if pair.q <= 0.05]
+    assert (3, "AIRMASS") in passed
+    assert len(passed) <= 2
+    assert found.of_node(3)[0].label == "AIRMASS"
+    assert found.of_node(3)[0].nats > 0.5
+    assert np.isnan(found.of_node(4)[-1].nats)
+
+
+def test_the_papers_bins_and_what_they_make_up(sky):
+    codes, labels = sky
+    swept = bin_sweep(codes, labels, nodes=[0, 4], null=5)
+    dead = (swept["node"] == 4) & (swept["label"] == "rv")
+    assert swept["bins"][dead].tolist() == list(PAPER_BINS)
+    assert (swept["nats"][dead] < swept["null_high"][dead] * 1.3 + 0.02).all()
+    assert swept["nats"][dead][-1] > 2
+    live = (swept["node"] == 0) & (swept["label"] == "rv")
+    assert (swept["nats"][live] > swept["null_high"][live]).all()
+    assert "kind" not in swept["label"]
+
+
+def test_how_much_of_a_node_all_labels_predict(sky):
+    codes, labels = sky
+    shares = predicted_by_labels(
+        codes, {name: labels[name] for name in ("rv", "teff", "kind", "shuffled")}, nodes=[0, 1, 3]
+    )
+    assert shares[0].low > 0.9
+    assert shares[1].low > 0.8
+    assert shares[3].high < 0.5
+    none = predicted_by_labels(codes, {}, nodes=[3])
+    assert (none[3].value, none[3].n) == (0, 0)
+
+
+def test_a_label_is_read_from_the_codes(sky):
+    codes, labels = sky
+    told = read_out(codes[:, :3], labels["rv"])
+    assert told.linear.low > 0.98
+    assert told.nearest.value > 0.8
+    folded = read_out(codes[:, :1] ** 2, labels["rv"] ** 2)
+    assert folded.nearest.value > 0.95
+    named = read_out(codes[:, :3], labels["kind"])
+    assert named.categorical
+    assert named.nearest.low > named.guessed
+    assert read_out(codes, labels["few"]) is None
+
+
+def test_targets_are_kept_apart():
+    """Two hundred stars of nine visits; only the star's name, not the code, tells the label."""
+    rng = np.random.default_rng(6)
+    star = np.repeat(np.arange(200), 9)
+    codes = rng.normal(size=(200, 3))[star] + 0.001 * rng.normal(size=(star.size, 3))
+    label = rng.normal(size=200)[star]
+    assert read_out(codes, label, groups=star).nearest.value < 0.1
+    assert read_out(codes, label).nearest.value > 0.9  # what ignoring stars would have claimed
+
+
+def test_the_interval_of_a_share_holds_it():
+    rng = np.random.default_rng(7)
+    held = 0
+    for _ in range(200):
+        told = rng.normal(size=300)
+        share = share_of_variance(told + rng.normal(size=300), told)
+        held += share.low <= 0.5 <= share.high
+    assert 165 <= held <= 195
+
+
+def test_what_is_no_evidence_is_refused():
+    with pytest.raises(EvidenceError, match="node 7"):
+        match_labels(np.zeros((50, 2)), {}, nodes=[7])
+    with pytest.raises(EvidenceError, match="codes must be finite"):
+        match_labels(np.full((50, 2), np.nan), {})
+    with pytest.raises(EvidenceError, match="has 3 rows"):
+        match_labels(np.zeros((50, 2)), {"rv": [1.0, 2, 3]})
+    with pytest.raises(EvidenceError, match="give each its target"):
+        match_labels(np.zeros((50, 2)), {}, groups=["a"])
