@@ -28,20 +28,26 @@ class Surgery:
     recipe: Recipe
     seed: int
 
-    def due(self, p: Progress) -> list[str]:
+    def is_due(self, p: Progress) -> bool:
+        """Is anything to be done at this step?"""
+        recipe, fraction = self.recipe, p.step / self.recipe.steps
+        plans = ((recipe.prune_at, p.pruned), (recipe.give_back, p.back))
+        due = any(done < len(plan) and fraction >= plan[done] for plan, done in plans)
+        return due or p.step == 0 or (not p.joined and fraction >= recipe.alone)
+
+    def operate(self, p: Progress) -> list[str]:
         """Do what is due at this step, and note it in `p`; what was done, in words."""
         recipe, done, network = self.recipe, [], self.network
         fraction = p.step / recipe.steps
         physics = not network.config.agnostic
-        with torch.no_grad():
-            if physics and p.step == 0 and recipe.alone > 0:
-                network.keep[1:] = 0.0
-                done.append("the Doppler node begins alone")
-            if physics and not p.joined and fraction >= recipe.alone:
-                p.joined = True
+        if physics and p.step == 0 and recipe.alone > 0:
+            network.keep[1:] = 0.0
+            done.append("the Doppler node begins alone")
+        if not p.joined and fraction >= recipe.alone:
+            p.joined = True
+            if physics and recipe.alone > 0:
                 network.keep.fill_(1.0)
-                others = range(1, network.config.n_latent)
-                nodes.mend_moments(self.optimizer, network.places(others))
+                nodes.mend_moments(self.optimizer, network.places(range(1, network.config.n_latent)))
                 done.append("the other nodes join")
         if p.pruned < len(recipe.prune_at) and fraction >= recipe.prune_at[p.pruned]:
             p.pruned += 1

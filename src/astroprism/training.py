@@ -215,8 +215,7 @@ class Training:
             return
         loss, misfit, kl = sums.take(self._over_all)
         wrong = self._wrong(loss, misfit, kl)
-        last = p.step == self.recipe.steps  # no loss tells of the last step's weights
-        if last and not all(bool(x.isfinite().all()) for x in self.network.parameters()):
+        if p.step == self.recipe.steps and not self._finite():  # no loss tells of the last step
             wrong = "a weight is not a finite number"
         if wrong:
             raise _Setback(wrong)
@@ -284,11 +283,15 @@ class Training:
     def _operate(self) -> None:
         """Prune, merge and give back where the recipe says so."""
         p = self.progress
+        if not (self.surgery and self.surgery.is_due(p)):
+            return
+        if not self._finite():  # no eigenproblem takes it, and it would look like a collapse
+            raise _Setback("a weight is not a finite number")
         try:
-            done = self.surgery.due(p) if self.surgery else []
+            done = self.surgery.operate(p)
         except Collapse as collapse:
             raise _Setback(str(collapse), collapse=True) from None
-        if done and self.fabric.world_size > 1:  # every process takes the first one's weights
+        if self.fabric.world_size > 1:  # every process takes the first one's weights
             for value in self.network.state_dict().values():
                 torch.distributed.broadcast(value, 0)
         p.events += done
@@ -403,6 +406,9 @@ class Training:
         return True
 
     # --- small things
+
+    def _finite(self) -> bool:
+        return all(bool(x.isfinite().all()) for x in self.network.parameters())
 
     def _over_all(self, x: Tensor) -> Tensor:
         if self.fabric.world_size == 1:
