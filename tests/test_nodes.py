@@ -1,0 +1,134 @@
+"""What nodes do, which are copies or weak, and how they are given back."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from astroprism import nodes  # noqa: E402
+from astroprism.batches import Tensors  # noqa: E402
+from astroprism.network import Prism, PrismConfig  # noqa: E402
+
+PIXELS, COUNT = 256, 64
+
+
+class Lines:
+    """A network of known answer: node i makes `shapes[i]`, (n, p), linearly."""
+
+    def __init__(self, shapes):
+        self.shapes, self.keep = shapes, torch.ones(len(shapes))
+        self.back = torch.linalg.pinv(shapes)
+
+    def encode(self, flux, *, good=None, berv=None):
+        mean = (flux - 1) @ self.back
+        return mean, torch.full_like(mean, -4.0)
+
+    def decode(self, z, *, berv=None):
+        return 1 + (z * self.keep) @ self.shapes
+
+
+def shapes(*, centres=(40, 90, 140, 190), depth=0.2):
+    x = torch.arange(PIXELS)
+    return torch.stack([depth * torch.exp(-0.5 * ((x - c) / 4) ** 2) for c in centres])
+
+
+def spectra(basis, *, seed=0, sigma=0.01):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(COUNT, len(basis), generator=generator)
+    flux = 1 + z @ basis + sigma * torch.randn(COUNT, PIXELS, generator=generator)
+    return Tensors(flux, torch.full_like(flux, sigma), None, None), z
+
+
+def tiny(**changes):
+    sizes = {"n_latent": 6, "hidden": 16, "patch": 16, "rank": 4, "whitened": 8, "shift_room": 60.0}
+    return Prism(PrismConfig(PIXELS, 5.0, **{**sizes, **changes}), seed=2)
+
+
+def test_overlaps_are_one_for_copies_and_chance_for_strangers():
+    generator = torch.Generator().manual_seed(1)
+    own = torch.randn(40, 3, 400, generator=generator)
+    fixed = torch.randn(2, 400, generator=generator)
+    # two that do the same thing in every spectrum, three that do another in each
+    slopes = torch.cat([fixed[:1].expand(40, 1, -1), -3 * fixed[:1].expand(40, 1, -1), own], 1)
+    found = nodes.overlaps(slopes)
+    assert torch.allclose(found, found.T)
+    assert float(found[0, 1]) == pytest.approx(1.0, abs=1e-4)
+    assert float(found[2:, 2:].fill_diagonal_(0).max()) < 0.15  # 36 of 400 directions
+    assert float(found[0, 2:].max()) < 0.15
+    same = nodes.overlaps(own[:, :1].repeat(1, 2, 1))
+    assert float(same[0, 1]) >= nodes.ENERGY
+
+
+def test_a_split_cause_is_a_copy():
+    basis = shapes()
+    basis[1] = 0.5 * basis[0]
+    batch, z = spectra(basis)
+    found = nodes.overlaps(nodes.derivatives(Lines(basis), z, batch))
+    assert float(found[0, 1]) > 0.99
+    assert float(found[0, 2]) < 1e-3
+
+
+def test_derivatives_and_ablation_are_those_of_a_linear_network():
+    basis = shapes()
+    batch, z = spectra(basis)
+    good = torch.rand(batch.flux.shape) > 0.2
+    slopes = nodes.derivatives(Lines(basis), z, batch._replace(good=good))
+    expected = (basis / 0.01).expand(COUNT, -1, -1) * good[:, None]
+    assert torch.allclose(slopes, expected, atol=0.05)
+    rise = nodes.ablation(Lines(basis), z, batch, floor=0.0, nodes=[0, 2])
+    assert bool((rise[:, [1, 3]] == 0).all())
+    nats = 0.5 * z[:, 0].var() * (basis[0] ** 2).sum() / 0.01**2
+    assert float(rise[:, 0].mean()) == pytest.approx(float(nats), rel=0.1)
+
+
+def test_choose_drops_copies_and_weak_nodes():
+    basis = shapes()
+    basis[3] = 0.4 * basis[0]  # a copy
+    basis[2] *= 1e-4  # does nothing
+    batch, _ = spectra(basis)
+    network = Lines(basis)
+    choice = nodes.choose(network, batch, kl=0.1, bound=5.0, floor=0.0, overlap=0.5)
+    assert sorted(choice.kept) == [0, 1]
+    assert choice.copies == {3: 0}
+    assert choice.weak == [2]
+    network.keep[1] = 0
+    choice = nodes.choose(network, batch, kl=0.1, bound=5.0, floor=0.0, overlap=0.5)
+    assert choice.kept == [0]
+    assert 1 not in choice.weak
+    assert nodes.choose(network, batch, kl=1e9, bound=5.0, floor=0.0, overlap=0.5).kept == []
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_nodes_come_back_with_the_moments_of_the_living(agnostic):
+    network = tiny(agnostic=agnostic)
+    batch, _ = spectra(shapes())
+    network.calibrate(batch.flux, sigma=batch.sigma)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    network(batch.flux)[0].square().sum().backward()
+    optimizer.step()
+    network.keep[[2, 4]] = 0.0
+    for parameter, dim, indices in network.places([2, 4]):
+        optimizer.state[parameter]["exp_avg_sq"].index_fill_(dim, indices, 1e-20)
+        optimizer.state[parameter]["exp_avg"].index_fill_(dim, indices, 7.0)
+    dead, started = nodes.give_back(network, batch, seed=1, seeds=2, floor=0.01, bound=1.0)
+    assert dead == [2, 4]
+    assert set(started) <= {2, 4}
+    assert started  # four lines that no node explains
+    assert float(network.keep.sum()) == 6
+    nodes.mend_moments(optimizer, network.places(dead))
+    for parameter, dim, indices in network.places(dead):
+        state = optimizer.state[parameter]
+        assert float(state["exp_avg"].index_select(dim, indices).abs().max()) == 0
+        alive = torch.tensor([i for i in range(parameter.shape[dim]) if i not in indices.tolist()])
+        usual = state["exp_avg_sq"].index_select(dim, alive).mean()
+        assert torch.allclose(state["exp_avg_sq"].index_select(dim, indices), usual)
+    assert nodes.give_back(network, batch, seed=1, seeds=2, floor=0.01, bound=1.0) == ([], {})
+    nodes.mend_moments(optimizer, network.places([]))
+
+
+def test_pieces_are_the_whole():
+    batch, _ = spectra(shapes())
+    parts = list(nodes.pieces(batch, 10 * PIXELS))
+    assert [len(part.flux) for part in parts] == [10] * 6 + [4]
+    assert torch.equal(torch.cat([part.flux for part in parts]), batch.flux)
+    assert nodes.sizing(327_680, 300_000).sample == 819
+    assert nodes.sizing(2048, 50) == (50, 50)
