@@ -93,8 +93,8 @@ def clock(work: Callable[[], None], *, spectra: int) -> Took:
     return Took((time.perf_counter() - wall) / spectra, (time.process_time() - processor) / spectra)
 
 
-def against(way: str, *, pixels: int, batch: int, rounds: int, repeats: int) -> dict[str, list[Took]]:
-    """Rounds of all kinds in turn."""
+def against(way: str, *, pixels: int, batch: int, rounds: int) -> dict[str, list[Took]]:
+    """Rounds of all kinds in turn, each of about as long."""
     rigs = {kind: rig(kind, pixels=pixels, batch=batch) for kind in KINDS}
     work = WAYS[way]
     for one in rigs.values():  # memory is taken, kernels are chosen
@@ -102,7 +102,7 @@ def against(way: str, *, pixels: int, batch: int, rounds: int, repeats: int) -> 
     found: dict[str, list[Took]] = {kind: [] for kind in KINDS}
     for _ in range(rounds):
         for kind, one in rigs.items():
-            times = 1 if kind == PAPER else repeats
+            times = (1 if way == "training" else 4) * (1 if kind == PAPER else 4)
 
             def run(one: Rig = one, times: int = times) -> None:
                 for _ in range(times):
@@ -158,7 +158,7 @@ def main() -> None:
     for threads in options.threads:
         torch.set_num_threads(threads)
         for way in WAYS:
-            found = against(way, rounds=options.rounds, repeats=4, **size)
+            found = against(way, rounds=options.rounds, **size)
             for kind, rounds in found.items():
                 wall, processor = (
                     statistics.median(getattr(one, field) for one in rounds) for field in Took._fields
