@@ -24,6 +24,8 @@ ROWS = [
     {"codes", "fitting", "fitting_options", "fitting_plan"},
     {"information"},
     {"count"},
+    {"match", "lines"},
+    {"bin_sweep", "readout"},
     {"ingest"},
     {"views"},
     {"study", "about", "demo", "terminal", "cli"},
@@ -82,12 +84,14 @@ def test_importing_loads_nothing_heavy(module):
 def test_the_public_face_is_pinned():
     assert sorted(astroprism.__all__) == [
         "AstroprismError",
+        "EncodeOptions",
         "Grid",
         "IngestOptions",
         "SimulationConfig",
         "Spectrum",
         "Store",
         "Study",
+        "TrainOptions",
         "__version__",
         "open_store",
         "parse_grid",

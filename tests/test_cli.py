@@ -2,7 +2,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from astroprism.demo import share
 
 
 def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -66,6 +69,9 @@ def test_info_tells_files_and_folders(archive):
         (["simulate", "{tmp}/o", "--step", "5"], "such as 5kms"),
         (["simulate", "{tmp}/o", "--window", "5000-6000"], "cannot be read"),
         (["fetch"], "not available"),
+        (["train", "{tmp}/s"], "holds no spectra yet"),
+        (["train", "{tmp}/s", "--steps", "5", "--minutes", "3"], "give one"),
+        (["encode", "{tmp}/s", "--device", "tpu"], "none of auto"),
         (["demo", "{tmp}/d", "--factors", "9"], "between 1 and 7"),
     ],
 )
@@ -86,15 +92,41 @@ def test_errors_are_one_line_and_exit_1(tmp_path, arguments, message):
 
 def test_help_and_version():
     text = run("--help").stdout
-    for command in ("demo", "simulate", "ingest", "info"):
+    for command in ("demo", "simulate", "ingest", "train", "encode", "info"):
         assert command in text
     assert run("--version").stdout.startswith("astroprism ")
 
 
-def test_demo_shows_its_result(tmp_path):
-    done = run("demo", tmp_path / "demo", "--spectra", 30, "--factors", 2)
-    assert "30 of 30 spectra" in done.stdout
-    assert (tmp_path / "demo" / "spectra.png").exists()
-    assert (tmp_path / "demo" / "archive" / "truth.csv").exists()
-    again = json.loads(run("demo", tmp_path / "demo", "--spectra", 30, "--factors", 2, "--json").stdout)
-    assert again["n_spectra"] == 30
+def test_demo_tells_what_was_found_beside_the_truth(tmp_path):
+    (tmp_path / "quick.toml").write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
+    asked = ["demo", tmp_path / "demo", "--spectra", 30, "--factors", 2, "--steps", 20]
+    asked += ["--config", tmp_path / "quick.toml"]
+    done = run(*asked)
+    assert "32 nodes stayed, 2 causes vary" in done.stdout
+    assert "radial velocity" in done.stdout
+    assert "temperature" in done.stdout
+    for name in ("spectra.png", "archive/truth.csv", "model/history.png", "codes.parquet"):
+        assert (tmp_path / "demo" / name).exists()
+    again = json.loads(run(*asked, "--json").stdout)
+    assert (again["n_spectra"], again["known_k"], len(again["followed"])) == (30, 2, 2)
+    facts = json.loads(run("info", tmp_path / "demo", "--json").stdout)
+    assert (facts["model"]["steps"], facts["codes"]["spectra"]) == (20, 30)
+    text = run("info", tmp_path / "demo").stdout
+    assert "spectra never seen" in text
+    assert (
+        json.loads(run("train", tmp_path / "demo", "--steps", 9, "--json", code=1).stdout)["kind"]
+        == "ModelError"
+    )
+    assert json.loads(run("encode", tmp_path / "demo", "--json").stdout)["encoded"] == 0
+    assert "kept" in run("info", tmp_path / "demo" / "model").stdout
+    assert "table of codes" in run("info", tmp_path / "demo" / "codes.parquet").stdout
+
+
+def test_the_share_that_a_node_tells_is_a_correlation_ratio():
+    rng = np.random.default_rng(0)
+    code = rng.normal(size=2000)
+    assert share(code, np.cos(3 * code)) > 0.9  # whatever the curve
+    assert share(code, rng.normal(size=2000)) < 0.03
+    assert 0.4 < share(code, code + rng.normal(size=2000)) < 0.6
+    assert share(code, np.ones(2000)) == 0
+    assert share(code[:5], code[:5]) == 0

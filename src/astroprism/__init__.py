@@ -9,7 +9,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .archive import read
+    from .codes import EncodeOptions
     from .errors import AstroprismError
+    from .fitting_options import TrainOptions
     from .grid import Grid, parse_grid
     from .ingest import IngestOptions
     from .simulate import SimulationConfig, write_archive
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 # name -> where it lives; loaded when first asked for, so that importing the package costs nothing
 _FACE = {
     "AstroprismError": ("errors", "AstroprismError"),
+    "EncodeOptions": ("codes", "EncodeOptions"),
     "Grid": ("grid", "Grid"),
     "IngestOptions": ("ingest", "IngestOptions"),
     "SimulationConfig": ("simulate", "SimulationConfig"),
     "Spectrum": ("spectrum", "Spectrum"),
     "Store": ("store", "Store"),
     "Study": ("study", "Study"),
+    "TrainOptions": ("fitting_options", "TrainOptions"),
     "open_store": ("store", "open_store"),
     "parse_grid": ("grid", "parse_grid"),
     "read": ("archive", "read"),
@@ -33,12 +37,14 @@ _FACE = {
 }
 __all__ = [
     "AstroprismError",
+    "EncodeOptions",
     "Grid",
     "IngestOptions",
     "SimulationConfig",
     "Spectrum",
     "Store",
     "Study",
+    "TrainOptions",
     "__version__",
     "open_store",
     "parse_grid",

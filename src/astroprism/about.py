@@ -1,4 +1,4 @@
-"""What a path holds: a study, a store, a spectrum file or an archive folder, in a few facts."""
+"""What a path holds, in a few facts: a study, store, model, table of codes, spectrum file or folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .codes import codes_facts, digest_of
 from .errors import UnreadableFile
+from .fitting_plan import model_facts
+from .layout import read_json
 from .store import Store
 
 
@@ -18,14 +21,64 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not place.exists():
         raise UnreadableFile(f"{place} does not exist", reason="unreadable")
     if (place / "store.zarr").is_dir():
-        return {"kind": "study", "path": str(place), **_about_store(Store(place / "store.zarr"))}
+        return {"kind": "study", "path": str(place), **_about_study(place)}
     if (place / "zarr.json").exists():
         return {"kind": "store", "path": str(place), **_about_store(Store(place))}
+    if (place / "model.json").exists() or (place / "plan.json").exists():
+        return {"kind": "model", "path": str(place), **_about_model(place)}
     if place.is_dir():
         return _about_folder(place)
+    if place.suffix == ".parquet" and place.name.startswith("codes"):
+        return {"kind": "table of codes", "path": str(place), **_about_codes(place)}
     from .archive import describe
 
     return {"kind": "spectrum file", "path": str(place), **describe(place)}
+
+
+def _about_study(folder: Path) -> dict[str, Any]:
+    """Facts on the store, and apart, where they are there, on the model and on the tables of codes."""
+    store = Store(folder / "store.zarr")
+    facts = _about_store(store)
+    if (model := folder / "model").is_dir() and (found := _about_model(model, spectra=len(store))):
+        facts["model"] = found
+    weights = {"codes": "weights", "codes_unpruned": "unpruned"}
+    for path in sorted(folder.glob("codes*.parquet")):
+        found = _about_codes(path)
+        facts[path.stem] = {**found, "spectra_without": len(store) - found["spectra"]}
+        if path.stem in weights:
+            made_from = folder / "model" / f"{weights[path.stem]}.safetensors"
+            current = made_from.exists() and digest_of(made_from) == codes_facts(path)["weights"]
+            facts[path.stem]["of_this_model"] = current
+    return facts
+
+
+def _about_model(folder: Path, *, spectra: int | None = None) -> dict[str, Any]:
+    """What a model is, or how far its training is; `spectra` of the store say how many it never saw."""
+    facts: dict[str, Any] = {}
+    about = model_facts(folder)
+    if about is not None:
+        facts = {
+            "network": about["network"]["kind"],
+            "nodes": about["network"]["config"]["n_latent"],
+            "kept": about["kept"],
+            "steps": about["steps"],
+            "seed": about["seed"],
+            "trained_on": about["trained_on"]["spectra"],
+            "held_out": about["split"]["valid_spectra"] + about["split"]["test_spectra"],
+            "chi2_training": about["chi2"]["train"],
+            "chi2_held_out": about["chi2"]["valid"],
+            "warnings": about["warnings"],
+        }
+        if spectra is not None:
+            facts["spectra_never_seen"] = max(0, spectra - about["store"]["spectra"])
+    if (folder / "plan.json").exists():
+        facts["unfinished_training"] = f"{read_json(folder / 'plan.json')['recipe']['steps']:,} steps"
+    return facts
+
+
+def _about_codes(path: Path) -> dict[str, Any]:
+    facts = codes_facts(path)
+    return {name: facts[name] for name in ("spectra", "network", "nodes", "kept", "polished")}
 
 
 def _about_store(store: Store) -> dict[str, Any]:

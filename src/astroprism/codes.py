@@ -187,14 +187,14 @@ def _tasks(store: Store, model: Path, options: EncodeOptions, *, say: Callable[[
             network,
             about["kept"] if polish else [],
             floor,
-            {**facts, "weights": _digest(model / "weights.safetensors"), "polished": polish},
+            {**facts, "weights": digest_of(model / "weights.safetensors"), "polished": polish},
         ),
         Task(
             "codes_unpruned",
             unpruned,
             [],
             floor,
-            {**facts, "weights": _digest(model / "unpruned.safetensors"), "polished": False},
+            {**facts, "weights": digest_of(model / "unpruned.safetensors"), "polished": False},
         ),
     ]
 
@@ -211,11 +211,12 @@ def _released(store: Store, weights: Path, *, say: Callable[[str], object]) -> T
     if (norm := store.config.get("normalise")) != "paper-median":
         say(f"warning: the released weights were trained on --normalise paper-median, this store has {norm}")
     kept = list(range(network.config.n_latent))
-    made = {"network": "released", "kept": kept, "weights": _digest(weights), "polished": False}
+    made = {"network": "released", "kept": kept, "weights": digest_of(weights), "polished": False}
     return Task("codes_paper", network, [], 0.0, made)
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """By which a table knows the weights it was made from."""
     with blame(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -65,7 +65,7 @@ def train(
     again: bool = False,
     say: Say = silent,
     watch: Watch = silent,
-    save_every: float = 60.0,
+    save_every: float = 30.0,
 ) -> TrainReport:
     """Train on a store, or go on with a training that was cut off; the model lies in `folder`.
 
@@ -277,21 +277,6 @@ def _facts(
     keep = getattr(training.network, "keep", None)
     n = training.network.config.n_latent
     kept = list(range(n)) if keep is None else [int(i) for i in keep.nonzero()[:, 0]]
-    warnings = list(warnings)
-    if chi2["train"] and chi2["valid"] and chi2["valid"] > OVERFIT * chi2["train"]:
-        warnings.append(
-            f"held-out spectra fit worse than training spectra (chi2 {chi2['valid']:.2f} against "
-            f"{chi2['train']:.2f} a pixel): {len(training.train):,} spectra are too few for this network, "
-            "which has learned some of them by heart. Codes of new spectra are less sure than they look; "
-            "more spectra help most"
-        )
-    if not chi2["valid"]:
-        warnings.append("no target fell to the held-out share: nothing tells whether the model holds beyond "
-                        "the spectra it was trained on")  # fmt: skip
-    if not kept:
-        warnings.append(
-            "no node was kept: the spectra do not differ beyond their noise, or training was short"
-        )
     targets = training.source.targets
     return {
         "steps": training.recipe.steps,
@@ -305,7 +290,7 @@ def _facts(
             "normalise": store.config.get("normalise"),
         },
         "split": {"seed": options.seed, "valid": options.valid, "test": options.test}
-        | {name: int((parts == name).sum()) for name in split.PARTS},
+        | {f"{name}_spectra": int((parts == name).sum()) for name in split.PARTS},
         "trained_on": {
             "spectra": len(training.train),
             "targets": len(set(targets[training.train].tolist())),
@@ -318,8 +303,27 @@ def _facts(
             for moment in training.progress.moments
             if moment["event"]
         ],
-        "warnings": warnings,
+        "warnings": [*warnings, *_warnings(chi2, kept=kept, spectra=len(training.train))],
     }
+
+
+def _warnings(chi2: Mapping[str, float | None], *, kept: list[int], spectra: int) -> list[str]:
+    """What a user must know before trusting the model."""
+    found, (fit, held) = [], (chi2["train"], chi2["valid"])
+    if held is None:
+        found.append(
+            "no target fell to the held-out share: nothing tells whether the model holds beyond the spectra "
+            "it was trained on"
+        )
+    elif fit is not None and held > OVERFIT * fit:
+        found.append(
+            f"held-out spectra fit worse than training spectra (chi2 {held:.2f} against {fit:.2f} a pixel): "
+            f"{spectra:,} spectra are too few for this network, which has learned some of them by heart. "
+            "Codes of new spectra are less sure than they look; more spectra help most"
+        )
+    if not kept:
+        found.append("no node was kept: the spectra do not differ beyond their noise, or training was short")
+    return found
 
 
 def _told(value: float) -> float | None:

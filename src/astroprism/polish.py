@@ -40,13 +40,16 @@ def polish(
         value = _cost(network, z, x, nodes=nodes, floor=floor)
         for _ in range(steps):
             step = _step(network, z, x, nodes=nodes, floor=floor)
+            begun, moved = z, torch.zeros(len(z), dtype=torch.bool, device=z.device)
             for damping in DAMPING:
-                tried = z.clone()
+                tried = begun.clone()
                 tried[:, nodes] += damping * step
                 cost = _cost(network, tried, x, nodes=nodes, floor=floor)
-                better = cost < value
+                # each spectrum for itself: its code must not hang on which others share its batch
+                better = (cost < value) & ~moved
                 z, value = torch.where(better[:, None], tried, z), torch.where(better, cost, value)
-                if damping == DAMPING[0] and better.float().mean() > 0.98:
+                moved |= better
+                if bool(moved.all()):
                     break
         out.append(z)
     return torch.cat(out)

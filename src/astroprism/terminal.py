@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def facts(pairs: Iterable[tuple[str, Any]]) -> str:
+def facts(pairs: Iterable[tuple[str, Any]], *, indent: int = 2) -> str:
     """Name and value in two columns; lists and counts written out in words."""
     rows = [(name.replace("_", " "), _words(value)) for name, value in pairs]
     width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+    return "\n".join(f"{'':{indent}}{name:<{width}}  {value}" for name, value in rows)
 
 
 def _words(value: Any) -> str:
@@ -38,6 +38,10 @@ def _words(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if value is None:
+        return "unknown"
+    if isinstance(value, list | tuple) and all(isinstance(item, int | str) for item in value):
+        return ", ".join(str(item) for item in value) or "none"
     if isinstance(value, list | tuple):
         return " .. ".join(_words(item) for item in value) or "none"
     return str(value)

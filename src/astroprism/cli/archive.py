@@ -153,10 +153,11 @@ def info(
     from ..terminal import facts
 
     result = about(path)
-    text = [
-        f"{result['path']}: {result['kind']}",
-        facts((k, v) for k, v in result.items() if k not in ("kind", "path")),
-    ]
+    own = {name: value for name, value in result.items() if name not in ("kind", "path")}
+    rooms = {name: own.pop(name) for name in list(own) if name == "model" or name.startswith("codes")}
+    text = [f"{result['path']}: {result['kind']}", facts(own.items())]
+    for name, found in rooms.items():
+        text += [f"  {name}:", facts(found.items(), indent=4)]
     if result["kind"] in ("study", "store"):
         from ..store import Store
 
@@ -198,14 +199,18 @@ def info(
 def demo(
     study: Annotated[Path, typer.Argument(metavar="[STUDY]", help="Folder to make.")] = Path("demo"),
     factors: Annotated[int, typer.Option(help="How many causes vary, 1 to 7.")] = 5,
-    spectra: Annotated[int, typer.Option(help="How many spectra.")] = 1000,
+    spectra: Annotated[int, typer.Option(help="How many spectra.")] = 3000,
+    steps: Annotated[
+        int | None, typer.Option(help="How long to train (default: the recipe's own number).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file that sets fields of the recipe.")] = None,
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
     """The whole path on a simulated archive whose answer is known."""
     from ..demo import run_demo
 
-    result, text = run_demo(study, factors=factors, spectra=spectra, seed=seed)
+    result, text = run_demo(study, factors=factors, spectra=spectra, steps=steps, config=config, seed=seed)
     show(result, as_json, text)
 
 

@@ -1,0 +1,179 @@
+"""Codes of a store: whole, in parts, of new spectra alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from astroprism import EncodeOptions, Study, TrainOptions, codes
+from astroprism.checkpoint import read_model, write_model
+from astroprism.codes import codes_facts, read_codes
+from astroprism.errors import ConfigError, ModelError
+
+
+@pytest.fixture(scope="module")
+def made(archive, tmp_path_factory) -> Path:
+    """A study with a model of which three nodes are kept, and its codes."""
+    folder = tmp_path_factory.mktemp("codes")
+    study = Study(folder / "study")
+    study.ingest(archive)
+    recipe = folder / "quick.toml"
+    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
+    study.train(options=TrainOptions(steps=40, config=recipe, device="cpu"))
+    network, about = read_model(study.model_path)
+    unpruned = {name: value.clone() for name, value in network.state_dict().items()}
+    network.keep.zero_()
+    network.keep[[0, 3, 5]] = 1.0
+    facts = {
+        name: about[name] for name in about if name not in ("format", "format_version", "network", "versions")
+    }
+    write_model(study.model_path, network, unpruned=unpruned, about=facts | {"kept": [0, 3, 5]})
+    study.encode()
+    return study.path
+
+
+@pytest.fixture
+def study(made, tmp_path) -> Study:
+    return Study(shutil.copytree(made, tmp_path / "study"))
+
+
+def numbers(table: pd.DataFrame, kind: str) -> np.ndarray:
+    return table[[name for name in table if name.startswith(f"{kind}_")]].to_numpy()
+
+
+def test_tables_are_what_the_network_says(study):
+    network, _ = study.model(unpruned=True)
+    batch = study.store.read(range(40))
+    good = torch.from_numpy(batch.good)
+    berv = torch.from_numpy(study.index["berv"].to_numpy(np.float32))
+    with torch.no_grad():
+        mean, logvar = network.encode(torch.from_numpy(batch.flux), good=good, berv=berv)
+    raw = study.codes(unpruned=True)
+    assert list(raw["spectrum_id"]) == list(study.index["spectrum_id"])
+    assert list(raw["target"]) == list(study.index["target"])
+    np.testing.assert_allclose(numbers(raw, "mean"), mean, atol=2e-5)
+    np.testing.assert_allclose(numbers(raw, "sd"), (logvar / 2).exp(), rtol=1e-4)
+
+
+def test_only_kept_nodes_are_polished_and_for_the_better(study):
+    raw, polished = study.codes(unpruned=True), study.codes()
+    moved = np.flatnonzero((numbers(raw, "mean") != numbers(polished, "mean")).any(0))
+    assert set(moved) <= {0, 3, 5}
+    assert len(moved)
+    np.testing.assert_array_equal(numbers(raw, "sd"), numbers(polished, "sd"))
+    facts = codes_facts(study.path / "codes.parquet")
+    assert (facts["spectra"], facts["nodes"], facts["kept"], facts["polished"]) == (40, 32, [0, 3, 5], True)
+    assert not codes_facts(study.path / "codes_unpruned.parquet")["polished"]
+
+
+def test_the_same_again_does_nothing_and_another_wish_does_all(study):
+    assert study.encode().encoded == 0
+    said = []
+    report = study.encode(options=EncodeOptions(polish=False), say=said.append)
+    assert (report.encoded, report.polished) == (40, False)
+    assert any("stale" in text for text in said)
+    pd.testing.assert_frame_equal(study.codes(), study.codes(unpruned=True))
+
+
+def test_new_spectra_alone_are_encoded(study, tmp_path):
+    from astroprism.about import about
+    from astroprism.simulate import SimulationConfig, write_archive
+
+    before = study.codes()
+    write_archive(tmp_path / "more", SimulationConfig(spectra=6, window=(5880.0, 5922.0), step=5.0, seed=99))
+    study.ingest(tmp_path / "more")
+    facts = about(study.path)
+    assert facts["model"]["spectra_never_seen"] == 6
+    assert facts["codes"]["spectra_without"] == 6
+    assert facts["codes"]["of_this_model"]
+    assert study.encode().encoded == 6
+    after = study.codes()
+    assert list(after["spectrum_id"]) == list(study.index["spectrum_id"])
+    pd.testing.assert_frame_equal(after.iloc[:40], before)
+
+
+class Stop(Exception):
+    """Somebody pulls the plug."""
+
+
+def test_cut_off_it_goes_on(study, monkeypatch):
+    whole, raw = study.codes(), study.codes(unpruned=True)
+    monkeypatch.setattr(codes, "MOST_ROWS", 8)
+    monkeypatch.setitem(codes.BATCH_PIXELS, "cpu", 8 * study.store.grid.size)
+    for path in study.path.glob("codes*.parquet"):
+        path.unlink()
+
+    def watch(done, total):
+        if done >= 24:
+            raise Stop
+
+    with pytest.raises(Stop):
+        study.encode(watch=watch)
+    assert not (study.path / "codes.parquet").exists()
+    counts = []
+    report = study.encode(watch=lambda done, total: counts.append((done, total)))
+    assert report.encoded == 16
+    assert counts[-1] == (16, 16)
+    assert not (study.path / ".codes").exists()
+    np.testing.assert_allclose(numbers(study.codes(unpruned=True), "mean"), numbers(raw, "mean"), atol=1e-4)
+    # slopes are differences of float32 spectra, which round otherwise in another batch
+    off = np.abs(numbers(study.codes(), "mean") - numbers(whole, "mean")) / numbers(whole, "sd")
+    assert off.max() < 0.5
+    assert np.median(off) < 0.01
+
+
+def test_a_damaged_or_foreign_table_is_told(study):
+    path = study.path / "codes.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ModelError, match=r"codes\.parquet is damaged"):
+        study.codes()
+    said = []
+    assert study.encode(say=said.append).encoded == 40
+    assert "damaged" in said[0]
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+    with pytest.raises(ModelError, match="no table of codes"):
+        read_codes(path)
+    path.unlink()
+    with pytest.raises(ModelError, match="run: astroprism encode"):
+        study.codes()
+
+
+def test_a_model_of_another_grid_is_refused(study):
+    path = study.model_path / "model.json"
+    facts = json.loads(path.read_text())
+    facts["store"]["grid"] = "4000:4100:5kms"
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match="trained on the grid '4000:4100:5kms'"):
+        study.encode()
+
+
+def test_released_weights_want_the_paper_grid(study, tmp_path):
+    with pytest.raises(ConfigError, match="--grid paper --normalise paper-median"):
+        study.encode(options=EncodeOptions(weights=tmp_path / "ae1d.pth.tar"))
+    with pytest.raises(ConfigError, match="none of auto"):
+        EncodeOptions(device="tpu")
+
+
+@pytest.mark.full
+def test_released_weights_encode_a_paper_store(tmp_path):
+    from astroprism import IngestOptions
+    from astroprism.network import PaperConfig, PaperNetwork
+    from astroprism.simulate import SimulationConfig, write_archive
+
+    network = PaperNetwork(PaperConfig(), seed=1)
+    torch.save({"epoch": 3, "state_dict": network.state_dict()}, tmp_path / "ae1d.pth.tar")
+    write_archive(tmp_path / "in", SimulationConfig(spectra=3, factors=("rv",), seed=1))
+    study = Study(tmp_path / "study")
+    study.ingest(tmp_path / "in", options=IngestOptions(grid="paper", normalise="paper-median", workers=0))
+    report = study.encode(options=EncodeOptions(weights=tmp_path / "ae1d.pth.tar", device="cpu"))
+    assert (report.encoded, report.nodes) == (3, 128)
+    table = read_codes(study.path / "codes_paper.parquet")
+    batch = study.store.read([0, 1, 2])
+    flux = torch.from_numpy(np.where(batch.good, batch.flux, 0))
+    with torch.no_grad():
+        mean, _ = network.eval().encode(flux, good=torch.from_numpy(batch.good))
+    np.testing.assert_allclose(numbers(table, "mean"), mean, atol=1e-4)

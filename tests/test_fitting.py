@@ -1,0 +1,323 @@
+"""From options and a store to a model folder, with tiny networks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from astroprism import Study, TrainOptions
+from astroprism.errors import ConfigError, GridError, ModelError, StoreError
+from astroprism.fitting import device_for, train
+from astroprism.fitting_options import read_config
+from astroprism.fitting_plan import model_facts
+
+FILES = ("weights.safetensors", "unpruned.safetensors", "model.json", "history.parquet")
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory) -> Callable[..., TrainOptions]:
+    """Options for a training of a second: small batches, and no pruning, which a few steps do not bear."""
+    path = tmp_path_factory.mktemp("asked") / "quick.toml"
+    path.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
+    return lambda **changes: TrainOptions(**{"steps": 40, "config": path, "device": "cpu", **changes})
+
+
+@pytest.fixture(scope="module")
+def small(archive, tmp_path_factory) -> Path:
+    """A store of forty spectra of 400 pixels."""
+    study = Study(tmp_path_factory.mktemp("small") / "study")
+    study.ingest(archive)
+    return study.path
+
+
+@pytest.fixture
+def study(small, tmp_path) -> Study:
+    """A copy of it, to be spoilt."""
+    return Study(shutil.copytree(small, tmp_path / "study"))
+
+
+@pytest.fixture(scope="module")
+def trained(small, asked, tmp_path_factory) -> Study:
+    """A study with a model, not to be spoilt."""
+    study = Study(shutil.copytree(small, tmp_path_factory.mktemp("trained") / "study"))
+    study.train(options=asked())
+    return study
+
+
+def toml(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_model_folder_holds_all_that_is_needed_to_read_it(trained):
+    for name in (*FILES, "history.png"):
+        assert (trained.model_path / name).exists()
+    assert not (trained.model_path / "plan.json").exists()
+    assert not (trained.model_path / "checkpoint").exists()
+    facts = model_facts(trained.model_path)
+    assert facts["steps"] == facts["recipe"]["steps"] == 40
+    assert facts["store"]["fingerprint"] == trained.store.fingerprint
+    parts = facts["split"]
+    assert sum(parts[f"{name}_spectra"] for name in ("train", "valid", "test")) == 40
+    assert parts["train_spectra"] == facts["trained_on"]["spectra"]
+    assert facts["versions"]["torch"]
+    network, about = trained.model()
+    kept = network.keep.nonzero()[:, 0].tolist()
+    assert about["kept"] == kept
+    assert trained.model(unpruned=True)[0].keep.all()
+    assert trained.history[-1]["command"] == "train"
+
+
+def test_the_same_again_does_nothing(trained, asked):
+    before = (trained.model_path / "model.json").read_bytes()
+    report = trained.train(options=asked())
+    assert not report.trained
+    assert report.model == model_facts(trained.model_path)
+    assert (trained.model_path / "model.json").read_bytes() == before
+
+
+def test_something_else_is_trained_only_when_told(study, asked):
+    study.train(options=asked(steps=30))
+    with pytest.raises(ModelError, match=r"stale \(steps: 30 then, 20 now\).*--again"):
+        study.train(options=asked(), steps=20)
+    with pytest.raises(ModelError, match="balance: target then, none now"):
+        study.train(options=asked(steps=30, balance="none"))
+    assert study.train(options=asked(), steps=20, again=True).model["steps"] == 20
+
+
+def test_a_store_that_grew_leaves_the_model_stale_but_usable(trained, asked, tmp_path, archive):
+    from astroprism.simulate import SimulationConfig, write_archive
+
+    study = Study(shutil.copytree(trained.path, tmp_path / "grown"))
+    more = tmp_path / "more"
+    config = SimulationConfig(spectra=6, window=(5880.0, 5922.0), step=5.0, seed=99)
+    write_archive(more, config)
+    study.ingest(more)
+    with pytest.raises(ModelError, match="spectra: 40 then, 46 now"):
+        study.train(options=asked())
+    assert study.model()[1]["store"]["spectra"] == 40
+
+
+class Stop(Exception):
+    """Somebody pulls the plug."""
+
+
+def stopped(study: Study, options: TrainOptions, at: int, **changes: object) -> None:
+    def watch(moment, steps):
+        if moment.step >= at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(study.store, study.model_path, options=options, watch=watch, save_every=0.0, **changes)
+
+
+def test_cut_off_it_goes_on_and_ends_the_same(study, trained, asked):
+    stopped(study, asked(), 30)
+    assert (study.model_path / "plan.json").exists()
+    said = []
+    with pytest.raises(ModelError, match=r"unfinished training of something else \(seed: 0 then, 1 now\)"):
+        study.train(options=asked(seed=1))
+    report = study.train(options=asked(), say=said.append)
+    assert report.trained
+    for name in FILES[:3]:
+        assert (study.model_path / name).read_bytes() == (trained.model_path / name).read_bytes(), name
+    assert not (study.model_path / "plan.json").exists()
+
+
+def test_again_keeps_the_old_model_until_the_new_one_is_there(study, asked):
+    study.train(options=asked(steps=20))
+    old = (study.model_path / "model.json").read_bytes()
+    stopped(study, asked(), 20, again=True)
+    assert (study.model_path / "model.json").read_bytes() == old
+    report = study.train(options=asked(), again=True)  # goes on, does not begin again
+    assert report.trained
+    assert report.model["steps"] == 40
+
+
+def test_killed_while_it_is_cleared_away_it_is_still_finished(study, asked):
+    study.train(options=asked())
+    plan = {"asked": model_facts(study.model_path)["asked"], "recipe": {}, "replaces": None}
+    (study.model_path / "plan.json").write_text(json.dumps(plan))
+    assert not study.train(options=asked()).trained
+    assert not (study.model_path / "plan.json").exists()
+
+
+def test_minutes_become_steps_that_are_kept(study, asked):
+    options = asked(steps=None, minutes=0.02)
+    said = []
+
+    def watch(moment, steps):
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(study.store, study.model_path, options=options, say=said.append, watch=watch)
+    steps = json.loads((study.model_path / "plan.json").read_text())["recipe"]["steps"]
+    assert any("are 100 steps" in text for text in said)  # no less makes sense
+    assert study.train(options=options).model["steps"] == steps == 100
+
+
+def test_a_configuration_file_fills_the_recipe(study, tmp_path):
+    path = toml(tmp_path, "[train]\nbatch = 8\nprune_at = []\nprune_kl = []\nfloor = [[0.5, 0.02]]\n")
+    report = study.train(options=TrainOptions(steps=20, config=path, device="cpu"))
+    assert report.model["recipe"]["batch"] == 8
+    assert report.model["recipe"]["floor"] == [[0.5, 0.02]]
+    path.write_text(path.read_text().replace("batch = 8", "batch = 9"))
+    with pytest.raises(ModelError, match="config"):
+        study.train(options=TrainOptions(steps=20, config=path, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bacth = 8", "did you mean 'batch'"),
+        ("whiten = 8", "no key 'whiten'"),
+        ("batch = 'many'", "something like 128"),
+        ("batch = true", "something like 128"),
+        ("beta = [1, 2]", "something like"),
+        ("batch = [", "cannot be read as TOML"),
+    ],
+)
+def test_a_wrong_configuration_is_an_error(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read_config(toml(tmp_path, text), network="prism")
+    if text.startswith("bacth"):
+        with pytest.raises(ConfigError, match="recipe of the paper network has no key 'seeds'"):
+            read_config(toml(tmp_path, "seeds = 3"), network="paper")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "vae"}, "neither 'prism' nor 'paper'"),
+        ({"device": "tpu"}, "none of auto"),
+        ({"balance": "star"}, "neither 'target'"),
+        ({"steps": 5, "minutes": 5.0}, "give one"),
+        ({"steps": 0}, "at least 1"),
+        ({"minutes": -1.0}, "positive"),
+        ({"seed": -1}, "at least 0"),
+        ({"whiten": -5.0}, "at least 0"),
+        ({"agnostic": True, "network": "paper"}, "no physics"),
+        ({"agnostic": True, "whiten": 10.0}, "drop one"),
+        ({"valid": 0.6, "test": 0.5}, "less than 1"),
+    ],
+)
+def test_contradictions_are_refused_when_built(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainOptions(**options)
+
+
+def test_devices_that_are_not_there_are_errors():
+    import torch
+
+    assert device_for("auto") in ("cpu", "cuda", "mps")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="finds none here"):
+            device_for("cuda")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"agnostic": True},
+        {"whiten": 30.0},
+        {"network": "paper"},
+        {"network": "paper", "whiten": 30.0},
+        {"valid": 0.0},
+    ],
+    ids=str,
+)
+def test_every_switch_trains_and_encodes(study, asked, tmp_path, options):
+    if options.get("network") == "paper":
+        options = {**options, "config": toml(tmp_path, "batch = 8")}
+    report = study.train(options=asked(steps=10, **options))
+    network = report.model["network"]["config"]
+    assert network.get("moving_air", False) == ("network" not in options and "agnostic" not in options)
+    assert report.model["recipe"]["whiten"] == options.get("whiten", 0.0)
+    if options == {"valid": 0.0}:
+        assert report.model["chi2"]["valid"] is None
+        assert any("held-out share" in text for text in report.model["warnings"])
+    assert study.encode().encoded == 40
+
+
+def test_the_prism_wants_a_log_grid(tmp_path, asked):
+    from astroprism.grid import PAPER
+
+    class Linear:
+        grid, finished, fingerprint = PAPER, True, "x"
+
+        def __len__(self) -> int:
+            return 3
+
+    with pytest.raises(GridError, match="--network paper"):
+        train(Linear(), tmp_path, options=asked())
+    with pytest.raises(StoreError, match="ingest"):
+        Study(tmp_path).train()
+
+
+def test_too_few_spectra_are_told(trained):
+    from astroprism.fitting import _warnings
+
+    some = _warnings({"train": 1.0, "valid": 1.6}, kept=[0], spectra=30)
+    assert "too few" in some[0]
+    assert not _warnings({"train": 1.0, "valid": 1.4}, kept=[0], spectra=30)
+    assert "no node" in _warnings({"train": 1.0, "valid": 1.0}, kept=[], spectra=30)[0]
+
+
+@pytest.mark.full
+def test_torchrun_trains_in_two_processes(study):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        *torchrun,
+        "-m",
+        "astroprism.cli",
+        "train",
+        str(study.path),
+        "--steps",
+        "20",
+        "--device",
+        "cpu",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("200 steps on") == 1
+    assert model_facts(study.model_path)["steps"] == 200
+
+
+@pytest.mark.full
+def test_killed_it_goes_on(study):
+    command = [sys.executable, "-m", "astroprism.cli", "train", str(study.path), "--steps", "4000"]
+    with subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 120
+        while not (study.model_path / "checkpoint").exists() and time.monotonic() < until:
+            time.sleep(0.5)
+        os.kill(process.pid, signal.SIGKILL)
+    said = []
+
+    def watch(moment, steps):
+        raise Stop
+
+    options = TrainOptions(steps=4000, device="cpu")
+    with pytest.raises(Stop):
+        study.train(options=options, say=said.append, watch=watch)
+    assert any("going on from step" in text for text in said)
+
+
+def test_history_is_drawn(trained):
+    from astroprism.history import read_history
+    from astroprism.views.figures import history_figure
+
+    table = read_history(trained.model_path / "history.parquet")
+    assert table["step"].iloc[-1] == 40
+    assert np.isfinite(table["chi2_train"].iloc[-1])
+    assert len(history_figure(table).axes) == 5
+    with pytest.raises(ValueError, match="no moments"):
+        history_figure(table.iloc[:0])
