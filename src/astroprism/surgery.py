@@ -14,8 +14,12 @@ from .network import Prism
 from .recipe import Recipe
 
 
-class Collapse(Exception):
-    """No node is active, though the spectra vary."""
+class Setback(Exception):
+    """Training cannot go on from here; after a collapse, from no state but the first."""
+
+    def __init__(self, why: str, *, collapse: bool = False) -> None:
+        super().__init__(why)
+        self.collapse = collapse
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Surgery:
         )
         self.network.train()
         if not choice.kept and p.misfit > 0.3 * p.signal and p.signal > bound:
-            raise Collapse("no node is active, though the spectra vary")
+            raise Setback("no node is active, though the spectra vary", collapse=True)
         with torch.no_grad():
             self.network.keep.zero_()
             self.network.keep[choice.kept] = 1.0

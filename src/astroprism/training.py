@@ -39,7 +39,8 @@ from .objective import (
     throws_of,
 )
 from .recipe import PaperRecipe, Recipe
-from .surgery import Collapse, Surgery
+from .sampling import aired, fair, load, on
+from .surgery import Setback, Surgery
 
 LOOK = 10  # steps between looks at the loss: each look waits for the device
 KEEP = 50  # steps between snapshots in memory, or a few more
@@ -82,7 +83,7 @@ class Training:
         self.keep_every = -(-KEEP // self.every) * self.every
         self.tell_every = max(1, round(recipe.steps / 20 / self.every)) * self.every
         size = nodes.sizing(source.pixels, len(self.train))
-        sample = self._load(self._spread(self.train, size.sample))
+        sample = self._read(self.train, size.sample)
         fast: list[Tensor] = []
         if isinstance(network, Prism):
             network.calibrate(sample.flux, sigma=sample.sigma, good=sample.good, berv=sample.berv)
@@ -102,7 +103,7 @@ class Training:
             fused=self.fabric.device.type in ("cpu", "cuda"),
         )
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
-        self.sample = _to(sample, self.fabric.device)
+        self.sample = on(self.fabric.device, sample)
         floor = recipe.floor_at(0.0)
         signal = signal_nats(sample.flux, sample.sigma, good=sample.good, floor=floor)
         self.surgery: Surgery | None = None
@@ -144,7 +145,7 @@ class Training:
         while self.progress.step < self.recipe.steps:
             try:
                 yield from self._stretch()
-            except _Setback as setback:
+            except Setback as setback:
                 self._back(str(setback), collapse=setback.collapse)
         self.network.eval()
 
@@ -196,7 +197,7 @@ class Training:
             batch = thrown(batch, wanted[share], step=self.source.step or 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["speed"]
-        loss: Loss = self.objective(self._aired(batch), noise[share].to(device), terms)
+        loss: Loss = self.objective(aired(batch, self.network), noise[share].to(device), terms)
         self.fabric.backward(loss.total)
         return loss
 
@@ -218,7 +219,7 @@ class Training:
         if p.step == self.recipe.steps and not self._finite():  # no loss tells of the last step
             wrong = "a weight is not a finite number"
         if wrong:
-            raise _Setback(wrong)
+            raise Setback(wrong)
         p.misfit = 0.6 * p.misfit + 0.4 * misfit
         self.running_kl = 0.8 * self.running_kl + 0.2 * kl
         if self.fresh is not None:
@@ -250,7 +251,7 @@ class Training:
             p.left_out += 1
             self.progress.events.append(f"step {p.step} left out: {wrong}")
             if p.left_out >= LOOK:  # it is not the batch
-                raise _Setback(wrong)
+                raise Setback(wrong)
         return not wrong
 
     def _moment(self, sums: Sums, terms: Terms, *, rate: float, took: float, waited: float) -> Moment:
@@ -286,15 +287,11 @@ class Training:
         if not (self.surgery and self.surgery.is_due(p)):
             return
         if not self._finite():  # no eigenproblem takes it, and it would look like a collapse
-            raise _Setback("a weight is not a finite number")
-        try:
-            done = self.surgery.operate(p)
-        except Collapse as collapse:
-            raise _Setback(str(collapse), collapse=True) from None
+            raise Setback("a weight is not a finite number")
+        p.events += self.surgery.operate(p)
         if self.fabric.world_size > 1:  # every process takes the first one's weights
             for value in self.network.state_dict().values():
                 torch.distributed.broadcast(value, 0)
-        p.events += done
 
     def finish(self) -> dict[str, Tensor]:
         """Switch weak nodes and copies off for good; returns the weights with every node on."""
@@ -302,9 +299,9 @@ class Training:
         if self.surgery and self.surgery.recipe.prune_at:
             try:
                 text = self.surgery.prune(self.surgery.recipe.prune_kl[-1], 1.0, p)
-            except Collapse as collapse:
+            except Setback as setback:
                 raise ModelError(
-                    f"training ended, yet {collapse}: {p.misfit:.0f} of {p.signal:.0f} nats a spectrum are "
+                    f"training ended, yet {setback}: {p.misfit:.0f} of {p.signal:.0f} nats a spectrum are "
                     "unexplained. Train for more steps"
                 ) from None
             self.network.eval()
@@ -319,7 +316,7 @@ class Training:
         if not len(rows):
             return float("nan")
         count = min(CHECK, max(16, 2**24 // self.source.pixels))
-        batch = _to(self._load(self._spread(rows, count)), self.fabric.device)
+        batch = on(self.fabric.device, self._read(rows, count))
         self.network.eval()
         found = []
         with torch.no_grad():
@@ -407,6 +404,10 @@ class Training:
 
     # --- small things
 
+    def _read(self, rows: NDArray[np.intp], count: int) -> Tensors:
+        rows = fair(rows, count, source=self.source, seed=self.seed)
+        return load(rows, self.source, network=self.network)
+
     def _finite(self) -> bool:
         return all(bool(x.isfinite().all()) for x in self.network.parameters())
 
@@ -414,37 +415,3 @@ class Training:
         if self.fabric.world_size == 1:
             return x
         return self.fabric.all_reduce(x, reduce_op="mean")  # type: ignore[return-value]
-
-    def _aired(self, batch: Tensors) -> Tensors:
-        """With BERV where the network has an atmosphere that moves, 0 if none is known; without elsewhere."""
-        if not (isinstance(self.network, Prism) and self.network.config.moving_air):
-            return batch._replace(berv=None)
-        return batch if batch.berv is not None else batch._replace(berv=batch.flux.new_zeros(len(batch.flux)))
-
-    def _load(self, rows: NDArray[np.intp]) -> Tensors:
-        read = self.source.read(rows)
-        good = None if self.source.complete else torch.from_numpy(read.good)
-        berv = None if self.source.berv is None else torch.from_numpy(self.source.berv[rows])
-        return self._aired(Tensors(torch.from_numpy(read.flux), torch.from_numpy(read.sigma), good, berv))
-
-    def _spread(self, rows: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-        """Up to `count` of the rows, one a target first, in a seeded order: any few are a fair sample."""
-        import pandas as pd
-
-        rows = np.random.default_rng(self.seed).permutation(rows)
-        star = pd.factorize(self.source.targets[rows])[0]  # 300,000 names: .03 s, and np.unique 1
-        again = np.ones(len(rows), bool)
-        again[np.unique(star, return_index=True)[1]] = False
-        return rows[np.argsort(again, kind="stable")[:count]]
-
-
-class _Setback(Exception):
-    """Training cannot go on from here."""
-
-    def __init__(self, why: str, *, collapse: bool = False) -> None:
-        super().__init__(why)
-        self.collapse = collapse
-
-
-def _to(batch: Tensors, device: torch.device) -> Tensors:
-    return Tensors(*(None if x is None else x.to(device) for x in batch))  # type: ignore[arg-type]
