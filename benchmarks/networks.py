@@ -152,6 +152,11 @@ def main() -> None:
         return
     # First, while this process is small: a child's peak begins at its parent's size.
     memory = {way: {kind: peak(kind, way, **size) for kind in KINDS} for way in WAYS}
+    for way, held in memory.items():
+        for kind, gib in held.items():
+            print(
+                f"peak  {way}  {kind:18} {gib:6.2f} GiB  {gib / held[PAPER]:5.2f} of the paper's", flush=True
+            )
     import torch
 
     worst = float("inf")
@@ -172,9 +177,6 @@ def main() -> None:
                     told += f"  x {by_wall:5.2f} of the paper's by wall, x {by_processor:5.2f} by processor"
                     worst = min(worst, by_wall)
                 print(told, flush=True)
-    for way, held in memory.items():
-        for kind, gib in held.items():
-            print(f"peak  {way}  {kind:18} {gib:6.2f} GiB  {gib / held[PAPER]:5.2f} of the paper's")
     smaller = all(max(held.values()) <= held[PAPER] for held in memory.values())
     speed = "met" if worst >= ASKED else "MISSED"
     print(f"at least {worst:.2f} times the paper's speed by wall; {ASKED:.0f} are asked: {speed}")
