@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from astroprism import Study, TrainOptions
+from astroprism import Study, TrainOptions, fitting
 from astroprism.errors import ConfigError, GridError, ModelError, StoreError
-from astroprism.fitting import device_for, train
+from astroprism.fitting import TrainReport, device_for, train
 from astroprism.fitting_options import read_config
 from astroprism.fitting_plan import model_facts
 
@@ -52,6 +53,11 @@ def trained(small, asked, tmp_path_factory) -> Study:
     return study
 
 
+def fit(study: Study, options: TrainOptions, **how: Any) -> TrainReport:
+    """As study.train, without its figure."""
+    return train(study.store, study.model_path, options=options, **how)
+
+
 def toml(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "recipe.toml"
     path.write_text(text)
@@ -79,19 +85,19 @@ def test_a_model_folder_holds_all_that_is_needed_to_read_it(trained):
 
 def test_the_same_again_does_nothing(trained, asked):
     before = (trained.model_path / "model.json").read_bytes()
-    report = trained.train(options=asked())
+    report = trained.train(options=asked(steps=None), steps=40)
     assert not report.trained
     assert report.model == model_facts(trained.model_path)
     assert (trained.model_path / "model.json").read_bytes() == before
 
 
 def test_something_else_is_trained_only_when_told(study, asked):
-    study.train(options=asked(steps=30))
+    fit(study, asked(steps=30))
     with pytest.raises(ModelError, match=r"stale \(steps: 30 then, 20 now\).*--again"):
-        study.train(options=asked(), steps=20)
+        fit(study, asked(steps=20))
     with pytest.raises(ModelError, match="balance: target then, none now"):
-        study.train(options=asked(steps=30, balance="none"))
-    assert study.train(options=asked(), steps=20, again=True).model["steps"] == 20
+        fit(study, asked(steps=30, balance="none"))
+    assert fit(study, asked(steps=20), again=True).model["steps"] == 20
 
 
 def test_a_store_that_grew_leaves_the_model_stale_but_usable(trained, asked, tmp_path, archive):
@@ -103,7 +109,7 @@ def test_a_store_that_grew_leaves_the_model_stale_but_usable(trained, asked, tmp
     write_archive(more, config)
     study.ingest(more)
     with pytest.raises(ModelError, match="spectra: 40 then, 46 now"):
-        study.train(options=asked())
+        fit(study, asked())
     assert study.model()[1]["store"]["spectra"] == 40
 
 
@@ -125,8 +131,8 @@ def test_cut_off_it_goes_on_and_ends_the_same(study, trained, asked):
     assert (study.model_path / "plan.json").exists()
     said = []
     with pytest.raises(ModelError, match=r"unfinished training of something else \(seed: 0 then, 1 now\)"):
-        study.train(options=asked(seed=1))
-    report = study.train(options=asked(), say=said.append)
+        fit(study, asked(seed=1))
+    report = fit(study, asked(), say=said.append)
     assert report.trained
     for name in FILES[:3]:
         assert (study.model_path / name).read_bytes() == (trained.model_path / name).read_bytes(), name
@@ -134,25 +140,26 @@ def test_cut_off_it_goes_on_and_ends_the_same(study, trained, asked):
 
 
 def test_again_keeps_the_old_model_until_the_new_one_is_there(study, asked):
-    study.train(options=asked(steps=20))
+    fit(study, asked(steps=20))
     old = (study.model_path / "model.json").read_bytes()
     stopped(study, asked(), 20, again=True)
     assert (study.model_path / "model.json").read_bytes() == old
-    report = study.train(options=asked(), again=True)  # goes on, does not begin again
+    report = fit(study, asked(), again=True)  # goes on, does not begin again
     assert report.trained
     assert report.model["steps"] == 40
 
 
-def test_killed_while_it_is_cleared_away_it_is_still_finished(study, asked):
-    study.train(options=asked())
+def test_killed_while_it_is_cleared_away_it_is_still_finished(trained, asked, tmp_path):
+    study = Study(shutil.copytree(trained.path, tmp_path / "study"))
     plan = {"asked": model_facts(study.model_path)["asked"], "recipe": {}, "replaces": None}
     (study.model_path / "plan.json").write_text(json.dumps(plan))
-    assert not study.train(options=asked()).trained
+    assert not fit(study, asked()).trained
     assert not (study.model_path / "plan.json").exists()
 
 
-def test_minutes_become_steps_that_are_kept(study, asked):
-    options = asked(steps=None, minutes=0.02)
+def test_minutes_become_steps_that_are_kept(study, asked, monkeypatch):
+    monkeypatch.setattr(fitting, "FEWEST_STEPS", 20)
+    options = asked(steps=None, minutes=0.002)
     said = []
 
     def watch(moment, steps):
@@ -161,18 +168,18 @@ def test_minutes_become_steps_that_are_kept(study, asked):
     with pytest.raises(Stop):
         train(study.store, study.model_path, options=options, say=said.append, watch=watch)
     steps = json.loads((study.model_path / "plan.json").read_text())["recipe"]["steps"]
-    assert any("are 100 steps" in text for text in said)  # no less makes sense
-    assert study.train(options=options).model["steps"] == steps == 100
+    assert any("are 20 steps" in text for text in said)  # no less makes sense
+    assert fit(study, options).model["steps"] == steps == 20
 
 
 def test_a_configuration_file_fills_the_recipe(study, tmp_path):
     path = toml(tmp_path, "[train]\nbatch = 8\nprune_at = []\nprune_kl = []\nfloor = [[0.5, 0.02]]\n")
-    report = study.train(options=TrainOptions(steps=20, config=path, device="cpu"))
+    report = fit(study, TrainOptions(steps=20, config=path, device="cpu"))
     assert report.model["recipe"]["batch"] == 8
     assert report.model["recipe"]["floor"] == [[0.5, 0.02]]
     path.write_text(path.read_text().replace("batch = 8", "batch = 9"))
     with pytest.raises(ModelError, match="config"):
-        study.train(options=TrainOptions(steps=20, config=path, device="cpu"))
+        fit(study, TrainOptions(steps=20, config=path, device="cpu"))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +245,7 @@ def test_devices_that_are_not_there_are_errors():
 def test_every_switch_trains_and_encodes(study, asked, tmp_path, options):
     if options.get("network") == "paper":
         options = {**options, "config": toml(tmp_path, "batch = 8")}
-    report = study.train(options=asked(steps=10, **options))
+    report = fit(study, asked(steps=10, **options))
     network = report.model["network"]["config"]
     assert network.get("moving_air", False) == ("network" not in options and "agnostic" not in options)
     assert report.model["recipe"]["whiten"] == options.get("whiten", 0.0)
@@ -307,7 +314,7 @@ def test_killed_it_goes_on(study):
 
     options = TrainOptions(steps=4000, device="cpu")
     with pytest.raises(Stop):
-        study.train(options=options, say=said.append, watch=watch)
+        fit(study, options, say=said.append, watch=watch)
     assert any("going on from step" in text for text in said)
 
 
