@@ -225,7 +225,8 @@ def _lead(t: Tensor, g: Tensor, energy: float) -> Lead:
     ridge = 10.0 * torch.eye(g.shape[1]).to(g)
 
     def head(rows: slice) -> Tensor:
-        return torch.linalg.solve(g[rows].T @ g[rows] + ridge, g[rows].T @ t[rows])
+        weight: Tensor = torch.linalg.solve(g[rows].T @ g[rows] + ridge, g[rows].T @ t[rows])
+        return weight
 
     ahead, rest = g[half:] @ head(slice(half)), t[half:]
     predicted = 1 - float(((rest - ahead) ** 2).mean() / rest.var().clamp(min=1e-12))

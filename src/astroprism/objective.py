@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .alignment import CLEAR, shifts_of
 from .batches import Tensors
 from .loss import (
     absolute_difference,
@@ -35,6 +36,7 @@ class Terms(NamedTuple):
     blur: float = 0.0  # pixels
     agree: float = 0.0
     still: float = 0.0
+    seek: float = 0.0
 
 
 class Loss(NamedTuple):
@@ -57,6 +59,7 @@ class PrismObjective(nn.Module):
     def __init__(self, network: Prism, *, over_all: Callable[[Tensor], Tensor] = alone) -> None:
         super().__init__()
         self.network = network
+        self.template: Tensor | None = None  # (w,) what shifts are sought against
         self.over_all = over_all  # the mean over all processes: drift is told against the whole batch
 
     def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
@@ -73,6 +76,8 @@ class PrismObjective(nn.Module):
             goal = (network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]).detach()
             penalty = terms.agree * functional.huber_loss(first, goal, delta=5.0)
             middle = self.over_all(parts.star.detach().mean(0))
+            if terms.seek > 0 and self.template is not None:
+                penalty = penalty + terms.seek * self._sought(batch, mean, first, floor=terms.floor)
             penalty = penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
         left = residual(batch.flux, made, good=good)
         # a node that is off costs nothing: what it says goes nowhere
@@ -81,6 +86,16 @@ class PrismObjective(nn.Module):
         left = blur(left, width=terms.blur, good=good)
         nll = gaussian_nll(left, batch.sigma, good=good, floor=terms.floor).mean()
         return found._replace(total=nll + terms.beta * found.kl.sum() + penalty, kl=found.kl.detach())
+
+    def _sought(self, batch: Tensors, mean: Tensor, first: Tensor, *, floor: float) -> Tensor:
+        """How far, in pixels, first look and Doppler node are from what cross-correlation finds."""
+        network = self.network
+        assert self.template is not None
+        found = shifts_of(batch, self.template, config=network.config, floor=floor)
+        clear = (found.gain > CLEAR).to(first)
+        told = network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]
+        miss = [functional.huber_loss(x, found.pixels, delta=5.0, reduction="none") for x in (first, told)]
+        return (clear * (miss[0] + miss[1])).mean()
 
 
 class PaperObjective(nn.Module):

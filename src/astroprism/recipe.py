@@ -36,10 +36,11 @@ class Recipe:
     # explained. Else the misfit of strong causes feeds every node before it is fitted.
     lock: float = 32.0
     floor: Points = ((0.5, 0.01), (0.7, 0.003))  # relative flux, added to sigma: what need not be explained
-    # The Doppler node begins alone, against one mean star: a velocity that several nodes have shared out among
-    # themselves is never put together again. Fraction of the steps until which it is.
+    # The Doppler node begins alone, against one mean star: a velocity that several nodes have shared out
+    # among themselves is never put together again. Fraction of the steps until which it is.
     alone: float = 0.1
-    blur: Points = ((0.0, 120.0), (0.08, 2.0))  # km/s; from the last on there is none
+    seek: float = 0.02  # of the signal, a pixel: pull towards what cross-correlation finds, while alone
+    blur: Points = ((0.0, 60.0), (0.08, 2.0))  # km/s; from the last on there is none
     prune_at: tuple[float, ...] = (0.38, 0.6, 0.75)  # fractions; weak nodes and copies are switched off
     prune_kl: tuple[float, ...] = (0.3, 1.0, 1.0)  # nats a node must carry
     prune_share: float = 0.02  # of the misfit that a node must explain, where that is more than the bound
@@ -145,6 +146,7 @@ class PaperRecipe:
     warm_up: float = 0.03  # share of the steps in which the rate rises
     last_rate: float = 0.02  # of the rate, where the cosine ends; 1 for none
     alone: float = 0.0
+    seek: float = 0.0
     # a network of one kind of layers has no shift, no bound nodes and nothing to prune
     velocity_rate: float = 1.0
     prune_at: tuple[float, ...] = ()

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from . import nodes
+from .alignment import believed, template_of
 from .batches import Draws, Feed, Source, Tensors
 from .checkpoint import State, network_facts, read_state, restore, state_tensors, write_state
 from .errors import AstroprismError, ConfigError, ModelError
@@ -89,6 +90,11 @@ class Training:
             network.calibrate(sample.flux, sigma=sample.sigma, good=sample.good, berv=sample.berv)
             objective: PrismObjective | PaperObjective = PrismObjective(network, over_all=self._over_all)
             fast = [] if network.config.agnostic else [network.decoder.log_gain]
+            if fast and recipe.alone > 0 and recipe.seek > 0:
+                sizes, floor = network.config, recipe.floor_at(0.0)
+                template = template_of(sample, config=sizes, floor=floor)
+                if believed(sample, template, config=sizes, floor=floor):
+                    objective.template = template.to(self.fabric.device)
         else:
             if recipe.likelihood:
                 network.calibrate(*level(sample.flux, good=sample.good))
@@ -184,6 +190,7 @@ class Training:
             recipe.blur_at(fraction) / (self.source.step or 1.0),
             recipe.agree,
             recipe.still,
+            recipe.seek * p.signal if fraction < recipe.alone else 0.0,
         )
 
     def _backward(self, batch: Tensors, terms: Terms, *, rate: float) -> Loss:
