@@ -107,9 +107,9 @@ def template_of(batch: Tensors, *, config: PrismConfig, floor: float) -> Tensor:
     few = Tensors(*(None if x is None else x[: max(8, min(FEW, SIZE // config.pixels))] for x in batch))  # type: ignore[arg-type]
     noise = few.sigma if few.good is None else few.sigma.masked_fill(~few.good, 1.0)
     order = noise.median(1).values.argsort()
-    tried = order[torch.linspace(0, max(0, len(order) // 3 - 1), STARTS).long()].unique()
+    places = torch.linspace(0, max(0, len(order) // 3 - 1), STARTS).long().tolist()
     best: tuple[float, Tensor] | None = None
-    for start in tried.tolist():
+    for start in sorted({int(order[place]) for place in places}):
         one = Tensors(*(None if x is None else x[start : start + 1] for x in few))  # type: ignore[arg-type]
         template = _mean(one, one.flux.new_zeros(1), config=config, floor=floor)
         for _ in range(ROUNDS):
