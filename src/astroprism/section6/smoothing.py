@@ -33,8 +33,11 @@ def read_back(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def running_median(x: ArrayLike, y: ArrayLike, *, pieces: int = 30) -> tuple[Floats, Floats]:
-    """Median of y in pieces of x that hold equally many rows: (centres, medians)."""
+    """Median of y in pieces of x of equally many rows, or at each of few values: (centres, medians)."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    different = np.unique(x)
+    if different.size <= pieces:
+        return different, np.array([np.median(y[x == one]) for one in different])
     order = np.argsort(x, kind="stable")
     parts = [part for part in np.array_split(order, min(pieces, max(1, x.size // 20))) if part.size]
     return (

@@ -172,6 +172,7 @@ def scatter_figure(result: Section6, label: str) -> Figure:
     panels = np.atleast_1d(figure.subplots(lines, columns, sharex=True, squeeze=False)).ravel()
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
+    from ..section6 import MOST_CLASSES
     from ..section6.plugin import sigma_clipped
 
     values = result.values[label].to_numpy(dtype=float)
@@ -179,10 +180,13 @@ def scatter_figure(result: Section6, label: str) -> Figure:
     drawn = (
         rows if rows.size <= MOST_DOTS else np.random.default_rng(0).choice(rows, MOST_DOTS, replace=False)
     )
+    at = values[drawn]
+    if np.unique(at).size <= MOST_CLASSES:  # spread out, so that dots of a class do not hide each other
+        at = at + np.random.default_rng(0).uniform(-0.3, 0.3, at.size)
     for axes, row in zip(panels, shown.to_dict(orient="records"), strict=False):
         code = result.codes[:, int(row["node"])]
         opacity = float(np.clip(600 / max(drawn.size, 1), 0.08, 0.6))
-        axes.scatter(values[drawn], code[drawn], s=3, color=INK, alpha=opacity, linewidth=0, rasterized=True)
+        axes.scatter(at, code[drawn], s=3, color=INK, alpha=opacity, linewidth=0, rasterized=True)
         axes.plot(*running_median(values[rows], code[rows]), color=ACCENT, linewidth=1.4)
         low, high = np.quantile(code[rows], [0.002, 0.998])
         reach = 0.08 * (high - low) or 1e-6
