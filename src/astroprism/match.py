@@ -147,7 +147,8 @@ def match_labels(
     ready, left_out = usable_labels(labels, len(z), targets, seed)
     null = _null_size(len(chosen) * len(ready))
     screened = [_screen(z, label, chosen, null=null, seed=seed) for label in ready]
-    q = benjamini_hochberg(np.array([[p for _, p in row] for row in screened]).reshape(len(ready), -1))
+    p = np.array([[p for _, p in row] for row in screened]).reshape(len(ready), len(chosen))
+    q = benjamini_hochberg(p)
     pairs = []
     for label, row, row_q in zip(ready, screened, q, strict=True):
         for node, (screen, p), one_q in zip(chosen, row, row_q, strict=True):
@@ -179,7 +180,8 @@ def sweep_keywords(
     null = _null_size(len(chosen) * len(ready))
     rounded = [replace(label, rows=_rounded(label.rows, seed)) for label in ready]
     screened = [_screen(z, label, chosen, null=null, seed=seed) for label in rounded]
-    q = benjamini_hochberg(np.array([[p for _, p in row] for row in screened]).reshape(len(ready), -1))
+    p = np.array([[p for _, p in row] for row in screened]).reshape(len(ready), len(chosen))
+    q = benjamini_hochberg(p)
     pairs = []
     for label, row, row_q in zip(ready, screened, q, strict=True):
         for node, (screen, p), one_q in zip(chosen, row, row_q, strict=True):

@@ -1,0 +1,139 @@
+"""What each node of a trained network does to spectra it never trained on: the evidence behind findings.
+
+Shapes: s spectra, p pixels, n nodes. Torch is loaded by the first measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batches import Source, Tensors
+from .count import ablation_bound
+from .information.evidence import Floats
+from .lines import rest_profile, star_velocity
+
+if TYPE_CHECKING:
+    import torch
+
+    from .nodes import Network
+
+SURE = 4.0  # significance of a star's velocity below which it is taken to stand still
+ALIVE = 1 / 3  # share of the ablation bound from which a node's derivative is looked at
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What nodes do.
+
+    rows       (s,) of the source
+    rise       (s, n) nats by which the misfit rises with the node at its mean
+    null       (s, n) the same where the node's code was another spectrum's
+    bound      nats, see `count.ablation_bound`
+    overlap    (n, n) share of what two nodes do that is the same; 0 for nodes that do next to nothing
+    star, sky  node -> (p,) size of a unit's change of the normalised flux, at rest with star or observer
+    velocity   (few,) km/s of the stars that derivatives were taken of
+    """
+
+    rows: NDArray[np.intp]
+    rise: Floats
+    null: Floats
+    bound: float
+    overlap: Floats
+    star: dict[int, Floats]
+    sky: dict[int, Floats]
+    velocity: Floats
+
+
+def measure(
+    network: Network,
+    source: Source,
+    rows: NDArray[np.intp],
+    *,
+    mean: Floats,
+    floor: float,
+    wavelength: Floats,
+    device: str = "cpu",
+    seed: int = 0,
+    say: Callable[[str], object] = lambda _: None,
+) -> Effects:
+    """Ablate, permute and differentiate, on a fair sample of `rows` that fits into memory.
+
+    rows        one spectrum a target, never trained on
+    mean        (rows, n) their codes
+    wavelength  (p,) vacuum angstrom
+    """
+    import torch
+
+    from .nodes import ablation, derivatives, overlaps, part, sizing
+
+    size = sizing(source.pixels, len(rows))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(rows))[: size.sample]
+    batch = _tensors(source, rows[order], device)
+    z = torch.from_numpy(np.ascontiguousarray(mean[order], dtype=np.float32)).to(device)
+    say(f"switching each of {z.shape[1]} nodes off on {len(order):,} held-out spectra")
+    rise = ablation(network, z, batch, floor=floor).double().cpu().numpy()
+    null = _null_rise(network, z, batch, floor=floor, rng=rng)
+    good = None if batch.good is None else batch.good.cpu().numpy()
+    bound = ablation_bound(batch.sigma.cpu().numpy(), floor=floor, good=good)
+
+    n = z.shape[1]
+    alive = [i for i in range(n) if rise[:, i].mean() > ALIVE * bound]
+    overlap = np.eye(n)
+    star: dict[int, Floats] = {}
+    sky: dict[int, Floats] = {}
+    velocity = np.zeros(0)
+    if alive:
+        few = part(batch, slice(size.few))
+        slopes = derivatives(network, z[: size.few], few, nodes=alive)
+        overlap[np.ix_(alive, alive)] = overlaps(slopes).cpu().numpy()
+        moved = (slopes * few.sigma[:, None]).double().cpu().numpy()
+        velocity = _velocities(network, z[: size.few], few, wavelength)
+        air = np.zeros(len(moved)) if few.berv is None else few.berv.double().cpu().numpy()
+        for place, node in enumerate(alive):
+            star[node] = rest_profile(moved[:, place], wavelength, velocity=velocity)
+            sky[node] = rest_profile(moved[:, place], wavelength, velocity=air)
+    return Effects(rows[order], rise, null, bound, overlap, star, sky, velocity)
+
+
+def _tensors(source: Source, rows: NDArray[np.intp], device: str) -> Tensors:
+    import torch
+
+    got = source.read(rows)
+    good = None if source.complete else torch.from_numpy(got.good).to(device)
+    berv = None if source.berv is None else torch.from_numpy(source.berv[rows]).to(device)
+    return Tensors(torch.from_numpy(got.flux).to(device), torch.from_numpy(got.sigma).to(device), good, berv)
+
+
+def _null_rise(
+    network: Network, z: torch.Tensor, batch: Tensors, *, floor: float, rng: np.random.Generator
+) -> Floats:
+    """Rise from another spectrum's code to the mean code: what a node saves that knows nothing."""
+    import torch
+
+    from .nodes import misfit
+
+    null = np.zeros(tuple(z.shape))
+    with torch.no_grad():
+        for node in range(z.shape[1]):
+            other, fixed = z.clone(), z.clone()
+            other[:, node] = z[torch.from_numpy(rng.permutation(len(z))).to(z.device), node]
+            fixed[:, node] = z[:, node].mean()
+            saved = misfit(network, fixed, batch, floor=floor) - misfit(network, other, batch, floor=floor)
+            null[:, node] = saved.double().cpu().numpy()
+    return null
+
+
+def _velocities(network: Network, z: torch.Tensor, batch: Tensors, wavelength: Floats) -> Floats:
+    """km/s of the star in each reconstruction; 0 where its lines do not tell."""
+    import torch
+
+    with torch.no_grad():
+        made: Any = network.decode(z, berv=batch.berv).double().cpu().numpy()
+    told = [star_velocity(wavelength, row) for row in made]
+    return np.array([speed if sure >= SURE else 0.0 for speed, sure in told])

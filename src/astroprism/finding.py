@@ -1,0 +1,250 @@
+"""From a store, a trained model, its codes and label tables to findings.json and findings/*.parquet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import __version__, split
+from .effects import measure
+from .errors import ConfigError, ModelError, StoreError
+from .findings import Evidence, assemble, text_of
+from .grid import air_to_vacuum
+from .information.spacing import FEWEST
+from .layout import blame, read_json, sync, write_aside
+from .match import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .store import Store
+
+FORMAT, VERSION = "astroprism-findings", 1
+TABLES = ("nodes", "matches", "keywords", "bins", "lines", "derivatives")
+INDEX_NUMBERS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good")
+
+
+@dataclass(frozen=True)
+class FindOptions:
+    """How findings are made."""
+
+    seed: int = 0  # of every draw: which visit of a star, sampled codes, nulls
+    device: str = "auto"  # cpu, cuda or mps, for switching nodes off
+
+
+@dataclass(frozen=True)
+class FindReport:
+    """What a run of `find` did: content of findings.json, tables beside it."""
+
+    made: bool  # False where all was there already
+    content: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"made": self.made, **self.content}
+
+    def text(self) -> str:
+        """A short text for people."""
+        return text_of(self.content)
+
+
+def silent(_: str) -> None:
+    """Nobody listens."""
+
+
+def find(
+    store: Store,
+    model: Path,
+    *,
+    out: Path,
+    labels: pd.DataFrame | None = None,
+    sources: Mapping[str, Any] | None = None,
+    options: FindOptions | None = None,
+    say: Callable[[str], object] = silent,
+) -> FindReport:
+    """Findings of the model in folder `model`, into folder `out`, where its codes lie.
+
+    labels   a row a spectrum of the store, as `catalog.join` gives them
+    sources  what is told of the label tables in the provenance
+    """
+    options = options or FindOptions()
+    facts = _made_from(store, model, out, labels, sources, options)
+    there = _there(out, facts)
+    if there is not None:
+        return FindReport(False, there)
+    evidence = gather(store, model, out=out, labels=labels, options=options, say=say)
+    say("matching nodes with labels, keywords and lines")
+    content, tables = assemble(evidence, seed=options.seed)
+    content |= {"format": FORMAT, "format_version": VERSION, "provenance": facts}
+    _write(out, content, tables)
+    return FindReport(True, content)
+
+
+def gather(
+    store: Store,
+    model: Path,
+    *,
+    out: Path,
+    labels: pd.DataFrame | None,
+    options: FindOptions,
+    say: Callable[[str], object] = silent,
+) -> Evidence:
+    """The evidence: of every held-out target one seeded spectrum, and what the nodes do to them."""
+    from .batches import Source
+    from .checkpoint import read_model
+    from .codes import read_codes
+    from .fitting import device_for, fitted
+
+    network, about = read_model(model, unpruned=True)
+    codes = read_codes(out / "codes_unpruned.parquet").set_index("spectrum_id")
+    index = store.index
+    identifiers = index["spectrum_id"].to_numpy(dtype=object)
+    targets = index["target"].to_numpy(dtype=object)
+    shares = about["split"]
+    part = split.assign(targets, shares["seed"], valid=shares["valid"], test=shares["test"])
+    encoded = np.isin(identifiers, codes.index.to_numpy(dtype=object))
+    if not encoded.all():
+        say(f"warning: {(~encoded).sum():,} spectra have no codes yet; run encode to count them in")
+    held = np.flatnonzero((part != "train") & encoded)
+    if held.size:
+        first = split.one_per_target(targets[held], options.seed, identifiers=identifiers[held])
+        held = held[first]
+    if held.size < FEWEST:
+        raise ModelError(
+            f"{held.size} targets were held out of training, and findings need {FEWEST}: train again with a "
+            f"larger --valid or --test (now {shares['valid']:g} and {shares['test']:g}), or on more stars"
+        )
+    rows = codes.loc[identifiers[held]]
+    mean, sd = (
+        rows[[name for name in rows if str(name).startswith(kind)]].to_numpy(np.float64)
+        for kind in ("mean_", "sd_")
+    )
+
+    device = device_for(options.device)
+    wavelength = store.grid.wavelength
+    if store.grid.medium == "air":
+        wavelength = air_to_vacuum(wavelength)
+    recipe = about["recipe"]
+    effects = measure(
+        network.to(device),
+        fitted(Source.from_store(store, memory=0), network),
+        held,
+        mean=mean,
+        floor=recipe["floor"][-1][1] if "floor" in recipe else 0.0,
+        wavelength=wavelength,
+        device=device,
+        seed=options.seed,
+        say=say,
+    )
+    keywords = store.keywords()
+    known = {f"index {name}": index[name] for name in INDEX_NUMBERS if name in index}
+    known |= {str(name): keywords[name] for name in keywords if name != "row"}
+    place = {row: number for number, row in enumerate(held.tolist())}
+    return Evidence(
+        identifiers=identifiers[held],
+        targets=targets[held],
+        mean=mean,
+        sd=sd,
+        effects=replace(effects, rows=np.array([place[row] for row in effects.rows.tolist()], dtype=np.intp)),
+        wavelength=wavelength,
+        labels={} if labels is None else {str(name): plain(labels[name].iloc[held]) for name in labels},
+        keywords={name: plain(values.iloc[held]) for name, values in known.items()},
+        time=index["time"].to_numpy(np.float64)[held] if "time" in index else None,
+    )
+
+
+# --- files
+
+
+def _made_from(
+    store: Store,
+    model: Path,
+    out: Path,
+    labels: pd.DataFrame | None,
+    sources: Mapping[str, Any] | None,
+    options: FindOptions,
+) -> dict[str, Any]:
+    """What findings are made from: equal facts, equal findings."""
+    from .codes import codes_facts
+
+    if not store.finished:
+        raise StoreError(f"{store.path}: its ingest is not finished; run it again, then encode")
+    codes = out / "codes_unpruned.parquet"
+    if not codes.exists():
+        raise ModelError(f"{codes} is not there; run: astroprism encode {out}")
+    if options.device not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"device {options.device!r} is none of auto, cpu, cuda, mps")
+    weights = model / "unpruned.safetensors"
+    with blame(weights), weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if codes_facts(codes).get("weights") != digest:
+        raise ModelError(f"{codes} was made by another model than {weights}; run: astroprism encode {out}")
+    with blame(codes), codes.open("rb") as file:
+        of_codes = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "version": __version__,
+        "store": store.fingerprint,
+        "weights": digest,
+        "codes": of_codes,
+        "labels": None if labels is None else _labels_digest(labels),
+        "label_tables": dict(sources or {}),
+        "seed": options.seed,
+    }
+
+
+def _labels_digest(labels: pd.DataFrame) -> str:
+    digest = hashlib.sha256()
+    for name in labels:
+        values = plain(labels[name])
+        digest.update(str(name).encode() + b"\0")
+        digest.update(values.tobytes() if values.dtype.kind != "O" else repr(values.tolist()).encode())
+    return digest.hexdigest()
+
+
+def _there(out: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The findings that are there, if they were made from the same."""
+    path = out / "findings.json"
+    if not path.exists() or not all((out / "findings" / f"{name}.parquet").exists() for name in TABLES):
+        return None
+    held = read_json(path)
+    same = held.get("provenance") == json.loads(json.dumps(facts))
+    return held if same and (held.get("format"), held.get("format_version")) == (FORMAT, VERSION) else None
+
+
+def _write(out: Path, content: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """The tables, then findings.json, whose presence says that all is there."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (out / "findings.json").unlink(missing_ok=True)
+    with blame(out):
+        (out / "findings").mkdir(parents=True, exist_ok=True)
+    about = {"astroprism": json.dumps({"format": FORMAT, "format_version": VERSION})}
+    for name, columns in tables.items():
+        path = out / "findings" / f"{name}.parquet"
+        aside = path.with_name(f".{path.name}.part")
+        with blame(path):
+            table = pa.table({key: pa.array(values) for key, values in columns.items()})
+            parquet.write_table(table.replace_schema_metadata(about), aside)
+            sync(aside)
+            os.replace(aside, path)
+    write_aside(out / "findings.json", (json.dumps(_told(content), indent=1) + "\n").encode())
+
+
+def _told(value: Any) -> Any:
+    """JSON without NaN: what is not finite is null."""
+    if isinstance(value, Mapping):
+        return {str(key): _told(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

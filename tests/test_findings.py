@@ -1,0 +1,235 @@
+"""Findings from made-up evidence whose answer is known, and from a tiny study."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from astroprism import Study, TrainOptions
+from astroprism.batches import Source
+from astroprism.dossier import trend
+from astroprism.effects import Effects, measure
+from astroprism.errors import ModelError
+from astroprism.finding import TABLES, FindOptions, find
+from astroprism.findings import Evidence, assemble, text_of
+from astroprism.grid import SPEED_OF_LIGHT, parse_grid
+from astroprism.simulate.star import Synthesiser
+
+N, NODES = 200, 6
+GRID = "3915:3957:4kms"
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    """Node 0 is the velocity, 1 the temperature, 2 activity without a label, 3 a copy of 1; 4 and 5 dead."""
+    rng = np.random.default_rng(0)
+    wavelength = parse_grid(GRID).wavelength
+    make = Synthesiser(wavelength, resolution=60_000, seed=3)
+    flux = {
+        activity: make.noiseless({"activity": np.array([activity])})[0].astype(float)
+        for activity in (0.2, 0.4)
+    }
+    spike = flux[0.4] - flux[0.2]
+    teff, rv, activity = rng.normal(5500, 300, N), rng.uniform(-100, 100, N), rng.exponential(size=N)
+    mean, sd = 0.05 * rng.normal(size=(N, NODES)), np.ones((N, NODES))
+    mean[:, 0], mean[:, 1], mean[:, 2] = rv / 60, (teff - 5500) / 300, activity
+    mean[:, 3] = mean[:, 1] ** 2
+    sd[:, :4] = 0.05
+    rise = rng.normal(size=(N, NODES))
+    rise[:, :4] += [900.0, 500.0, 300.0, 200.0]
+    overlap = np.eye(NODES)
+    overlap[1, 3] = overlap[3, 1] = 0.9
+    profiles = {0: np.ones_like(spike), 1: np.ones_like(spike), 2: np.abs(spike), 3: np.ones_like(spike)}
+    effects = Effects(
+        rows=np.arange(N),
+        rise=rise,
+        null=rng.normal(size=(N, NODES)),
+        bound=50.0,
+        overlap=overlap,
+        star=profiles,
+        sky=profiles,
+        velocity=np.zeros(8),
+    )
+    keywords = {f"KEY{i}": rng.normal(size=N) for i in range(8)}
+    keywords |= {"HUMIDITY": activity + 0.3 * rng.normal(size=N), "BITPIX": np.full(N, 8.0)}
+    return Evidence(
+        identifiers=np.array([f"s{i}" for i in range(N)], dtype=object),
+        targets=np.array([f"t{i}" for i in range(N)], dtype=object),
+        mean=mean,
+        sd=sd,
+        effects=effects,
+        wavelength=wavelength,
+        labels={"rv": rv, "teff": teff, "shuffled": rng.permutation(teff), "empty": np.full(N, np.nan)},
+        keywords=keywords,
+        time=53000 + 3650 * rng.random(N),
+    )
+
+
+@pytest.fixture(scope="module")
+def found(evidence):
+    return assemble(evidence)
+
+
+def test_the_content_says_what_was_put_in(found):
+    content, _ = found
+    told = content["count"]
+    assert (told["statistical"]["k"], told["information"]["k"], told["agree"]) == (3, 3, True)
+    nodes = content["nodes"]
+    assert [node["informative"] for node in nodes] == [True] * 4 + [False] * 2
+    assert nodes[3]["copies_of"] == 1
+    assert [node["unexplained"] for node in nodes] == [False, False, True, False, False, False]
+    assert nodes[0]["matches"][0]["label"] == "rv"
+    assert nodes[0]["matches"][0]["explains"]
+    assert nodes[4]["matches"] == []
+    assert content["labels"]["rv"]["best_node"] == 0
+    assert content["labels"]["teff"]["best_node"] == 1
+    assert content["labels"]["shuffled"]["best_node"] is None
+    assert content["labels"]["rv"]["r2_linear"] > 0.95
+    assert content["labels_left_out"] == {"empty": "known for 0 targets; 25 are needed"}
+    assert nodes[2]["predicted_by_labels"]["high"] < 0.5
+
+
+def test_the_unexplained_node_has_a_dossier(found):
+    node = found[0]["nodes"][2]
+    dossier = node["dossier"]
+    assert [line["name"] for line in dossier["lines"]] == ["Ca II"]
+    assert dossier["lines"][0]["p"] < 0.01
+    assert dossier["lines"][0]["top"][0]["line"] == "Ca II K"
+    assert dossier["keywords"][0]["label"] == "HUMIDITY"
+    assert dossier["trend"]["p"] > 1e-3
+    codes = [one["code"] for one in dossier["lowest"]], [one["code"] for one in dossier["highest"]]
+    assert max(codes[0]) < min(codes[1])
+    assert all(found[0]["nodes"][i]["dossier"] is None for i in (0, 1, 3, 4, 5))
+
+
+def test_it_is_told_in_a_few_lines(found):
+    text = text_of(found[0])
+    assert "3 causes by switching nodes off" in text
+    assert "the two counts agree" in text
+    assert "copy of node 1" in text
+    assert "UNEXPLAINED by labels; moves Ca II; keyword HUMIDITY" in text
+    assert len(text.splitlines()) == 2 + 4
+
+
+def test_the_tables_hold_all_pairs(found):
+    tables = found[1]
+    assert set(tables) == set(TABLES)
+    assert len(tables["nodes"]["node"]) == NODES
+    assert len(tables["matches"]["node"]) == 4 * 3
+    assert len(tables["keywords"]["node"]) == 4 * 9
+    assert set(tables["bins"]["label"]) == {"rv", "teff", "shuffled"}
+    assert {"star_002", "sky_002", "wavelength"} <= set(tables["derivatives"])
+    for columns in tables.values():
+        assert len({len(values) for values in columns.values()}) <= 1
+
+
+def test_without_labels_all_that_is_informative_is_unexplained(evidence):
+    content, _ = assemble(replace(evidence, labels={}, keywords={}, time=None))
+    assert [node["unexplained"] for node in content["nodes"]] == [True] * 3 + [False] * 3
+    assert any("no labels" in one for one in content["warnings"])
+    assert content["nodes"][2]["dossier"]["trend"] is None
+
+
+def test_a_drift_is_measured():
+    rng = np.random.default_rng(1)
+    time = 53000 + 3652.5 * rng.random(400)
+    told = trend(0.2 * (time - 53000) / 365.25 + rng.normal(size=400), time)
+    spread = np.hypot(1, 0.2 * 10 / np.sqrt(12))
+    assert told["low"] < 0.2 / spread < told["high"]
+    assert told["p"] < 1e-6
+    assert trend(np.ones(10), np.arange(10.0)) is None
+
+
+class Decoder:
+    """Two nodes that do something, one that does not: a shift of one line, and the depth of another."""
+
+    def __init__(self, wavelength: np.ndarray) -> None:
+        import torch
+
+        self.place = torch.from_numpy(np.log(wavelength) * SPEED_OF_LIGHT).float()
+
+    def encode(self, flux, *, good=None, berv=None):
+        raise AssertionError("codes are given")
+
+    def decode(self, z, *, berv=None):
+        import torch
+
+        middle = self.place.mean()
+        lines = 0.5 * torch.exp(-0.5 * ((self.place - middle + 400 - 20 * z[:, :1]) / 15) ** 2)
+        return 1 - lines - 0.2 * z[:, 1:2] * torch.exp(-0.5 * ((self.place - middle - 400) / 15) ** 2)
+
+
+def test_nodes_are_switched_off():
+    import torch
+
+    wavelength = parse_grid("5000:5020:4kms").wavelength
+    rng = np.random.default_rng(2)
+    network, mean = Decoder(wavelength), rng.normal(size=(60, 3))
+    clean = network.decode(torch.from_numpy(mean).float()).numpy()
+    flux = clean + 0.01 * rng.normal(size=clean.shape).astype(np.float32)
+    source = Source.from_arrays(flux, np.full_like(flux, 0.01), step=4.0)
+    done = measure(network, source, np.arange(60), mean=mean, floor=0.005, wavelength=wavelength)
+    assert done.rise.shape == done.null.shape == (60, 3)
+    assert sorted(done.rows) == list(range(60))
+    assert (done.rise.mean(0)[:2] > 10 * done.bound).all()
+    assert abs(done.rise[:, 2]).max() < 1e-3
+    assert (done.null.mean(0)[:2] < 0).all()  # another's code is worse than none
+    assert set(done.star) == set(done.sky) == {0, 1}
+    assert done.overlap[0, 1] < 0.1
+    depth = np.nanargmax(done.sky[1])
+    assert np.log(wavelength[depth] / wavelength.mean()) * SPEED_OF_LIGHT == pytest.approx(400, abs=10)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    """Ninety stars, forty of them held out, and a network that has learned little."""
+    from astroprism.simulate import SimulationConfig, write_archive
+
+    folder = tmp_path_factory.mktemp("findings")
+    write_archive(
+        folder / "archive",
+        SimulationConfig(spectra=90, window=(5885.0, 5905.0), step=5.0, visits="one", seed=5),
+    )
+    study = Study(folder / "study")
+    study.ingest(folder / "archive")
+    recipe = folder / "quick.toml"
+    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
+    study.train(options=TrainOptions(steps=40, config=recipe, device="cpu", valid=0.25, test=0.25))
+    study.encode()
+    return study
+
+
+def test_a_study_gets_its_findings(study):
+    labels = pd.DataFrame({"noise": np.random.default_rng(0).normal(size=len(study.index))})
+    asked = {"out": study.path, "labels": labels, "options": FindOptions(device="cpu")}
+    report = find(study.store, study.model_path, **asked)
+    assert report.made
+    held = json.loads((study.path / "findings.json").read_text())
+    assert held["count"]["agree"] in (True, False)
+    assert len(held["nodes"]) == 32
+    assert held["provenance"]["store"] == study.store.fingerprint
+    assert 25 <= held["targets"] < 90
+    for name in TABLES:
+        assert (study.path / "findings" / f"{name}.parquet").exists()
+    nodes = pd.read_parquet(study.path / "findings" / "nodes.parquet")
+    assert list(nodes["node"]) == list(range(32))
+    again = find(study.store, study.model_path, **asked)
+    assert not again.made
+    assert again.content["count"] == held["count"]
+    assert find(study.store, study.model_path, **asked | {"labels": None}).made
+    assert "held-out" in report.text()
+
+
+def test_codes_of_another_model_are_refused(study, tmp_path):
+    import shutil
+
+    copy = Study(shutil.copytree(study.path, tmp_path / "study"))
+    with (copy.model_path / "unpruned.safetensors").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(ModelError, match="another model"):
+        find(copy.store, copy.model_path, out=copy.path)
+    (copy.path / "codes_unpruned.parquet").unlink()
+    with pytest.raises(ModelError, match="astroprism encode"):
+        find(copy.store, copy.model_path, out=copy.path)
