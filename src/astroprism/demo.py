@@ -39,7 +39,7 @@ class Followed:
 
 
 def run_demo(
-    folder: Path, *, factors: int, spectra: int, steps: int | None, config: Path | None, seed: int
+    folder: Path, *, factors: int, spectra: int, steps: int, config: Path | None, seed: int
 ) -> tuple[dict[str, Any], str]:
     """Simulate, ingest, train, encode; returns the result and the text that tells it beside the truth."""
     from .fitting_options import TrainOptions

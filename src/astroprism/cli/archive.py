@@ -200,9 +200,7 @@ def demo(
     study: Annotated[Path, typer.Argument(metavar="[STUDY]", help="Folder to make.")] = Path("demo"),
     factors: Annotated[int, typer.Option(help="How many causes vary, 1 to 7.")] = 5,
     spectra: Annotated[int, typer.Option(help="How many spectra.")] = 3000,
-    steps: Annotated[
-        int | None, typer.Option(help="How long to train (default: the recipe's own number).")
-    ] = None,
+    steps: Annotated[int, typer.Option(help="How long to train.")] = 3000,
     config: Annotated[Path | None, typer.Option(help="A TOML file that sets fields of the recipe.")] = None,
     seed: Seed = 1,
     as_json: Json = False,
