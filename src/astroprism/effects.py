@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .nodes import Network
 
 SURE = 4.0  # significance of a star's velocity below which it is taken to stand still
+NULL_SAMPLE = 300  # spectra that the null is taken of: only its means are read
 ALIVE = 1 / 3  # share of the ablation bound from which a node's derivative is looked at
 
 
@@ -32,7 +33,7 @@ class Effects:
 
     rows       (s,) of the source
     rise       (s, n) nats by which the misfit rises with the node at its mean
-    null       (s, n) the same where the node's code was another spectrum's
+    null       (up to 300, n) the same where the node's code was another spectrum's
     bound      nats, see `count.ablation_bound`
     overlap    (n, n) share of what two nodes do that is the same; 0 for nodes that do next to nothing
     star, sky  node -> (p,) size of a unit's change of the normalised flux, at rest with star or observer
@@ -78,7 +79,8 @@ def measure(
     z = torch.from_numpy(np.ascontiguousarray(mean[order], dtype=np.float32)).to(device)
     say(f"switching each of {z.shape[1]} nodes off on {len(order):,} held-out spectra")
     rise = ablation(network, z, batch, floor=floor).double().cpu().numpy()
-    null = _null_rise(network, z, batch, floor=floor, rng=rng)
+    some = slice(NULL_SAMPLE)
+    null = _null_rise(network, z[some], part(batch, some), mean=z.mean(0), floor=floor, rng=rng)
     good = None if batch.good is None else batch.good.cpu().numpy()
     bound = ablation_bound(batch.sigma.cpu().numpy(), floor=floor, good=good)
 
@@ -111,9 +113,15 @@ def _tensors(source: Source, rows: NDArray[np.intp], device: str) -> Tensors:
 
 
 def _null_rise(
-    network: Network, z: torch.Tensor, batch: Tensors, *, floor: float, rng: np.random.Generator
+    network: Network,
+    z: torch.Tensor,
+    batch: Tensors,
+    *,
+    mean: torch.Tensor,
+    floor: float,
+    rng: np.random.Generator,
 ) -> Floats:
-    """Rise from another spectrum's code to the mean code: what a node saves that knows nothing."""
+    """Rise from another spectrum's code to the mean code (n,): what a node saves that knows nothing."""
     import torch
 
     from .nodes import misfit
@@ -123,7 +131,7 @@ def _null_rise(
         for node in range(z.shape[1]):
             other, fixed = z.clone(), z.clone()
             other[:, node] = z[torch.from_numpy(rng.permutation(len(z))).to(z.device), node]
-            fixed[:, node] = z[:, node].mean()
+            fixed[:, node] = mean[node]
             saved = misfit(network, fixed, batch, floor=floor) - misfit(network, other, batch, floor=floor)
             null[:, node] = saved.double().cpu().numpy()
     return null

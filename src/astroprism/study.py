@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .catalog import Joined
     from .codes import EncodeOptions, EncodeReport
+    from .finding import FindOptions, FindReport
     from .fitting import TrainReport
     from .fitting_options import TrainOptions
     from .history import Moment
@@ -171,6 +172,37 @@ class Study:
         if joined is None:
             raise AstroprismError("no label table given")
         return joined
+
+    def find(
+        self,
+        labels: Iterable[str | os.PathLike[str]] | str | os.PathLike[str] = (),
+        *,
+        options: FindOptions | None = None,
+        say: Callable[[str], object] | None = None,
+    ) -> FindReport:
+        """Count the causes, match them with labels and lines, and say what is left; see `astroprism.finding`.
+
+        labels  label tables, joined to the spectra by identifier, name or position
+        """
+        from .catalog import combine, join, read_table
+        from .finding import find
+
+        given = [labels] if isinstance(labels, str | os.PathLike) else list(labels)
+        joined = [join(self.index, read_table(Path(table))) for table in given]
+        table = combine([replace(one, labels=one.labels[one.usable]) for one in joined]) if joined else None
+        sources = {one.report.source: sorted(map(str, one.usable)) for one in joined}
+        report = find(
+            self.store,
+            self.model_path,
+            out=self.path,
+            labels=table,
+            sources=sources,
+            options=options,
+            say=say or _silent,
+        )
+        if report.made:
+            self.record("find", {"labels": sources, "count": report.content["count"]})
+        return report
 
     @property
     def history(self) -> list[dict[str, Any]]:

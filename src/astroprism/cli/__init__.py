@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import AstroprismError
-from . import archive, model, paper
+from . import archive, find, model, paper
 
 app = typer.Typer(
     name="astroprism",
@@ -43,6 +43,7 @@ for command in (
     archive.ingest,
     model.train,
     model.encode,
+    find.find,
     paper.paper,
     archive.info,
 ):

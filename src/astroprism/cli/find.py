@@ -1,0 +1,33 @@
+"""The command on what a model has found: find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .shown import Json, Seed, StudyFolder, show
+
+
+def find(
+    study: StudyFolder,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", metavar="TABLE", help="A table of labels; may be given more than once."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """How many features are real, what each one is, and which ones no label explains."""
+    from ..finding import FindOptions
+    from ..study import Study
+    from ..terminal import messages
+
+    options = FindOptions(seed=seed, device=device)
+    report = Study(study).find(labels or (), options=options, say=messages.print)
+    lines = [report.text(), f"  all of it  {Study(study).path / 'findings.json'} and findings/"]
+    if not report.made:
+        lines.insert(0, "nothing to do: model, codes and labels are those of the findings that are there")
+    show(report.as_dict(), as_json, "\n".join(lines))
