@@ -30,6 +30,7 @@ ROWS = [
     {"bin_sweep", "readout", "effects", "dossier"},
     {"findings"},
     {"finding"},
+    {"section6"},
     {"ingest"},
     {"views"},
     {"study", "about", "demo", "terminal", "cli"},

@@ -151,9 +151,9 @@ def match_labels(
     q = benjamini_hochberg(p)
     pairs = []
     for label, row, row_q in zip(ready, screened, q, strict=True):
-        for node, (screen, p), one_q in zip(chosen, row, row_q, strict=True):
+        for node, (screen, one_p), one_q in zip(chosen, row, row_q, strict=True):
             told = _told(z, label, node, targets, seed=seed, draws=draws)
-            pairs.append(_pair(node, label, told, screen, p, float(one_q)))
+            pairs.append(_pair(node, label, told, screen, one_p, float(one_q)))
     if conditional:
         by_name = {label.name: label for label in ready}
         pairs = [_conditioned(z, pair, by_name, targets, seed) for pair in pairs]
@@ -184,9 +184,9 @@ def sweep_keywords(
     q = benjamini_hochberg(p)
     pairs = []
     for label, row, row_q in zip(ready, screened, q, strict=True):
-        for node, (screen, p), one_q in zip(chosen, row, row_q, strict=True):
+        for node, (screen, one_p), one_q in zip(chosen, row, row_q, strict=True):
             told = _told(z, label, node, targets, seed=seed, draws=1) if one_q <= EXPLAINS_Q else None
-            pairs.append(_pair(node, label, told, screen, p, float(one_q)))
+            pairs.append(_pair(node, label, told, screen, one_p, float(one_q)))
     return Matches(tuple(pairs), left_out, null)
 
 

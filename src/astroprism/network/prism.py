@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import ConfigError
-from .doppler import fast_length, pixels_of, shift, velocity_of
+from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 from .layers import Folding, Residual, reader, writer
 
 
@@ -402,7 +402,15 @@ def cut(x: Tensor, *, config: PrismConfig) -> Tensor:
 
 
 def moved(x: Tensor, pixels: Tensor, *, config: PrismConfig) -> Tensor:
-    """Standardised spectra x (b, p) moved by `pixels` (b,)."""
+    """Standardised spectra x (b, p) moved by `pixels` (b,), which are data: no gradient reaches them.
+
+    Long spectra have pixels finer than any line and are moved by whole ones: copying takes 0.3 ms, a filter
+    3.
+    """
+    if config.pixels > LONG:
+        wide, first = widened(x, config=config), config.pad - pixels.round().long()
+        rows = first.clamp(0, config.width - config.pixels).tolist()
+        return torch.stack([row[at : at + config.pixels] for row, at in zip(wide, rows, strict=True)])
     return cut(shift(widened(x, config=config), pixels), config=config)
 
 
