@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 FORMAT, VERSION = "astroprism-findings", 1
-TABLES = ("nodes", "matches", "keywords", "bins", "lines", "derivatives")
+TABLES = ("nodes", "matches", "keywords", "bins", "lines", "derivatives", "labels")
 INDEX_NUMBERS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good")
 
 
@@ -83,6 +83,7 @@ def find(
     evidence = gather(store, model, out=out, labels=labels, options=options, say=say)
     say("matching nodes with labels, keywords and lines")
     content, tables = assemble(evidence, seed=options.seed)
+    tables["labels"] = _label_columns(store, labels)
     content |= {"format": FORMAT, "format_version": VERSION, "provenance": facts}
     _write(out, content, tables)
     return FindReport(True, content)
@@ -198,6 +199,14 @@ def _made_from(
         "label_tables": dict(sources or {}),
         "seed": options.seed,
     }
+
+
+def _label_columns(store: Store, labels: pd.DataFrame | None) -> dict[str, Any]:
+    """The labels that were given, a row a spectrum of the store: what predictions and maps read later."""
+    columns: dict[str, Any] = {"spectrum_id": store.index["spectrum_id"].tolist()}
+    if labels is not None:
+        columns |= {str(name): plain(labels[name]) for name in labels}
+    return columns
 
 
 def _labels_digest(labels: pd.DataFrame) -> str:

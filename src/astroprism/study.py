@@ -204,6 +204,22 @@ class Study:
             self.record("find", {"labels": sources, "count": report.content["count"]})
         return report
 
+    def findings(self) -> dict[str, Any]:
+        """What `find` found (findings.json)."""
+        path = self.path / "findings.json"
+        if not path.exists():
+            raise AstroprismError(f"{self.path} has no findings yet; run: astroprism find {self.path}")
+        return read_json(path)
+
+    def finding_table(self, name: str) -> pd.DataFrame:
+        """A table beside findings.json: nodes, matches, keywords, bins, lines, derivatives or labels."""
+        import pandas as pd
+
+        path = self.path / "findings" / f"{name}.parquet"
+        if not path.exists():
+            raise AstroprismError(f"{path} is not there; run: astroprism find {self.path}")
+        return pd.read_parquet(path)
+
     @property
     def history(self) -> list[dict[str, Any]]:
         """What was run on this study, oldest first."""
