@@ -25,7 +25,7 @@ ROWS = [
     {"training"},
     {"codes", "fitting", "fitting_options", "fitting_plan"},
     {"information"},
-    {"count"},
+    {"counting"},
     {"match", "lines"},
     {"bin_sweep", "readout", "effects", "dossier"},
     {"findings"},

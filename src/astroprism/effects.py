@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batches import Source, Tensors
-from .count import ablation_bound
+from .counting import ablation_bound
 from .information.evidence import Floats
 from .lines import rest_profile, star_velocity
 

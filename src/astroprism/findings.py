@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bin_sweep import bin_sweep
-from .count import Count, count
+from .counting import Count, count
 from .dossier import dossier, line_table
 from .effects import Effects
 from .information import sampled_codes
