@@ -31,6 +31,7 @@ ROWS = [
     {"findings"},
     {"finding"},
     {"section6"},
+    {"similar"},
     {"ingest"},
     {"views"},
     {"study", "about", "demo", "terminal", "cli"},
