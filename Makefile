@@ -10,7 +10,7 @@ setup: $(VENV)/.ready
 # torch comes first and pinned, so that nothing later can pull in another build of it
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,cluster,spectra,hdf5,test,check]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,cluster,spectra,hdf5,explorer,test,check]'
 	touch $@
 
 demo: setup
