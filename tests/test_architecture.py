@@ -31,10 +31,11 @@ ROWS = [
     {"findings"},
     {"finding"},
     {"section6"},
+    {"neighbours", "metric"},
     {"similar"},
     {"ingest"},
     {"views"},
-    {"study", "about", "demo", "terminal", "cli"},
+    {"study", "about", "asking", "demo", "terminal", "cli"},
 ]
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .history import Moment
     from .ingest import IngestOptions, IngestReport, Progress
     from .network import PaperNetwork, Prism
+    from .similar import Similar
     from .store import Store
 
 
@@ -219,6 +220,43 @@ class Study:
         if not path.exists():
             raise AstroprismError(f"{path} is not there; run: astroprism find {self.path}")
         return pd.read_parquet(path)
+
+    def similar(
+        self,
+        query: Any,
+        *,
+        window: tuple[float, float] | None = None,
+        nodes: Iterable[int] | None = None,
+        without_nuisances: bool = False,
+        scale: str | None = None,
+        n: int = 10,
+        watch: Callable[[int, int], object] | None = None,
+    ) -> Similar:
+        """The n spectra most like one; see `astroprism.similar`.
+
+        query   an identifier or a row of this study, a file, a spectrum in memory, or a code (nodes,)
+        window  (low, high) angstrom: compare pixels there; else codes, of the informative nodes or of `nodes`
+        """
+        from .asking import ask
+        from .similar import coded, similar
+
+        found = (self.path / "findings.json").exists()
+        codes = None
+        if window is None:
+            codes = coded(self.store, self.path / "codes.parquet", self.findings() if found else None)
+        labels = self.path / "findings" / "labels.parquet"
+        return similar(
+            self.store,
+            ask(self.store, query, codes=codes),
+            codes=codes,
+            nodes=None if nodes is None else list(nodes),
+            without_nuisances=without_nuisances,
+            scale=scale,
+            window=window,
+            n=n,
+            labels=self.finding_table("labels") if found and labels.exists() else None,
+            watch=watch or _silent,
+        )
 
     @property
     def history(self) -> list[dict[str, Any]]:
