@@ -33,9 +33,14 @@ ROWS = [
     {"section6"},
     {"neighbours", "metric"},
     {"similar"},
+    {"bundle", "residuals", "surface"},
+    {"probe", "outliers", "seen"},
+    {"reference"},
+    {"judging"},
     {"ingest"},
+    {"applying"},
     {"views"},
-    {"study", "about", "asking", "demo", "terminal", "cli"},
+    {"study", "about", "asking", "demo", "reporting", "terminal", "cli"},
 ]
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 

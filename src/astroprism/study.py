@@ -17,7 +17,9 @@ from .layout import blame, read_json, write_aside
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
+    from .applying import Applied
     from .catalog import Joined
     from .codes import EncodeOptions, EncodeReport
     from .finding import FindOptions, FindReport
@@ -257,6 +259,91 @@ class Study:
             labels=self.finding_table("labels") if found and labels.exists() else None,
             watch=watch or _silent,
         )
+
+    def run(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        *,
+        labels: Iterable[str | os.PathLike[str]] | str | os.PathLike[str] = (),
+        options: RunOptions | None = None,
+        stage: Stage | None = None,
+        tell: Callable[[Step], object] | None = None,
+        say: Callable[[str], object] | None = None,
+    ) -> RunReport:
+        """Ingest, train, encode, find: each step that is due; see `astroprism.running`."""
+        from .running import run
+
+        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        tables = [labels] if isinstance(labels, str | os.PathLike) else list(labels)
+        return run(
+            self,
+            given,
+            labels=tables,
+            options=options,
+            stage=stage,
+            tell=tell or _silent,
+            say=say or _silent,
+        )
+
+    def apply(
+        self, things: Any, *, device: str = "auto", say: Callable[[str], object] | None = None
+    ) -> Applied:
+        """Codes, labels with intervals, outlier scores and warnings of spectra never seen.
+
+        things  numpy arrays (wavelength, flux[, sigma]), tables, specutils objects, `Spectrum`, or a list
+                of these; see `astroprism.applying`
+        """
+        from .applying import apply_spectra, spectra_from
+
+        return apply_spectra(self, spectra_from(things), device=device, say=say or _silent)
+
+    def outliers(
+        self,
+        *,
+        device: str = "auto",
+        say: Callable[[str], object] | None = None,
+        watch: Callable[[int, int], object] | None = None,
+    ) -> pd.DataFrame:
+        """Every spectrum judged, the oddest first, with why; see `astroprism.judging`."""
+        from .judging import outlier_table
+
+        frame, made = outlier_table(
+            self.store,
+            self.model_path,
+            out=self.path,
+            device=device,
+            say=say or _silent,
+            watch=watch or _silent,
+        )
+        if made:
+            self.record("outliers", {"spectra": len(frame)})
+        return frame
+
+    def report(
+        self, *, again: bool = False, watch: Callable[[int, int], object] | None = None
+    ) -> ReportReport:
+        """Write report.html, one page that tells all, and report/ with figures and data; see `reporting`.
+
+        again  even where it was made from the same; watch is called with figures done and to do
+        """
+        from .reporting import report
+
+        made = report(self, again=again, watch=watch or _silent)
+        if made.made:
+            self.record("report", {"figures": len(made.figures), "missing": made.missing})
+        return made
+
+    def figures(self) -> dict[str, str]:
+        """Names of the report's figures, with what they show."""
+        from .reporting import figures
+
+        return figures(self)
+
+    def figure(self, name: str) -> Figure:
+        """One figure of the report, drawn anew."""
+        from .reporting import figure
+
+        return figure(self, name)
 
     @property
     def history(self) -> list[dict[str, Any]]:

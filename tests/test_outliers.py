@@ -1,0 +1,169 @@
+"""What is odd is found, and sound spectra are called odd at the stated rate."""
+
+import numpy as np
+import pytest
+
+from astroprism.outliers import REASONS, Usual, judge, loneliness, scores_of, usual, words
+from astroprism.residuals import Left, look, model_error
+from astroprism.seen import Seen, two_sided, warnings_of
+
+P = 300
+
+
+def spectra(n, *, seed, snr=50.0):
+    rng = np.random.default_rng(seed)
+    made = np.ones((n, P), np.float32)
+    made[:, 100:110] -= 0.5
+    sigma = np.full((n, P), 1 / snr, np.float32)
+    flux = (made + sigma * rng.standard_normal((n, P))).astype(np.float32)
+    return flux, sigma, np.ones((n, P), bool), made
+
+
+def test_noise_is_one_and_what_stands_off_is_found():
+    flux, sigma, good, made = spectra(200, seed=1)
+    flux[0, 50:53] += 0.4
+    flux[1, 200:240] -= 0.05
+    good[2, 40:60] = False
+    flux[2, 45] = 1e6
+    left = look(flux, sigma, good, made=made, error=np.zeros(P))
+    assert abs(left.chi2[2:].mean() - 1) < 0.05
+    assert left.worst[0] > 15
+    assert 50 <= left.first[0] <= left.last[0] <= 52
+    assert left.worst[1] < -10
+    assert left.first[1] >= 192
+    assert left.last[1] <= 248
+    assert np.abs(left.worst[2]) < 6
+    assert abs(np.mean(left.broader)) < 0.4
+    assert abs(np.mean(left.ripple)) < 0.4
+
+
+def test_broader_lines_are_told():
+    flux, sigma, good, made = spectra(5, seed=2, snr=200.0)
+    wide = made.copy()
+    wide[:, 1:-1] += 0.1 * (made[:, 2:] - 2 * made[:, 1:-1] + made[:, :-2])
+    left = look(flux - made + wide, sigma, good, made=made, error=np.zeros(P))
+    assert (left.broader > 8).all()
+
+
+def test_the_models_own_error_is_found_and_taken_for_no_oddity():
+    flux, sigma, good, made = spectra(400, seed=3)
+    rng = np.random.default_rng(3)
+    flux[:, 150:160] += 0.1 * rng.standard_normal((400, 1)).astype(np.float32)
+    flux[0, 20] += 50.0
+    error = model_error(flux, sigma, good, made=made)
+    assert 0.07 < error[150:160].mean() < 0.12
+    assert error[20] < 0.02
+    assert error[:100].mean() < 0.01
+    left = look(flux, sigma, good, made=made, error=error)
+    assert abs(np.median(left.chi2) - 1) < 0.1
+
+
+def test_p_holds_what_it_says():
+    rng = np.random.default_rng(4)
+    known = usual(rng.standard_normal(999))
+    p = known.p(rng.standard_normal(4000))
+    assert abs((p <= 0.05).mean() - 0.05) < 0.02
+    assert np.isnan(known.p(np.array([np.nan]))[0])
+    surprise = known.surprise(np.array([0.0, 3.0, 6.0, 12.0]))
+    assert (np.diff(surprise) > 0).all()
+
+
+def test_odd_spectra_among_the_usual_do_not_hide_others():
+    rng = np.random.default_rng(5)
+    sound = rng.standard_normal(980)
+    mixed = usual(np.concatenate([sound, np.full(20, 50.0)]))
+    assert mixed.values.max() < 6
+    assert usual(sound).values.size >= 975
+
+
+def test_the_reasons_together_keep_the_rate():
+    rng = np.random.default_rng(6)
+
+    def scores(n):
+        return {name: rng.standard_normal(n) for name in REASONS}
+
+    first = scores(900)
+    known = {name: usual(values) for name, values in first.items()}
+    alone = judge(first, known, together=None)
+    bare = np.max([alone.surprise[name] for name in REASONS[:3]], axis=0)
+    judged = judge(scores(5000), known, together=(usual(bare), usual(alone.rank_by)))
+    assert abs((judged.whole <= 0.05).mean() - 0.05) < 0.02
+
+
+def test_lonely_codes():
+    rng = np.random.default_rng(7)
+    rows = rng.standard_normal((500, 2))
+    keys = np.arange(1, 501)
+    lonely = loneliness(np.array([[0.0, 0.0], [9.0, 9.0]]), rows, keys=None, row_keys=keys)
+    assert lonely[1] > lonely[0] + 2
+    copies = np.repeat([[9.0, 9.0]], 20, axis=0)  # visits of one star are no company
+    own = loneliness(
+        copies[:1], np.concatenate([rows, copies[:1]]), keys=np.array([7]), row_keys=np.append(keys, 7)
+    )
+    assert own[0] > 1
+
+
+def test_words_name_the_pixels():
+    left = Left(
+        *(np.array([v]) for v in (5.0, 20.0)),
+        np.array([10]),
+        np.array([11]),
+        np.array([0.0]),
+        np.array([0.0]),
+    )
+    known = {name: Usual(np.linspace(0, 1, 300)) for name in REASONS}
+    judged = judge(scores_of(left, np.array([0.5]), None), known, together=None)
+    said = words(0, judged=judged, left=left, wavelength=np.linspace(5000, 5001, 100), labels=lambda _: "")
+    assert "cosmic ray" in said
+    assert "5000.10..5000.11" in said
+    assert "chi2 a pixel 5" in said
+
+
+@pytest.mark.parametrize(
+    ("fact", "word"),
+    [
+        ({}, ""),
+        ({"snr": 5.0}, "SNR 5 lies below"),
+        ({"frame": "rest"}, "frame 'rest'"),
+        ({"berv": np.nan}, "barycentric velocity is unknown"),
+        ({"resolution": 9000.0}, "resolving power 9,000"),
+        ({"hole": True}, "5000.2..5000.5 angstrom is missing"),
+        ({"broader": 30.0}, "lines are broader"),
+        ({"ripple": 30.0}, "from pixel to pixel"),
+        ({"chi2_p": 0.001}, "does not reproduce"),
+        ({"density_p": 0.001}, "lies apart"),
+    ],
+)
+def test_warnings(fact, word):
+    many = np.sort(np.random.default_rng(8).standard_normal(999))
+    seen = Seen(
+        snr=np.array([40.0, 300.0]),
+        resolution=np.array([30_000.0, 30_000.0]),
+        good=0.99,
+        frames=("barycentric",),
+        covered=np.ones(100),
+        broader=many,
+        ripple=many,
+        moving_air=True,
+    )
+    good = np.ones((1, 100), bool)
+    good[0, 20:50] = not fact.get("hole", False)
+    one = {name: np.array([fact.get(name, 0.0)]) for name in ("broader", "ripple")}
+    left = Left(np.ones(1), np.ones(1), np.zeros(1, int), np.zeros(1, int), one["broader"], one["ripple"])
+    told = warnings_of(
+        seen,
+        [{"snr": 100.0, "frame": "barycentric", "berv": 3.0} | fact],
+        resolution=np.array([fact.get("resolution", np.nan)]),
+        good=good,
+        left=left,
+        chi2_p=np.array([fact.get("chi2_p", 0.5)]),
+        density_p=np.array([fact.get("density_p", 0.5)]),
+        wavelength=5000 + np.arange(100) / 100,
+    )[0]
+    assert len(told) == bool(word)
+    assert word in "".join(told)
+
+
+def test_two_sided_p():
+    many = np.arange(99.0)
+    assert two_sided(np.array([-5.0, 49.0, 200.0]), many).tolist() == [0.02, 1.0, 0.02]
