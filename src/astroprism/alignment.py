@@ -60,7 +60,7 @@ def _spread(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def shifts_of(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: float) -> Shifts:
-    """The best shift of the template (w,), its lines as deep as they need be.
+    """The best shift of the template (w,), or of each spectrum's own (b, w), its lines as deep as need be.
 
     Least squares over all shifts at once, by transforms: with d = flux - 1 and t = template - 1 the gain of
     a shift is (sum w d t)^2 / (2 sum w t^2).
@@ -69,7 +69,8 @@ def shifts_of(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: f
     weight = weight if batch.good is None else weight.masked_fill(~batch.good, 0)
     seen = torch.ones_like(weight) if batch.good is None else batch.good.to(weight)
     d = _lines(batch.flux, seen, config=config)
-    line = _lines(template[None], (template != 1).to(template)[None], config=config)[0]
+    template = template if template.dim() == 2 else template[None]
+    line = _lines(template, (template != 1).to(template), config=config)
     room, width = config.pad, config.width
     grid = torch.fft.rfft(torch.stack([line, line**2]), n=width)
     wd = torch.fft.rfft(torch.nn.functional.pad(weight * d, (room, width - config.pixels - room)))

@@ -1,7 +1,7 @@
 """Codes of every spectrum of a store, in its order: what a trained network makes of it.
 
     codes.parquet            of model/weights, weak nodes off, means polished under the decoder
-    codes_unpruned.parquet   of model/unpruned, as the encoder gives them: what the counts read
+    codes_unpruned.parquet   of model/unpruned, not polished: what the counts read
     codes_paper.parquet      of the authors' released weights
     .codes/                  parts of an encoding that is under way
 
@@ -49,7 +49,9 @@ class EncodeOptions:
     """How spectra are encoded."""
 
     device: str = "auto"  # cpu, cuda or mps
-    polish: bool = True  # mend the means of kept nodes by Gauss-Newton steps under the decoder
+    # mend codes under the decoder: velocities that took one line for another, then the means of kept nodes by
+    # Gauss-Newton steps
+    polish: bool = True
     weights: str | os.PathLike[str] | None = None  # the authors' released file, instead of the model
 
     def __post_init__(self) -> None:
@@ -82,6 +84,7 @@ class Task(NamedTuple):
     nodes: list[int]
     floor: float
     made_from: dict[str, Any]
+    relock: bool = False  # look again at spectra that fit better at another velocity
 
 
 def silent(*_: object) -> None:
@@ -175,12 +178,14 @@ def _tasks(store: Store, model: Path, options: EncodeOptions, *, say: Callable[[
             f"{store.grid.text!r}; train on this store"
         )
     polish = options.polish and isinstance(network, Prism) and bool(about["kept"])
+    relock = options.polish and isinstance(network, Prism)
     if options.polish and not isinstance(network, Prism):
         say("codes of the paper's network are left as its encoder gives them")
     recipe = about["recipe"]
     floor = recipe["floor"][-1][1] if "floor" in recipe else 0.0
     unpruned, _ = read_model(model, unpruned=True)
     facts = {"network": about["network"]["kind"], "kept": about["kept"], "steps": about["steps"]}
+    facts["relocked"] = relock
     return [
         Task(
             "codes",
@@ -188,6 +193,7 @@ def _tasks(store: Store, model: Path, options: EncodeOptions, *, say: Callable[[
             about["kept"] if polish else [],
             floor,
             {**facts, "weights": digest_of(model / "weights.safetensors"), "polished": polish},
+            relock=relock,
         ),
         Task(
             "codes_unpruned",
@@ -195,6 +201,7 @@ def _tasks(store: Store, model: Path, options: EncodeOptions, *, say: Callable[[
             [],
             floor,
             {**facts, "weights": digest_of(model / "unpruned.safetensors"), "polished": False},
+            relock=relock,
         ),
     ]
 
@@ -297,7 +304,7 @@ def _encode_rows(
             for task, out in zip(tasks, found, strict=True):
                 coded = first if first is not None and twins else _codes(task.network, batch)
                 first = first or coded
-                mean, logvar = coded
+                mean, logvar = _relocked(task, *coded, batch) if task.relock else coded
                 if task.nodes:
                     mean = _polished(task, mean, batch)
                 out.append((mean.float().cpu().numpy(), (0.5 * logvar).exp().float().cpu().numpy()))
@@ -337,6 +344,14 @@ def _read_ahead(
 
 def _codes(network: Prism | PaperNetwork, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
     return network.encode(batch.flux, good=batch.good, berv=batch.berv)
+
+
+def _relocked(
+    task: Task, mean: torch.Tensor, logvar: torch.Tensor, batch: Tensors
+) -> tuple[torch.Tensor, torch.Tensor]:
+    from .relock import relocked
+
+    return relocked(task.network, mean, logvar, batch, floor=task.floor)
 
 
 def _polished(task: Task, mean: torch.Tensor, batch: Tensors) -> torch.Tensor:

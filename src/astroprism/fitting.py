@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -18,7 +19,7 @@ from .batches import Source
 from .errors import ConfigError, GridError
 from .fitting_options import TrainOptions
 from .fitting_plan import clear, model_facts, planned, standing, what_is_asked, write_plan
-from .recipe import PaperRecipe, Recipe, from_mapping, sized
+from .recipe import PaperRecipe, Recipe, from_mapping, released, sized
 
 if TYPE_CHECKING:  # torch is loaded by the first training, not by reading options
     from lightning_fabric import Fabric
@@ -63,6 +64,7 @@ def train(
     *,
     options: TrainOptions | None = None,
     again: bool = False,
+    parts: NDArray[np.str_] | None = None,
     say: Say = silent,
     watch: Watch = silent,
     save_every: float = 30.0,
@@ -70,12 +72,13 @@ def train(
     """Train on a store, or go on with a training that was cut off; the model lies in `folder`.
 
     again       train anew where the model there, or an unfinished training, was made from something else
+    parts       'train', 'valid' or another word for each spectrum, where it is not the split by the seed
     watch       called with every Moment and the number of steps
     save_every  seconds between two writes of the unfinished training
     """
     options = options or TrainOptions()
     begun = time.monotonic()
-    asked = what_is_asked(store, options)
+    asked = asked_of(store, options, parts=parts)
     plan, there = standing(folder, asked, again=again)
     if plan is None and there is not None and not again:
         clear(folder)  # what a training killed at its very end may have left
@@ -91,7 +94,8 @@ def train(
     first = fabric.is_global_zero
     say, watch = (say, watch) if first else (silent, silent)
     source, warnings = _source(store, options, say=say)
-    parts = split.assign(source.targets, options.seed, valid=options.valid, test=options.test)
+    if parts is None:
+        parts = split.assign(source.targets, options.seed, valid=options.valid, test=options.test)
 
     def build(recipe: Recipe | PaperRecipe, save_to: Path | None) -> Training:
         from .training import Training
@@ -141,6 +145,16 @@ def train(
     written = model_facts(folder)
     assert written is not None
     return TrainReport(True, resumed, round((time.monotonic() - begun) / 60, 3), rate, written)
+
+
+def asked_of(store: Store, options: TrainOptions, *, parts: NDArray[np.str_] | None = None) -> dict[str, Any]:
+    """What a model must have been made from to be the one that is asked for; parts as in `train`."""
+    asked = what_is_asked(store, options)
+    if parts is None:
+        return asked
+    if parts.shape != (len(store),):
+        raise ConfigError(f"{len(store)} spectra, but parts of shape {parts.shape}; give one for each")
+    return asked | {"parts": hashlib.sha256("\n".join(parts.tolist()).encode()).hexdigest()}
 
 
 def device_for(name: str) -> str:
@@ -219,7 +233,9 @@ def _network(options: TrainOptions, source: Source) -> Prism | PaperNetwork:
 def _recipe(options: TrainOptions, *, spectra: int, pixels: int) -> Recipe | PaperRecipe:
     overrides = options.overrides()
     if options.network == "paper":
-        return from_mapping(PaperRecipe, overrides)
+        if overrides.get("likelihood", True):
+            return from_mapping(PaperRecipe, overrides)
+        return released(**overrides)  # the absolute difference comes with the authors' schedule
     return sized(overrides, spectra=spectra, pixels=pixels)
 
 

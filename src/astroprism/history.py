@@ -23,7 +23,7 @@ class Moment:
     chi2: float  # a pixel, no floor, at sampled codes, mean over spectra
     misfit: float  # nats a spectrum above noise and floor
     kl: float  # nats a spectrum, all nodes together
-    active: int  # nodes with a KL above 0.1 nat
+    active: int  # nodes that are on, with a KL above 0.1 nat
     beta: float
     floor: float  # relative flux
     blur: float  # km/s

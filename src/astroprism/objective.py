@@ -25,7 +25,8 @@ from .loss import (
 )
 from .network import PaperNetwork, Prism
 from .network.doppler import pixels_of, velocity_of
-from .network.prism import drift
+from .network.prism import Parts, drift
+from .relock import elsewhere
 
 
 class Terms(NamedTuple):
@@ -36,7 +37,8 @@ class Terms(NamedTuple):
     blur: float = 0.0  # pixels
     agree: float = 0.0
     still: float = 0.0
-    seek: float = 0.0
+    seek: float = 0.0  # nats a pixel: towards what cross-correlation finds
+    doubt: float = 0.0  # the same, of spectra that fit better there
 
 
 class Loss(NamedTuple):
@@ -78,6 +80,8 @@ class PrismObjective(nn.Module):
             middle = self.over_all(parts.star.detach().mean(0))
             if terms.seek > 0 and self.template is not None:
                 penalty = penalty + terms.seek * self._sought(batch, mean, first, floor=terms.floor)
+            if terms.doubt > 0:
+                penalty = penalty + terms.doubt * self._doubted(batch, mean, first, parts, floor=terms.floor)
             penalty = penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
         left = residual(batch.flux, made, good=good)
         # a node that is off costs nothing: what it says goes nowhere
@@ -93,9 +97,24 @@ class PrismObjective(nn.Module):
         assert self.template is not None
         found = shifts_of(batch, self.template, config=network.config, floor=floor)
         clear = (found.gain > CLEAR).to(first)
-        told = network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]
+        told = self._told(mean)
         miss = [functional.huber_loss(x, found.pixels, delta=5.0, reduction="none") for x in (first, told)]
         return (clear * (miss[0] + miss[1])).mean()
+
+    def _doubted(self, batch: Tensors, mean: Tensor, first: Tensor, parts: Parts, *, floor: float) -> Tensor:
+        """How far spectra that fit better at another velocity are from it, in pixels: mean over the batch."""
+        network = self.network
+        still = Parts(*(part.detach() for part in parts))
+        found = elsewhere(network, mean.detach(), batch, floor=floor, parts=still)
+        miss = [
+            functional.huber_loss(x[found.rows], found.pixels, delta=5.0, reduction="sum")
+            for x in (first, self._told(mean))
+        ]
+        return (miss[0] + miss[1]) / len(mean)
+
+    def _told(self, mean: Tensor) -> Tensor:
+        """The Doppler node's shift in pixels (b,)."""
+        return self.network.config.gain * self.network.decoder.log_gain.exp() * mean[:, 0]
 
 
 class PaperObjective(nn.Module):

@@ -44,6 +44,8 @@ from .sampling import aired, fair, load, on
 from .surgery import Setback, Surgery
 
 LOOK = 10  # steps between looks at the loss: each look waits for the device
+DOUBT = 4  # steps between looks for velocities that fit better elsewhere
+SHORT = 300  # steps below which a recipe in fractions of them leaves no time to any part
 KEEP = 50  # steps between snapshots in memory, or a few more
 CHECK = 250  # held-out and training spectra on which chi2 is told
 ACTIVE = 0.1  # nats of KL
@@ -191,6 +193,7 @@ class Training:
             recipe.agree,
             recipe.still,
             recipe.seek * p.signal if fraction < recipe.alone else 0.0,
+            DOUBT * recipe.seek * p.signal if fraction >= recipe.alone and p.step % DOUBT == 0 else 0.0,
         )
 
     def _backward(self, batch: Tensors, terms: Terms, *, rate: float) -> Loss:
@@ -271,7 +274,7 @@ class Training:
             chi2=chi2,
             misfit=misfit,
             kl=float(kl.sum()),
-            active=int((self.running_kl > ACTIVE).sum()),
+            active=int((self._on() * self.running_kl > ACTIVE).sum()),
             beta=terms.beta,
             floor=terms.floor,
             blur=terms.blur * (self.source.step or 1.0),
@@ -340,9 +343,13 @@ class Training:
         """To the last good state at a lower rate; after a collapse to the start, with a lower beta."""
         p = self.progress
         if len(p.setbacks) >= MOST_SETBACKS:
+            hint = (
+                "look at the spectra for values that dwarf the rest, or train with a lower rate in --config"
+            )
+            if collapse and self.recipe.steps < SHORT:
+                hint = f"{self.recipe.steps} steps are few: train for {SHORT} or more"
             raise ModelError(
-                f"training failed {len(p.setbacks) + 1} times, last at step {p.step}: {why}. Look at the "
-                "spectra for values that dwarf the rest, or train with a lower rate in --config"
+                f"training failed {len(p.setbacks) + 1} times, last at step {p.step}: {why}. {hint}"
             )
         state = self.first if collapse else self.good
         self._restore(state)
@@ -410,6 +417,11 @@ class Training:
         return True
 
     # --- small things
+
+    def _on(self) -> Tensor:
+        """1 for each node that is on (n,), 0 for a pruned one, whose KL says nothing."""
+        on_off = getattr(self.network, "keep", None)
+        return torch.ones_like(self.running_kl) if on_off is None else on_off.to(self.running_kl)
 
     def _read(self, rows: NDArray[np.intp], count: int) -> Tensors:
         rows = fair(rows, count, source=self.source, seed=self.seed)

@@ -162,10 +162,12 @@ class Encoder(nn.Module):
             self.heads.weight[c.n_latent :] *= 0.1
             self.heads.bias[c.n_latent :] = -3.0  # codes begin well told apart from noise
 
-    def forward(self, x: Tensor, *, log_gain: Tensor | None, air: Tensor | None) -> Look:
-        """x (b, p); air (b,) the atmosphere's shift in pixels."""
+    def forward(
+        self, x: Tensor, *, log_gain: Tensor | None, air: Tensor | None, at: Tensor | None = None
+    ) -> Look:
+        """x (b, p); air (b,) the atmosphere's shift in pixels, at (b,) the star's where it is known."""
         c = self.config
-        h, first_shift = self.features(x, air=air)
+        h, first_shift = self.features(x, air=air, at=at)
         with torch.autocast(x.device.type, enabled=False):
             mean, logvar = self.heads(h).chunk(2, 1)  # (b, n) each
             if log_gain is not None:
@@ -174,7 +176,7 @@ class Encoder(nn.Module):
                 mean = torch.cat([doppler[:, None], mean[:, 1:]], 1)
         return Look(mean, logvar.clamp(c.min_logvar, c.max_logvar), first_shift)
 
-    def features(self, x: Tensor, *, air: Tensor | None) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor, *, air: Tensor | None, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the heads read, (b, h + whitened), and the first look's shift (b,); both float32."""
         c = self.config
         # Tellurics stand still in the observer's frame: the first look is made there.
@@ -190,6 +192,7 @@ class Encoder(nn.Module):
                 first_shift = c.gain * self.velocity(h.float())[:, 0]
             if air is not None:
                 first_shift = first_shift + air
+            first_shift = first_shift if at is None else at
             rest = shift(widened(x, config=c), -first_shift)  # (b, w)
             h = self.join(self.second(rest) + self.first(h))
         return torch.cat([h.float(), scores], 1), first_shift
@@ -276,10 +279,17 @@ class Prism(nn.Module):
         mean, logvar, _ = self.look(flux, good=good, berv=berv)
         return mean, logvar
 
-    def look(self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None) -> Look:
-        """As `encode`, and the first look's shift."""
+    def look(
+        self,
+        flux: Tensor,
+        *,
+        good: Tensor | None = None,
+        berv: Tensor | None = None,
+        at: Tensor | None = None,
+    ) -> Look:
+        """As `encode`, and the first look's shift; or what is seen at a given shift, `at` (b,) pixels."""
         log_gain = None if self.config.agnostic else self.decoder.log_gain
-        look: Look = self.encoder(self._standard(flux, good), log_gain=log_gain, air=self._air(berv))
+        look: Look = self.encoder(self._standard(flux, good), log_gain=log_gain, air=self._air(berv), at=at)
         return look
 
     def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Tensor:
