@@ -343,9 +343,7 @@ class Training:
         """To the last good state at a lower rate; after a collapse to the start, with a lower beta."""
         p = self.progress
         if len(p.setbacks) >= MOST_SETBACKS:
-            hint = (
-                "look at the spectra for values that dwarf the rest, or train with a lower rate in --config"
-            )
+            hint = "Look at the spectra for values that dwarf the rest, or lower the rate in --config"
             if collapse and self.recipe.steps < SHORT:
                 hint = f"{self.recipe.steps} steps are few: train for {SHORT} or more"
             raise ModelError(
