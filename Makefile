@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-full bench bench-long bench-gpu setup clean
+.PHONY: demo test check check-full explorer bench bench-long bench-gpu setup clean
 
 setup: $(VENV)/.ready
 
@@ -27,6 +27,14 @@ check: setup
 
 check-full: setup
 	$(BIN)/python -m pytest -n 2
+
+# needs node and npm; users need neither, for what it builds is kept beside the sources of the server
+explorer: explorer/node_modules/.ready
+	cd explorer && npm run --silent build
+
+explorer/node_modules/.ready: explorer/package.json explorer/package-lock.json
+	cd explorer && npm ci --silent
+	touch $@
 
 bench: setup
 	$(BIN)/python benchmarks/all.py
