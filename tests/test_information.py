@@ -226,6 +226,60 @@ def test_the_parts_against_brute_force():
     assert np.allclose(neighbours.line_distance(line, 5), away[:, 5])
 
 
+def test_what_people_hold_goes_in():
+    """Lists, pandas, pyarrow and astropy columns, masked or not, tell the same; blanks are counted."""
+    import pandas as pd
+    import pyarrow as pa
+    from astropy.table import MaskedColumn, Table
+
+    x, y = gaussian(0.8, 300, 20)
+    blank = np.arange(300) % 10 == 0
+    plain = mutual_information(x, np.where(blank, np.nan, y), null=500)
+    assert (plain.n, plain.missing) == (270, 30)
+    assert "270 rows; 30 rows with a blank left out" in plain.text()
+    for one in (
+        pd.Series(y).mask(blank).astype("Float64"),
+        pa.chunked_array([pa.array(y, mask=blank)]),
+        MaskedColumn(y, mask=blank),
+        [None if lost else float(value) for value, lost in zip(y, blank, strict=True)],
+    ):
+        assert mutual_information(list(x), one, null=500) == plain
+    table = Table({"z": y + 1, "kind": np.where(x > 0, b"a", b"b")})
+    kinds = pd.Series(np.where(x > 0, "a", "b")).astype("category")
+    assert mutual_information(x, table["kind"], null=500) == mutual_information(x, kinds, null=500)
+    given = conditional_mutual_information(x, y, table).nats
+    assert given == conditional_mutual_information(x, y, table.to_pandas()).nats
+    assert given == conditional_mutual_information(x, y, pa.table({"z": y + 1, "kind": kinds})).nats
+
+
+def test_classes_on_either_side_and_on_both():
+    rng = np.random.default_rng(21)
+    kind = rng.choice(["F", "G", "K"], 2_000)
+    x = (kind == "K") + rng.normal(size=2_000)
+    there, back = (mutual_information(*pair, null=2_000) for pair in ((x, kind), (kind, x)))
+    assert (there.nats, there.low, there.high, there.p) == (back.nats, back.low, back.high, back.p)
+    flipped = np.where(rng.random(2_000) < 0.1, rng.choice(["F", "G", "K"], 2_000), kind)
+    both = mutual_information(kind, flipped, null=2_000)
+    kept = 0.9 + 0.1 / 3
+    truth = np.log(3) + kept * np.log(kept) + (1 - kept) * np.log((1 - kept) / 2)
+    assert both.low < truth < both.high
+    assert both.high - both.low < 0.1
+    assert both.nats == pytest.approx(truth, abs=0.05)
+    assert mutual_information(kind, rng.permutation(kind), null=2_000).nats == pytest.approx(0, abs=0.004)
+
+
+def test_classes_that_drive_both_are_taken_away():
+    rng = np.random.default_rng(22)
+    kind = rng.integers(0, 20, 1_500)
+    x, y = 0.3 * kind + rng.normal(size=1_500), -0.2 * kind + rng.normal(size=1_500)
+    assert mutual_information(x, y, null=0).low > 0.15
+    given = conditional_mutual_information(x, y, kind.astype(str))
+    assert given.low < 0.02
+    assert given.nats == pytest.approx(0, abs=0.04)
+    with pytest.raises(EvidenceError, match="both categorical"):
+        conditional_mutual_information(kind.astype(str), kind.astype(str), x)
+
+
 # -- nulls
 
 
@@ -260,7 +314,7 @@ def test_the_pooled_null_is_that_of_permutations():
 def test_p_is_fine_enough_and_never_zero():
     x, y = gaussian(0.9, 200, 19)
     assert mutual_information(x, y, null=20_000).p == pytest.approx(1 / 20_001)
-    assert mutual_information(x, np.array(["same"] * 200), null=2_000).p == 1.0
+    assert nulls.chance_p(np.arange(200) % 10, np.zeros(200, dtype=int), draws=2_000) == 1.0
 
 
 def test_benjamini_hochberg():
@@ -292,7 +346,12 @@ def test_one_row_a_target():
         (lambda: mutual_information(np.zeros(30), np.zeros(29)), "x 30, y 29"),
         (lambda: mutual_information(np.zeros((30, 2)), np.zeros(30)), "one column"),
         (lambda: mutual_information(np.zeros(10), np.zeros(10)), "needs 25 or more"),
-        (lambda: mutual_information(["a"] * 30, np.zeros(30)), "not numeric"),
+        (lambda: mutual_information(np.arange(30), ["a"] * 30), "y has one value only in the 30 rows"),
+        (lambda: mutual_information(np.ones(30), np.arange(30)), r"x has one value only \(1\)"),
+        (lambda: mutual_information(np.arange(30), [f"HD {i}" for i in range(30)]), "differs in each of 30"),
+        (lambda: mutual_information(np.arange(30), np.full(30, np.nan)), "30 rows have a blank"),
+        (lambda: mutual_information(np.arange(30), np.arange(30), groups=[None] * 30), "no target"),
+        (lambda: mutual_information(np.arange(30), np.arange(30).astype("M8[D]")), "of a date, days"),
         (lambda: conditional_mutual_information(np.zeros(30), np.zeros(30), np.zeros((30, 0))), "a column"),
         (lambda: code_information(np.zeros((30, 2)), np.zeros((30, 2)), seed=0), "no positive sd"),
         (lambda: code_information(np.zeros((30, 2)), np.ones((30, 3)), seed=0), "must both be"),

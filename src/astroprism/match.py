@@ -21,6 +21,7 @@ from .information import (
     screened_information,
 )
 from .information.evidence import Floats, Rows, column, finite, one_a_target, ranks
+from .information.evidence import plain as plain
 from .information.nulls import chance_p, equal_bins
 from .information.spacing import FEWEST
 
@@ -229,16 +230,6 @@ def usable_labels(
         else:
             ready.append(Label(str(name), plain(given), values, categorical, rows))
     return ready, left_out
-
-
-def plain(values: Any) -> NDArray[Any]:
-    """A column as an array; a data frame's blanks become None or NaN."""
-    if hasattr(values, "to_numpy"):  # pandas: categories and nullable types to plain objects
-        kind = getattr(values.dtype, "kind", "O")
-        if kind not in "fiu" or not isinstance(values.dtype, np.dtype):
-            values = values.astype(object).where(values.notna(), None).to_numpy()
-    array = np.asarray(values)
-    return array.astype(np.float64) if array.dtype.kind == "b" else array
 
 
 def _null_size(pairs: int) -> int:

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .information import EvidenceError
-from .information.evidence import Floats, Rows, column, finite, one_a_target
+from .information.evidence import Floats, Rows, column, finite, one_a_target, plain
 from .information.spacing import LEVEL
-from .match import plain
 
 FOLDS = 5
 MOST_ROWS, MOST_IN_FOREST = 20_000, 5_000

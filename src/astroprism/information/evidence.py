@@ -33,11 +33,35 @@ def codes_and_errors(mean: ArrayLike, sd: ArrayLike) -> tuple[Floats, Floats]:
     return mean, sd
 
 
-def column(values: ArrayLike, name: str, *, categorical: bool | None) -> tuple[NDArray[Any], bool]:
+def plain(values: Any) -> NDArray[Any]:
+    """A column of numpy, pandas, pyarrow or astropy as an array; what is masked or null is None or NaN."""
+    if hasattr(values, "to_pylist"):  # pyarrow
+        values = values.to_pandas()
+    if hasattr(values, "to_numpy"):  # pandas: categories and nullable types to plain objects
+        kind = getattr(values.dtype, "kind", "O")
+        if kind not in "fiub" or not isinstance(values.dtype, np.dtype):
+            values = values.astype(object).where(values.notna(), None).to_numpy()
+    if np.ma.isMaskedArray(values):  # numpy's, and astropy's columns
+        blank: NDArray[np.bool_] = np.ma.getmaskarray(values)
+        numeric = values.dtype.kind in "fiub"
+        values = np.array(np.ma.getdata(values), dtype=np.float64 if numeric else object)
+        values[blank] = np.nan if numeric else None
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # ragged lists, tensors on a device: each library raises its own
+        raise EvidenceError(f"a column of type {type(values).__name__} is no array ({error})") from error
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    return array.astype(np.float64) if array.dtype.kind == "b" else array
+
+
+def column(values: Any, name: str, *, categorical: bool | None) -> tuple[NDArray[Any], bool]:
     """A column as floats, or as integer codes (-1 where blank) if it is categorical, and which it is."""
-    array = np.asarray(values)
+    array = plain(values)
     if array.ndim != 1:
         raise EvidenceError(f"{name} must be one column, not an array of shape {array.shape}")
+    if array.dtype.kind in "Mmc":
+        raise EvidenceError(f"{name} holds {array.dtype.name}; give plain numbers (of a date, days)")
     if categorical is None:
         categorical = array.dtype.kind in "OUSb" and not _all_numbers(array)
     if not categorical:
@@ -58,6 +82,25 @@ def _all_numbers(array: NDArray[Any]) -> bool:
 
 def _text(value: object) -> str:
     return "" if value is None or value != value else str(value).strip()
+
+
+def targets_of(groups: Any) -> NDArray[Any] | None:
+    """The target of each row, refused where it is blank; None without."""
+    if groups is None:
+        return None
+    held = plain(groups)
+    if held.ndim != 1:
+        raise EvidenceError(f"groups must be one column, the target of each row, not of shape {held.shape}")
+    if held.dtype.kind in "iu":
+        return held
+    numbers, _ = column(held, "groups", categorical=held.dtype.kind != "f")
+    blank = numbers < 0 if numbers.dtype.kind == "i" else ~np.isfinite(numbers)
+    if blank.any():
+        raise EvidenceError(
+            f"{blank.sum()} of {blank.size} rows have no target in groups, first row {blank.argmax()}; give "
+            "each star of unknown name one of its own"
+        )
+    return numbers
 
 
 def finite(*columns: NDArray[Any]) -> Rows:
@@ -93,6 +136,16 @@ def ranks(values: NDArray[Any], rng: np.random.Generator) -> Rows:
     rank = np.empty(len(values), dtype=np.intp)
     rank[order] = np.arange(len(values))
     return rank
+
+
+def varied(values: NDArray[Any], name: str) -> None:
+    """Refuse a column that is the same in all rows that count."""
+    if values.size and (values == values[0]).all():
+        said = "" if values.dtype.kind == "i" else f" ({values[0]:.6g})"
+        raise EvidenceError(
+            f"{name} has one value only{said} in the {values.size} rows that count; it can tell nothing: "
+            "leave it out"
+        )
 
 
 def same_length(**columns: Any) -> int:

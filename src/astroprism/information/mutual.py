@@ -6,10 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from . import neighbours, nulls
-from .evidence import EvidenceError, Floats, Rows, column, finite, one_a_target, ranks, same_length
+from .evidence import (
+    EvidenceError,
+    Floats,
+    Rows,
+    column,
+    finite,
+    one_a_target,
+    plain,
+    ranks,
+    same_length,
+    targets_of,
+    varied,
+)
 from .spacing import FEWEST, LEVEL
 
 MOST_ROWS = 20_000
@@ -18,6 +30,11 @@ MOST_ROWS = 20_000
 BIAS_ROWS = np.log([500.0, 2_000.0, 4_000.0, 20_000.0])
 BIAS_NATS = np.array([0.022, 0.026, 0.025, 0.011])
 BIAS_SCALE = 0.9
+# What the estimator given others smears away besides, on Gaussians given one column (collected at 500 to
+# 20,000 rows): SMEAR nats^1.55 at 500 rows, falling as 1/n; of several columns SEVERAL times that.
+SMEAR, SMEAR_POWER, SEVERAL = 0.097, 1.55, 1.5
+SPARSE = 5_000  # rows up to which fewer neighbours are asked, too, given others: it costs half as much again
+UNSURE = 0.75  # of a bias: shapes differ by about that
 # Counting noise that the local terms share with their neighbours, and so do not show: variance times rows.
 SHARED_NOISE = 0.12
 
@@ -26,11 +43,11 @@ SHARED_NOISE = 0.12
 class MutualInformation:
     """Mutual information in nats, its 90 % interval over targets, and how it came about.
 
-    nats: nearest neighbours, less `bias`; screen: equal-count bins with Miller and Madow's correction; p: of
-    `screen` under independence (NaN where none was asked for); n: rows (targets, where groups were given)
-    known in all columns; used: those of them that the nearest-neighbour estimate was made from; left_out:
-    of these, rows whose category has no second row; share: of the label's entropy (of its bins' where it is
-    continuous).
+    nats: nearest neighbours, less `bias` (negative where they tell too little); screen: equal-count bins with
+    Miller and Madow's correction; p: of `screen` under independence (NaN where none was asked for); n: rows
+    (targets, where groups were given) known in all columns; used: those of them that the estimate was made
+    from; left_out: of these, rows whose category has no second row; share: of y's entropy (of its bins' where
+    it is continuous); missing: rows that are blank in some column, and so took no part.
     """
 
     nats: float
@@ -43,13 +60,23 @@ class MutualInformation:
     n: int
     used: int
     left_out: int = 0
+    missing: int = 0
+
+    def text(self) -> str:
+        """A short text for people."""
+        said = f"{self.nats:.3f} nats ({self.low:.3f} to {self.high:.3f})"
+        said += f", p {self.p:.2g}" if np.isfinite(self.p) else ""
+        said += f", {self.n:,} rows"
+        said += f" ({self.used:,} of them searched)" if self.used < self.n else ""
+        said += f"; {self.missing:,} rows with a blank left out" if self.missing else ""
+        return said
 
 
 def mutual_information(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: Any,
+    y: Any,
     *,
-    groups: ArrayLike | None = None,
+    groups: Any = None,
     categorical: bool | None = None,
     seed: int = 0,
     k: int = neighbours.NEIGHBOURS,
@@ -57,29 +84,32 @@ def mutual_information(
     draws: int = 1,
     null: int = 100_000,
 ) -> MutualInformation:
-    """Mutual information of a continuous column x with y, continuous or categorical (text), in nats.
+    """Mutual information of two columns in nats, each continuous or categorical (text).
 
-    x, y: (n,), rows that are blank in either are left out. groups: (n,) the target of each row; one seeded
-    row a target is used, `draws` times over, and local terms are summed by target. rows: the most that
-    nearest neighbours are searched among, a seeded subsample above. null: draws of the null behind p, 0 for
-    none.
+    x, y: (n,) of numpy, pandas, pyarrow or astropy; rows that are blank in either are left out and counted.
+    groups: (n,) the target of each row; one seeded row a target is used, `draws` times over, and local terms
+    are summed by target. categorical: whether numbers of y name classes; text does in any case. rows: the
+    most that nearest neighbours are searched among, a seeded subsample above. null: draws of the null behind
+    p, 0 for none.
     """
-    x, _ = column(x, "x", categorical=False)
-    y, is_category = column(y, "y", categorical=categorical)
-    targets = None if groups is None else np.asarray(groups)
-    same_length(x=x, y=y, groups=targets)
+    x, x_is = column(x, "x", categorical=None)
+    y, y_is = column(y, "y", categorical=categorical)
+    targets = targets_of(groups)
+    total = same_length(x=x, y=y, groups=targets)
     known = finite(x, y)
     rng = np.random.default_rng(seed)
     first = one_a_target(known, targets, rng)
-    _enough(first.size)
+    _enough(first.size, total - known.size)
+    for one, is_category, name in ((x, x_is, "x"), (y, y_is, "y")):
+        varied(one[first], name)
+        if is_category and np.bincount(one[first]).max() < 2:
+            raise EvidenceError(
+                f"{name} is text that differs in each of {first.size} rows: names or dates; give numbers, or "
+                "classes that several rows share"
+            )
 
-    bins_x = nulls.equal_bins(ranks(x[first], rng))
-    if is_category:
-        bins_y = np.unique(y[first], return_inverse=True)[1].astype(np.int64)
-        entropy = nulls.discrete_entropy(bins_y)
-    else:
-        bins_y = nulls.equal_bins(ranks(y[first], rng))
-        entropy = float(np.log(bins_y.max() + 1))
+    bins_x, _ = _binned(x[first], x_is, rng)
+    bins_y, entropy = _binned(y[first], y_is, rng)
     screen, _ = nulls.screened_information(bins_x, bins_y)
     p = nulls.chance_p(bins_x, bins_y, draws=null) if null else float("nan")
 
@@ -88,21 +118,48 @@ def mutual_information(
     terms = np.zeros((2, kept.size))
     for draw in range(repeats):
         drawn = kept if draw == 0 else _same_targets(known, kept, targets, rng)
-        terms += np.asarray(_terms(x[drawn], y[drawn], is_category, k, rng)) / repeats
+        terms += np.asarray(_terms(x[drawn], y[drawn], x_is, y_is, k=k, rng=rng)) / repeats
     counted = np.isfinite(terms[0])
     alone = int((~counted).sum())
-    value, low, high, bias = _interval(terms[0][counted], terms[1][counted], continuous=not is_category)
-    told = value if is_category else screen
+    continuous = not (x_is or y_is)
+    value, low, high, bias = _interval(terms[0][counted], terms[1][counted], continuous=continuous)
+    told = value if y_is else screen
     share = float(np.clip(told / entropy, 0.0, 1.0)) if entropy > 0 else 0.0
-    return MutualInformation(value, low, high, bias, screen, p, share, int(first.size), int(kept.size), alone)
+    return MutualInformation(
+        nats=value,
+        low=low,
+        high=high,
+        bias=bias,
+        screen=screen,
+        p=p,
+        share=share,
+        n=int(first.size),
+        used=int(kept.size),
+        left_out=alone,
+        missing=total - int(known.size),
+    )
+
+
+def _binned(
+    values: NDArray[Any], is_category: bool, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], float]:
+    """A column's bins, or its classes, and their entropy."""
+    if is_category:
+        bins = np.unique(values, return_inverse=True)[1].astype(np.int64)
+        return bins, nulls.discrete_entropy(bins)
+    bins = nulls.equal_bins(ranks(values, rng))
+    return bins, float(np.log(bins.max() + 1))
 
 
 def _terms(
-    x: Floats, y: NDArray[Any], is_category: bool, k: int, rng: np.random.Generator
+    x: NDArray[Any], y: NDArray[Any], x_is: bool, y_is: bool, *, k: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    if not is_category:
+    if not (x_is or y_is):
         return neighbours.ksg_terms(ranks(x, rng), ranks(y, rng), k=k)
-    terms = neighbours.ross_terms(ranks(x, rng), y, k=k)
+    if x_is and y_is:
+        terms = nulls.class_terms(_binned(x, True, rng)[0], _binned(y, True, rng)[0])
+    else:
+        terms = neighbours.ross_terms(ranks(y if x_is else x, rng), x if x_is else y, k=k)
     return terms, terms
 
 
@@ -117,11 +174,11 @@ def _subsample(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
     return rows if rows.size <= most else np.sort(rng.choice(rows, size=most, replace=False))
 
 
-def _enough(n: int) -> None:
+def _enough(n: int, missing: int) -> None:
     if n < FEWEST:
         raise EvidenceError(
-            f"{n} rows (targets, where groups were given) are known in all columns; mutual information needs "
-            f"{FEWEST} or more: give more labels, or leave this one out"
+            f"{n} rows (targets, where groups were given) are known in all columns, {missing} rows have a "
+            f"blank; mutual information needs {FEWEST} or more: give more labels, or leave this one out"
         )
 
 
@@ -131,82 +188,146 @@ def measured_bias(nats: float, n: int) -> float:
     return float(most * -np.expm1(-max(nats, 0.0) / BIAS_SCALE))
 
 
-def _interval(terms: Floats, fewer: Floats, *, continuous: bool) -> tuple[float, float, float, float]:
+def _interval(
+    terms: Floats, fewer: Floats, *, continuous: bool, smear: float = 0.0
+) -> tuple[float, float, float, float]:
     """(value, low, high, bias) from local terms, one a target; `fewer`, the same with fewer neighbours.
 
     Terms near each other share their neighbours: at few rows that smooths them, and their spread is too small
-    by the factor below; half of the bias is uncertain from shape to shape. Where fewer neighbours tell more,
-    beyond their scatter, a fine shape is being smeared out: the high end goes up by twice that. Ross's
-    estimator, for categories, needed none of it.
+    by the factor below; the bias differs from shape to shape. Where fewer neighbours tell more by a standard
+    error, a fine shape is being smeared out: the high end goes up by three times that. Ross's estimator, for
+    categories, needed none of it.
     """
     n = terms.size
     raw = float(terms.mean())
-    bias = measured_bias(raw, n) if continuous else 0.0
+    over = measured_bias(raw, n) if continuous else 0.0
     variance = terms.var(ddof=1)
     if continuous:
         variance = variance * (1 + 5 / np.sqrt(n)) + SHARED_NOISE
-    error = float(LEVEL * np.sqrt(variance / n + (bias / 2) ** 2))
+    error = float(LEVEL * np.sqrt(variance / n + UNSURE**2 * (over**2 + smear**2)))
     finer = fewer - terms
-    smeared = max(0.0, float(finer.mean() - finer.std(ddof=1) / np.sqrt(n)))
-    return raw - bias, raw - bias - error, raw - bias + error + 2 * smeared, bias
+    lost = float(finer.mean())
+    lost = 3 * lost if lost > finer.std(ddof=1) / np.sqrt(n) else 0.0
+    bias = over - smear
+    return raw - bias, raw - bias - error, raw - bias + error + lost, bias
 
 
 def conditional_mutual_information(
-    x: ArrayLike,
-    y: ArrayLike,
-    z: ArrayLike,
+    x: Any,
+    y: Any,
+    z: Any,
     *,
-    groups: ArrayLike | None = None,
+    groups: Any = None,
     categorical: bool | None = None,
     seed: int = 0,
     k: int = neighbours.NEIGHBOURS,
     rows: int = MOST_ROWS,
 ) -> MutualInformation:
-    """I(x; y | z) in nats: what x tells of y beyond what z tells; z (n,) or (n, d) numeric.
+    """I(x; y | z) in nats: what x tells of y beyond what z tells.
+
+    x, y: (n,); z: (n,), (n, d) or a table. Text is classes, each put at the mean rank of x (of y) in it.
 
     Taking any function of z from x, or from y, changes nothing in it. So what z predicts, by hinges and
     products of its columns, is taken from both first; little then hangs on z, which the estimator smooths
     over. Several columns of z are then represented by what they predict of y: exact where the rest of x and y
     hangs on them through that alone, or not at all.
     """
-    x, _ = column(x, "x", categorical=False)
-    y, _ = column(y, "y", categorical=categorical)
-    z = np.asarray(z, dtype=np.float64)
-    z = z[:, None] if z.ndim == 1 else z
-    if z.ndim != 2 or z.shape[1] == 0:
-        raise EvidenceError(f"z must be (n,) or (n, d) with a column or more, not {z.shape}")
-    targets = None if groups is None else np.asarray(groups)
-    same_length(x=x, y=y, z=z, groups=targets)
+    x, x_is = column(x, "x", categorical=None)
+    y, y_is = column(y, "y", categorical=categorical)
+    if x_is and y_is:
+        raise EvidenceError("x and y are both categorical; conditional information needs one that is numeric")
+    others = [column(one, f"z {name}".strip(), categorical=None) for name, one in _columns(z)]
+    targets = targets_of(groups)
+    total = same_length(x=x, y=y, groups=targets, **{f"z {i}": one for i, (one, _) in enumerate(others)})
+    known = finite(x, y, *(one for one, _ in others))
     rng = np.random.default_rng(seed)
-    first = one_a_target(finite(x, y, z), targets, rng)
-    _enough(first.size)
+    first = one_a_target(known, targets, rng)
+    _enough(first.size, total - known.size)
+    varied(x[first], "x")
+    varied(y[first], "y")
     kept = _subsample(first, rows, rng)
 
     def scored(values: NDArray[Any]) -> Floats:
         return neighbours.lattice(kept.size)[ranks(values, rng)]
 
-    given = np.column_stack([scored(one) for one in z[kept].T])
-    of_x, of_y = scored(x[kept]), scored(y[kept])
+    x, y = x[kept], y[kept]
+    if x_is:
+        x = class_ranks(x, scored(y))
+    elif y_is:
+        y = class_ranks(y, scored(x))
+    of_x, of_y = scored(x), scored(y)
+    columns: list[Floats] = []
+    for one, is_category in others:
+        columns += [class_ranks(one[kept], of) for of in (of_x, of_y)] if is_category else [one[kept]]
+    given = np.column_stack([scored(one) for one in columns])
     told_x, told_y = _predicted(of_x, given), _predicted(of_y, given)
     rest_x, rest_y = scored(of_x - told_x), scored(of_y - told_y)
     if given.shape[1] > 1:
         given = scored(told_y)[:, None]
-    terms = neighbours.conditional_terms(rest_x, rest_y, given, k=k)
-    value, low, high, bias = _interval(terms, terms, continuous=True)
+    terms, fewer = neighbours.conditional_terms(rest_x, rest_y, given, k=k, finer=kept.size <= SPARSE)
+    several = SEVERAL if len(columns) > 1 else 1.0
+    smear = several * SMEAR * max(float(terms.mean()), 0.0) ** SMEAR_POWER * 500 / kept.size
+    value, low, high, bias = _interval(terms, fewer, continuous=True, smear=smear)
     screen, _ = nulls.screened_information(
         nulls.equal_bins(ranks(rest_x, rng)), nulls.equal_bins(ranks(rest_y, rng))
     )
+    nothing = float("nan")
     return MutualInformation(
-        value, low, high, bias, screen, float("nan"), float("nan"), int(first.size), int(kept.size)
+        nats=value,
+        low=low,
+        high=high,
+        bias=bias,
+        screen=screen,
+        p=nothing,
+        share=nothing,
+        n=int(first.size),
+        used=int(kept.size),
+        missing=total - int(known.size),
     )
 
 
+def _columns(z: Any) -> list[tuple[str, Any]]:
+    """The columns of (n,), (n, d), a data frame or a table, with their names."""
+    names = getattr(z, "colnames", None) or getattr(z, "column_names", None)  # astropy, pyarrow
+    if names is None and getattr(z, "columns", None) is not None:
+        names = list(z.columns)
+    if names is None and hasattr(z, "keys") and not hasattr(z, "dtype"):
+        names = list(z.keys())
+    if names is not None:
+        if not names:
+            raise EvidenceError("z has no column; it must be (n,), (n, d) or a table with a column or more")
+        return [(str(name), z[name]) for name in names]
+    array = plain(z)
+    if array.ndim == 1:
+        return [("", array)]
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise EvidenceError(f"z must be (n,), (n, d) or a table with a column or more, not {array.shape}")
+    return [(str(i), one) for i, one in enumerate(array.T)]
+
+
+def class_ranks(classes: NDArray[Any], of: NDArray[Any]) -> Floats:
+    """Classes (n,) as numbers: the mean rank of another column in each, -0.5 to 0.5; NaN where blank.
+
+    Means are drawn to the whole's by ten rows: a class of one row would otherwise hold the other column.
+    """
+    known = classes >= 0
+    rank = np.argsort(np.argsort(of[known], kind="stable"), kind="stable") / max(int(known.sum()), 1) - 0.5
+    mean = np.bincount(classes[known], weights=rank) / (np.bincount(classes[known]) + 10.0)
+    return np.where(known, mean[np.where(known, classes, 0)], np.nan)
+
+
 def _predicted(values: Floats, given: Floats) -> Floats:
-    """Ridge on hinges and products of the columns of `given`, predicted for the half not fitted."""
-    knots = neighbours.lattice(16)
-    hinges = np.maximum(given[:, :, None] - knots, 0.0).reshape(len(given), -1)
-    first, second = np.triu_indices(given.shape[1], 1)
-    terms = np.column_stack([np.ones(len(given)), given, hinges, given[:, first] * given[:, second]])
+    """Ridge on hinges and products of the columns of `given`, predicted for the half not fitted.
+
+    One term for twenty rows: with a hundred terms 500 rows and five columns came out .03 nats low.
+    """
+    n, d = given.shape
+    pairs = d * (d - 1) // 2
+    room = n / 20 - d
+    first, second = np.triu_indices(d, 1) if room - pairs >= 3 * d else np.zeros((2, 0), dtype=np.intp)
+    knots = neighbours.lattice(int(np.clip((room - first.size) / d, 3, 16)))
+    hinges = np.maximum(given[:, :, None] - knots, 0.0).reshape(n, -1)
+    terms = np.column_stack([np.ones(n), given, hinges, given[:, first] * given[:, second]])
     terms[:, 1:] /= np.maximum(terms[:, 1:].std(axis=0), 1e-12)
     half = np.arange(len(values)) % 2
     told = np.empty_like(values)

@@ -95,11 +95,24 @@ def line_distance(ordered: Floats, k: int) -> Floats:
     return best
 
 
-def conditional_terms(x: Floats, y: Floats, z: Floats, *, k: int = NEIGHBOURS) -> Floats:
-    """Frenzel and Pompe (2007): I(x; y | z); x, y (n,) and z (n, d) on comparable scales."""
-    radius = kth_distances(np.column_stack([x, y, z]), k)[:, 0]
-    with_x, with_y = (boxed(np.column_stack([one, z]), radius) for one in (x, y))
-    return np.asarray(digamma(k) - digamma(with_x) - digamma(with_y) + digamma(boxed(z, radius)))
+def conditional_terms(
+    x: Floats, y: Floats, z: Floats, *, k: int = NEIGHBOURS, finer: bool = False
+) -> tuple[Floats, Floats]:
+    """Frenzel and Pompe (2007): I(x; y | z); x, y (n,) and z (n, d) on comparable scales.
+
+    Returned with k neighbours and, if `finer`, with fewer; else twice the same.
+    """
+    few = max(1, round(k * FEWER)) if finer else k
+    points = np.column_stack([x, y, z])
+    found: list[Floats] = []
+    for near, radius in zip((k, few), kth_distances(points, k, few).T, strict=True):
+        if found and few == k:
+            return found[0], found[0]
+        with_x, with_y = (boxed(np.column_stack([one, z]), radius) for one in (x, y))
+        found.append(
+            np.asarray(digamma(near) - digamma(with_x) - digamma(with_y) + digamma(boxed(z, radius)))
+        )
+    return found[0], found[1]
 
 
 def boxed(points: Floats, radius: Floats) -> Rows:

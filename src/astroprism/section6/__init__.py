@@ -172,9 +172,12 @@ def section6(
         classes = _is_classes(values)
         for node in range(mean.shape[1]):
             code = mean[rows, node]
-            told = mutual_information(code, values, categorical=classes, seed=seed, null=draws)
-            row = {"label": name, "node": node, "n": told.n, "mi_nats": told.nats, "mi_low": told.low,
-                   "mi_high": told.high, "p": told.p, "share": told.share}  # fmt: skip
+            row: dict[str, Any] = {"label": name, "node": node, "n": code.size, "mi_nats": 0.0, "mi_low": 0.0,
+                                   "mi_high": 0.0, "p": 1.0, "share": 0.0}  # fmt: skip
+            if (code != code[0]).any():  # a node that is switched off may be constant
+                told = mutual_information(code, values, categorical=classes, seed=seed, null=draws)
+                row |= {"n": told.n, "mi_nats": told.nats, "mi_low": told.low, "mi_high": told.high,
+                        "p": told.p, "share": told.share}  # fmt: skip
             if heard is not None:
                 ears = mutual_information(heard[rows, node], values, categorical=classes, seed=seed, null=0)
                 row |= {"heard_nats": ears.nats, "heard_low": ears.low, "heard_high": ears.high}
