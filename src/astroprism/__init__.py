@@ -10,9 +10,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .archive import read
     from .codes import EncodeOptions
+    from .counting import count
+    from .embedding import describe_embedding
     from .errors import AstroprismError
     from .fitting_options import TrainOptions
     from .grid import Grid, parse_grid
+    from .information import conditional_mutual_information, mutual_information
     from .ingest import IngestOptions
     from .simulate import SimulationConfig, write_archive
     from .spectrum import Spectrum
@@ -30,6 +33,10 @@ _FACE = {
     "Store": ("store", "Store"),
     "Study": ("study", "Study"),
     "TrainOptions": ("fitting_options", "TrainOptions"),
+    "conditional_mutual_information": ("information", "conditional_mutual_information"),
+    "count": ("counting", "count"),
+    "describe_embedding": ("embedding", "describe_embedding"),
+    "mutual_information": ("information", "mutual_information"),
     "open_store": ("store", "open_store"),
     "parse_grid": ("grid", "parse_grid"),
     "read": ("archive", "read"),
@@ -46,6 +53,10 @@ __all__ = [
     "Study",
     "TrainOptions",
     "__version__",
+    "conditional_mutual_information",
+    "count",
+    "describe_embedding",
+    "mutual_information",
     "open_store",
     "parse_grid",
     "read",

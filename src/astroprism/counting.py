@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .information import EvidenceError, code_information
 from .information.evidence import Floats, codes_and_errors
-from .information.spacing import LEVEL
+from .information.spacing import FEWEST, LEVEL
 
 INFORMATION_BOUND, INFORMATION_SOFT = 0.5, 0.1  # nats
 SOFT_SHARE = 1 / 3  # the soft bound of ablation and of the paper's dispersion, as a share of the bound
@@ -52,14 +52,15 @@ class MethodCount:
 class Count:
     """Both counts and the paper's, with what each says of every node (arrays over nodes).
 
-    informative: above the bound in both; doubtful: in one only. copies_of: the node that does the same to the
-    spectrum and more of it, or -1. dispersion_ratio: var(mean) / E[sd^2].
+    statistical, information: None where what they read was not given; agree is None then. informative: above
+    the bound in both, or in the one that was made; doubtful: in one of two. copies_of: the node that does the
+    same to the spectrum and more of it, or -1. dispersion_ratio: var(mean) / E[sd^2], NaN without sd.
     """
 
-    statistical: MethodCount
-    information: MethodCount
+    statistical: MethodCount | None
+    information: MethodCount | None
     mad: MethodCount
-    agree: bool
+    agree: bool | None
     informative: NDArray[np.bool_]
     doubtful: NDArray[np.bool_]
     copies_of: NDArray[np.intp]
@@ -68,9 +69,9 @@ class Count:
 
     def summary(self) -> dict[str, Any]:
         """The block "count" of findings.json."""
+        both = {"statistical": self.statistical, "information": self.information}
         return {
-            "statistical": {**self.statistical.summary(), "bound_nats": self.statistical.bound},
-            "information": {**self.information.summary(), "bound_nats": self.information.bound},
+            **{name: one and one.summary() | {"bound_nats": one.bound} for name, one in both.items()},
             "mad": {"threshold": self.mad.bound, **self.mad.summary()},
             "agree": self.agree,
             "spectra": self.n,
@@ -79,68 +80,96 @@ class Count:
     def node(self, index: int) -> dict[str, Any]:
         """What findings.json says of one node, as far as the count knows it."""
         methods = {"statistical": self.statistical, "information": self.information}
+        nats = {name: one and float(one.score[index]) for name, one in methods.items()}
         copy = int(self.copies_of[index])
         return {
             "node": index,
-            "information_nats": float(self.information.score[index]),
-            "ablation_nats": float(self.statistical.score[index]),
+            "information_nats": nats["information"],
+            "ablation_nats": nats["statistical"],
             "mad": float(self.mad.score[index]),
             "dispersion_ratio": float(self.dispersion_ratio[index]),
             "informative": bool(self.informative[index]),
-            "informative_by": [name for name, one in methods.items() if one.score[index] > one.bound],
+            "informative_by": [n for n, one in methods.items() if one and one.score[index] > one.bound],
             "doubtful": bool(self.doubtful[index]),
             "copies_of": None if copy < 0 else copy,
         }
 
+    def text(self) -> str:
+        """A short text for people."""
+        ways = (("switching nodes off", self.statistical), ("information", self.information))
+        said = [
+            f"{one.k} causes by {way} ({one.low} to {one.high}; nodes "
+            f"{', '.join(map(str, one.nodes)) or 'none'}; bound {one.bound:.3g} nats)"
+            for way, one in ways
+            if one
+        ]
+        if self.agree is not None:
+            said.append("the two counts agree" if self.agree else "the two counts DISAGREE")
+        elif self.statistical is None:
+            said.append(
+                "the statistical count was not made: it wants a decoder; give `ablation`, the rise of the "
+                "misfit with each node fixed at its mean, and `bound`"
+            )
+        else:
+            said.append("the information count was not made: it wants `sd`, the error of each code")
+        said.append(f"the seed paper's spread above {self.mad.bound:g} would count {self.mad.k}")
+        return "\n".join([*said, f"{self.n:,} spectra, {len(self.copies_of)} nodes"])
+
 
 def count(
     mean: ArrayLike,
-    sd: ArrayLike,
+    sd: ArrayLike | None = None,
     *,
-    ablation: ArrayLike,
-    bound: float,
+    ablation: ArrayLike | None = None,
+    bound: float | None = None,
     overlap: ArrayLike | None = None,
     copy_overlap: float = COPY_OVERLAP,
     null_ablation: ArrayLike | None = None,
     null_information: ArrayLike | None = None,
     seed: int = 0,
 ) -> Count:
-    """Count the causes behind codes.
+    """Count the causes behind codes, by two methods where what both read is given.
 
-    mean, sd: (spectra, nodes). ablation: (spectra, nodes), the rise of the negative log-likelihood in nats
-    when the node is fixed at its mean. bound: nats, see ablation_bound. overlap: (nodes, nodes) in 0..1,
-    how much of what two nodes do to the spectrum is the same; above copy_overlap they are copies, and one
-    cause. null_ablation: (spectra, m) the same rise for m nodes that no cause can have reached;
-    null_information: (m,) their information in nats. What the nulls reach is taken off the scores; without
-    them it is taken to be 0.
+    mean, sd: (spectra, nodes), one spectrum a target; without sd there is no information count, for a code
+    without error tells without limit. ablation: (spectra, nodes), the rise of the negative log-likelihood in
+    nats when the node is fixed at its mean; without it there is no statistical count. bound: nats, see
+    ablation_bound. overlap: (nodes, nodes) in 0..1, how much of what two nodes do to the spectrum is the
+    same; above copy_overlap they are copies, and one cause. null_ablation: (spectra, m) the same rise for m
+    nodes that no cause can have reached; null_information: (m,) their information in nats. What the nulls
+    reach is taken off the scores; without them it is taken to be 0.
     """
-    mean, sd = codes_and_errors(mean, sd)
+    if sd is None and ablation is None:
+        raise EvidenceError(
+            "codes alone cannot be counted: a code without error tells without limit about its spectrum. "
+            "Give `sd`, the error of each code (the posterior's, or the scatter of the codes of one spectrum "
+            "under its noise), or `ablation` and `bound`, or both"
+        )
+    known = sd is not None
+    mean, errors = codes_and_errors(mean, np.ones(np.shape(mean)) if sd is None else sd)
     n, nodes = mean.shape
-    rise = _rises(ablation, "ablation", nodes=nodes)
-    if len(rise) != n:
+    if n < FEWEST:
+        raise EvidenceError(f"{n} spectra are too few to count causes in; give at least {FEWEST}")
+
+    rise = None if ablation is None else _rises(ablation, "ablation", nodes=nodes)
+    if rise is not None and len(rise) != n:
         raise EvidenceError(
             f"ablation has {len(rise)} spectra and the codes {n}; give both for the same spectra"
         )
-    if not (np.isfinite(bound) and bound > 0):
+    if rise is not None and (bound is None or not (np.isfinite(bound) and bound > 0)):
         raise EvidenceError(f"the ablation bound must be positive nats, not {bound}; see ablation_bound")
 
-    told = code_information(mean, sd, seed=seed)
-    information_null = _null_level(None if null_information is None else np.asarray(null_information)[None])
-    ablation_null = _null_level(None if null_ablation is None else _rises(null_ablation, "null_ablation"))
-    rise_mean = rise.mean(axis=0)
-    rise_error = LEVEL * rise.std(axis=0, ddof=1) / np.sqrt(n)
-
-    copies = find_copies(rise_mean, overlap, copy_overlap=copy_overlap)
-    statistical = _method(rise_mean, rise_error, rise_error, copies, bound, bound * SOFT_SHARE, ablation_null)
-    information = _method(
-        told.nats,
-        told.nats - told.low,
-        told.high - told.nats,
-        copies,
-        INFORMATION_BOUND,
-        INFORMATION_SOFT,
-        information_null,
-    )
+    told = code_information(mean, errors, seed=seed) if known else None
+    strength = told.nats if rise is None and told is not None else np.zeros(nodes)
+    copies = find_copies(strength if rise is None else rise.mean(axis=0), overlap, copy_overlap=copy_overlap)
+    statistical = information = None
+    if rise is not None and bound is not None:
+        null = _null_level(None if null_ablation is None else _rises(null_ablation, "null_ablation"))
+        error = LEVEL * rise.std(axis=0, ddof=1) / np.sqrt(n)
+        statistical = _method(rise.mean(axis=0), error, error, copies, bound, bound * SOFT_SHARE, null)
+    if told is not None:
+        null = _null_level(None if null_information is None else np.asarray(null_information)[None])
+        below, above = told.nats - told.low, told.high - told.nats
+        information = _method(told.nats, below, above, copies, INFORMATION_BOUND, INFORMATION_SOFT, null)
     spread, spread_low, spread_high = dispersion(mean)
     mad = _method(
         spread,
@@ -151,16 +180,16 @@ def count(
         MAD_THRESHOLD * SOFT_SHARE,
         0.0,
     )
-    by_rise, by_told = statistical.score > statistical.bound, information.score > information.bound
+    made = [one.score > one.bound for one in (statistical, information) if one is not None]
     return Count(
         statistical=statistical,
         information=information,
         mad=mad,
-        agree=statistical.k == information.k,
-        informative=by_rise & by_told,
-        doubtful=by_rise ^ by_told,
+        agree=statistical.k == information.k if statistical and information else None,
+        informative=np.logical_and.reduce(made),
+        doubtful=np.logical_or.reduce(made) & ~np.logical_and.reduce(made),
         copies_of=copies,
-        dispersion_ratio=mean.var(axis=0) / (sd**2).mean(axis=0),
+        dispersion_ratio=mean.var(axis=0) / (errors**2).mean(axis=0) if known else np.full(nodes, np.nan),
         n=n,
     )
 
