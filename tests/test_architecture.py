@@ -28,7 +28,7 @@ ROWS = [
     {"counting"},
     {"match", "lines"},
     {"embedding"},
-    {"bin_sweep", "readout", "effects", "dossier"},
+    {"bin_sweep", "readout", "effects", "dossier", "changes", "intervention", "label_effects", "response"},
     {"findings"},
     {"finding"},
     {"section6"},

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SURE = 4.0  # significance of a star's velocity below which it is taken to stand still
 NULL_SAMPLE = 300  # spectra that the null is taken of: only its means are read
+SPREAD = 0.2  # variance of a node's codes over that of their noise: .09 nats of a Gaussian's
 ALIVE = 1 / 3  # share of the ablation bound from which a node's derivative is looked at
 
 
@@ -48,6 +49,11 @@ class Effects:
     star: dict[int, Floats]
     sky: dict[int, Floats]
     velocity: Floats
+
+    def worth_asking(self, mean: Floats, sd: Floats) -> list[int]:
+        """Nodes that could be informative or doubtful: by what they explain, or by their codes (rows, n)."""
+        spread = mean.var(0) / np.maximum((sd**2).mean(0), 1e-30)
+        return [int(i) for i in np.flatnonzero((self.rise.mean(0) > ALIVE * self.bound) | (spread > SPREAD))]
 
 
 def measure(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 FORMAT, VERSION = "astroprism-findings", 1
-TABLES = ("nodes", "matches", "keywords", "bins", "lines", "derivatives", "labels")
+TABLES = ("nodes", "matches", "keywords", "bins", "lines", "derivatives", "responses", "labels")
 INDEX_NUMBERS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good")
 
 
@@ -103,6 +103,7 @@ def gather(
     from .checkpoint import read_model
     from .codes import read_codes
     from .fitting import device_for, fitted
+    from .response import respond
 
     network, about = read_model(model, unpruned=True)
     codes = read_codes(out / "codes_unpruned.parquet").set_index("spectrum_id")
@@ -134,13 +135,29 @@ def gather(
     if store.grid.medium == "air":
         wavelength = air_to_vacuum(wavelength)
     recipe = about["recipe"]
+    raw = Source.from_store(store, memory=0)
     effects = measure(
         network.to(device),
-        fitted(Source.from_store(store, memory=0), network),
+        fitted(raw, network),
         held,
         mean=mean,
         floor=recipe["floor"][-1][1] if "floor" in recipe else 0.0,
         wavelength=wavelength,
+        device=device,
+        seed=options.seed,
+        say=say,
+    )
+    chosen = {} if labels is None else {str(name): plain(labels[name].iloc[held]) for name in labels}
+    resolution = index["resolution"].to_numpy(np.float64) if "resolution" in index else np.zeros(0)
+    responses = respond(
+        network,
+        fitted(raw, network),
+        held,
+        nodes=effects.worth_asking(mean, sd),
+        wavelength=wavelength,
+        berv=raw.berv,
+        resolution=float(np.median(told)) if (told := resolution[np.isfinite(resolution)]).size else None,
+        labels=chosen,
         device=device,
         seed=options.seed,
         say=say,
@@ -156,9 +173,10 @@ def gather(
         sd=sd,
         effects=replace(effects, rows=np.array([place[row] for row in effects.rows.tolist()], dtype=np.intp)),
         wavelength=wavelength,
-        labels={} if labels is None else {str(name): plain(labels[name].iloc[held]) for name in labels},
+        labels=chosen,
         keywords={name: plain(values.iloc[held]) for name, values in known.items()},
         time=index["time"].to_numpy(np.float64)[held] if "time" in index else None,
+        responses=responses,
     )
 
 

@@ -21,6 +21,7 @@ from .information import sampled_codes
 from .information.evidence import Floats
 from .match import Matches, match_labels, sweep_keywords
 from .readout import UNEXPLAINED, ReadOut, Share, predicted_by_labels, read_out
+from .response import Responses, words
 
 FEW = 200  # held-out targets below which intervals are wide, and it is said
 
@@ -42,6 +43,7 @@ class Evidence:
     labels: dict[str, Any] = field(default_factory=dict)
     keywords: dict[str, Any] = field(default_factory=dict)
     time: Floats | None = None
+    responses: Responses = field(default_factory=Responses)
 
 
 def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -71,7 +73,7 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
     nodes = []
     for i in range(evidence.mean.shape[1]):
         told = counted.node(i) | {
-            "response": {},
+            **evidence.responses.of_node(i, explained_by=_explained_by(matches, i)),
             "matches": [pair.summary() for pair in matches.of_node(i)],
             "predicted_by_labels": _share(shares.get(i)),
             "unexplained": i in unexplained,
@@ -106,6 +108,7 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
         "keywords": keywords.table(),
         "bins": bin_sweep(codes, usable, nodes=asked, seed=seed),
         "lines": _line_columns(lines),
+        "responses": evidence.responses.table(nodes=asked),
         "derivatives": {"wavelength": evidence.wavelength}
         | {
             f"{frame}_{i:03d}": one for frame in ("star", "sky") for i, one in getattr(effects, frame).items()
@@ -138,6 +141,8 @@ def text_of(content: Mapping[str, Any]) -> str:
                 what.append(f"{pair['label']} {pair['mi_nats']:.2f} nats")
         if node["unexplained"]:
             what.append("UNEXPLAINED by labels")
+        if answers := words(node):
+            what.append(answers)
         if named := [one["name"] for one in node["lines"]][:4]:
             what.append("moves " + ", ".join(named))
         if (found := node["dossier"]) and found["keywords"]:
@@ -150,6 +155,10 @@ def text_of(content: Mapping[str, Any]) -> str:
 
 
 # --- parts of the content
+
+
+def _explained_by(matches: Matches, node: int) -> list[str]:
+    return [pair.label for pair in matches.of_node(node) if pair.explains]
 
 
 def _share(share: Share | None) -> dict[str, Any] | None:
