@@ -113,6 +113,23 @@ def test_made_up_species_get_even_p_values(red):
     assert np.mean(p) == pytest.approx(0.5, abs=0.2)
 
 
+def test_what_hardly_moves_is_not_named(red):
+    """A blip that chance puts on a trace element says nothing beside lines thirty times as strong."""
+    centres = np.linspace(6300.0, 6600.0, 12)
+    groups = [
+        Group("Fe I", "Fe", "star", centres, np.ones(12)),
+        Group("Ba II", "Ba", "star", np.array([6449.0]), np.ones(1)),
+    ]
+    apart = np.log(red.wavelength[:, None] / np.append(centres, 6449.0)) * 299_792.458
+    lines = np.exp(-0.5 * (apart / 8.0) ** 2)
+    strong = lines[:, :12].sum(1)
+    assert named(match_lines(red.wavelength, strong + 0.03 * lines[:, 12], groups=groups)) == ["Fe I"]
+    assert set(named(match_lines(red.wavelength, strong + 0.3 * lines[:, 12], groups=groups))) == {
+        "Fe I",
+        "Ba II",
+    }
+
+
 def test_lines_are_looked_for_at_rest(red):
     """Stars of many velocities: their derivatives are moved to rest, the sky's stay."""
     speeds = np.linspace(-120, 120, 5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .information import EvidenceError, benjamini_hochberg
 Floats = NDArray[np.float64]
 
 NAMED_Q, NAMED_ENRICHMENT = 0.05, 1.3
+FAINT = 0.1  # of what the strongest named line does: a group that nowhere does as much is not named
 WIDTH = 10.0  # km/s to each side of a line that count as the line: a slowly turning star's
 AROUND = 15  # times that: what a line is compared with
 NEAR, FAR = 5.0, 1_500.0  # widths, km/s: how far a line is moved for the null
@@ -74,7 +75,7 @@ class Enrichment:
     enrichment  mean of the derivative at the lines, weighed by depth, over its mean around them
     p, q        that lines at random places stand out as much; q over all groups
     p_alone     the same without what lies on lines of stronger groups; NaN where nothing is left
-    named       q <= .05, enrichment >= 1.3, and not gone with the lines of stronger groups
+    named       q <= .05, enrichment >= 1.3, not gone with the lines of stronger groups, and not faint
     top         the lines that move most: wavelength, name, value (in the derivative's unit)
     """
 
@@ -158,7 +159,11 @@ def match_lines(
         if named:  # what weaker groups show on these lines is no longer news
             for frame in (group.frame,) if sky is not None else ("star", "sky"):
                 seen[frame] = _without(place, seen[frame], group, half)
-    return result
+    brightest = max((one.top[0][2] for one in result if one.named and one.top), default=0.0)
+    return [
+        replace(one, named=one.named and bool(one.top) and one.top[0][2] >= FAINT * brightest)
+        for one in result
+    ]
 
 
 def rest_profile(derivatives: ArrayLike, wavelength: ArrayLike, *, velocity: ArrayLike) -> Floats:
