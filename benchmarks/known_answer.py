@@ -69,6 +69,7 @@ def archive(
         "snr": np.asarray(people.snr),
         "targets": np.array([f"star {i}" for i in people.star]),
         "step": step,
+        "wavelength": config.sampling().vacuum[:pixels],
     }
 
 
@@ -223,7 +224,7 @@ def run(
 
     from astroprism.batches import Source
     from astroprism.network import Prism, sized_for
-    from astroprism.recipe import Recipe
+    from astroprism.recipe import Recipe, sized
     from astroprism.split import assign
     from astroprism.training import Training
 
@@ -241,7 +242,10 @@ def run(
         key: tuple(tuple(p) if isinstance(p, list) else p for p in v) if isinstance(v, list) else v
         for key, v in (recipe or {}).items()
     }
-    settings = Recipe(**given)
+    agnostic = bool((network or {}).get("agnostic"))
+    settings = (
+        sized(given, spectra=train, pixels=source.pixels, agnostic=True) if agnostic else Recipe(**given)
+    )
     config = sized_for(source.pixels, step=data["step"], moving_air=moving, **(network or {}))
     rows, test = np.arange(train), np.arange(train, len(source))
     if len(set(data["targets"])) < len(source):  # visits of one star stay on one side

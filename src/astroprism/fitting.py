@@ -236,7 +236,7 @@ def _recipe(options: TrainOptions, *, spectra: int, pixels: int) -> Recipe | Pap
         if overrides.get("likelihood", True):
             return from_mapping(PaperRecipe, overrides)
         return released(**overrides)  # the absolute difference comes with the authors' schedule
-    return sized(overrides, spectra=spectra, pixels=pixels)
+    return sized(overrides, spectra=spectra, pixels=pixels, agnostic=options.agnostic)
 
 
 def _steps_in(

@@ -46,7 +46,8 @@ class Loss(NamedTuple):
 
     total: Tensor  # scalar
     chi2: Tensor  # scalar, mean over the batch, a pixel, no floor, at sampled codes
-    misfit: Tensor  # scalar, nats a spectrum above what the noise and the floor explain
+    # scalar, nats a spectrum above what the noise and the floor explain; of an agnostic network as blurred
+    misfit: Tensor
     kl: Tensor  # (n,) nats, mean over the batch
 
 
@@ -89,6 +90,12 @@ class PrismObjective(nn.Module):
         found = _found(left.detach(), batch, floor=terms.floor, kl=kl)
         left = blur(left, width=terms.blur, good=good)
         nll = gaussian_nll(left, batch.sigma, good=good, floor=terms.floor).mean()
+        if network.config.agnostic and terms.blur > 0:
+            # Beta hangs on what this phase can explain. Blurred, a velocity is worth a hundredth of what it
+            # is worth when lines are sharp: told by the sharp misfit, beta would let no node take it.
+            quiet = _noise(batch, floor=terms.floor).mean()
+            quiet = quiet * min(1.0, 1 / (2 * math.sqrt(math.pi) * terms.blur))  # white noise, blurred
+            found = found._replace(misfit=(nll.detach() - quiet).clamp(min=0))
         return found._replace(total=nll + terms.beta * found.kl.sum() + penalty, kl=found.kl.detach())
 
     def _sought(self, batch: Tensors, mean: Tensor, first: Tensor, *, floor: float) -> Tensor:
@@ -141,9 +148,13 @@ class PaperObjective(nn.Module):
 def _found(left: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
     chi2 = chi2_per_pixel(left, batch.sigma, good=batch.good).nanmean()
     nll = gaussian_nll(left, batch.sigma, good=batch.good, floor=floor)
+    return Loss(nll.mean(), chi2, (nll - _noise(batch, floor=floor)).mean().clamp(min=0), kl.mean(0))
+
+
+def _noise(batch: Tensors, *, floor: float) -> Tensor:
+    """What the noise alone is worth, nats a spectrum (b,)."""
     weight = batch.sigma**2 / (batch.sigma**2 + floor**2)
-    noise = 0.5 * (weight if batch.good is None else weight.masked_fill(~batch.good, 0)).sum(1)
-    return Loss(nll.mean(), chi2, (nll - noise).mean().clamp(min=0), kl.mean(0))
+    return 0.5 * (weight if batch.good is None else weight.masked_fill(~batch.good, 0)).sum(1)
 
 
 class Sums:

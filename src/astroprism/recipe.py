@@ -17,6 +17,21 @@ from .errors import ConfigError
 
 Points = tuple[tuple[float, float], ...]
 
+RELAX = 0.15  # of the steps, from blur_lock to lock
+# Without a shift, a velocity is a straight line in the spectra's space only while lines are wide: so a wide
+# and long blur, with beta held so high that a second node cannot pay for what the first leaves of the curve.
+AGNOSTIC: Mapping[str, Any] = {
+    "steps": 5000,
+    "alone": 0.0,
+    "beta": ((0.0, 3.5e-5),),
+    "blur_lock": 8.0,
+    "lock": 512.0,  # its decoder has to draw moving lines, and leaves misfit that no node explains
+    "most_beta": 0.03,
+    "blur": ((0.0, 400.0), (0.08, 300.0), (0.32, 10.0), (0.4, 2.0)),
+    "prune_at": (0.48, 0.7, 0.82),
+    "give_back": (0.6, 0.9),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -35,6 +50,8 @@ class Recipe:
     # beta never below misfit / lock: a node whose codes cost 3 nats must explain a tenth of what is not yet
     # explained. Else the misfit of strong causes feeds every node before it is fitted.
     lock: float = 32.0
+    blur_lock: float = 32.0  # the same while residuals are blurred
+    most_beta: float = 0.018  # what the lock may make of beta, as a share of the archive's nats
     floor: Points = ((0.5, 0.01), (0.7, 0.003))  # relative flux, added to sigma: what need not be explained
     # The Doppler node begins alone, against one mean star: a velocity that several nodes have shared out
     # among themselves is never put together again. Fraction of the steps until which it is.
@@ -55,6 +72,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _positive(self, "steps", "batch", "rate", "velocity_rate", "least_beta", "lock", "overlap")
+        _positive(self, "blur_lock", "most_beta")
         for name in ("beta", "floor", "blur"):
             _rising(name, [at for at, _ in getattr(self, name)])
         _rising("prune_at", self.prune_at)
@@ -80,7 +98,9 @@ class Recipe:
         misfit  nats a spectrum that the network does not explain yet
         """
         planned = _interpolate(self.beta, fraction, log=True) * signal
-        locked = min(misfit / self.lock, self.beta[0][1] * signal)
+        sharp = self.blur[-1][0] if self.blur else 0.0
+        lock = _interpolate(((sharp, self.blur_lock), (sharp + RELAX, self.lock)), fraction, log=True)
+        locked = min(misfit / lock, self.most_beta * signal)
         return max(planned, locked, self.least_beta)
 
     def floor_at(self, fraction: float) -> float:
@@ -97,15 +117,21 @@ class Recipe:
         return asdict(self)
 
 
-def sized(overrides: Mapping[str, Any] | None = None, *, spectra: int, pixels: int) -> Recipe:
+def sized(
+    overrides: Mapping[str, Any] | None = None, *, spectra: int, pixels: int, agnostic: bool = False
+) -> Recipe:
     """The default recipe for that many training spectra of that many pixels.
 
     overrides  fields that the user set; an unknown one is an error
+    agnostic   for a network without physics
     """
+    plan: Mapping[str, Any] = AGNOSTIC if agnostic else {}
+    steps = plan.get("steps", 3000)
     size: dict[str, Any] = {
+        **plan,
         "batch": max(16, min(128, 2 ** ((2**24 // pixels).bit_length() - 1))),
         # more spectra deserve more steps, though not in proportion: each is seen less often
-        "steps": round(3000 * min(12.0, max(1.0, spectra / 10_000)) ** 0.5 / 100) * 100,
+        "steps": round(steps * min(12.0, max(1.0, spectra / 10_000)) ** 0.5 / 100) * 100,
     }
     return from_mapping(Recipe, {**size, **(overrides or {})})
 

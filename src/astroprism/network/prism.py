@@ -105,7 +105,9 @@ def sized_for(pixels: int, *, step: float, agnostic: bool = False, moving_air: b
     return PrismConfig(
         pixels,
         step,
-        rank=8 if long else 16,
+        # An agnostic decoder draws moving lines: 16 numbers for 64 pixels leave chi2 2 to 6 by themselves.
+        patch=128 if agnostic and not long else 64,
+        rank=8 if long else 64 if agnostic else 16,
         whitened=16 if long else 128,
         agnostic=agnostic,
         moving_air=moving_air,
