@@ -41,6 +41,7 @@ ROWS = [
     {"ingest"},
     {"applying"},
     {"views"},
+    {"explorer"},
     {"study", "about", "asking", "demo", "reporting", "terminal", "cli"},
 ]
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}

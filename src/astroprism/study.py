@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .applying import Applied
     from .catalog import Joined
     from .codes import EncodeOptions, EncodeReport
+    from .explorer.serving import Running
     from .finding import FindOptions, FindReport
     from .fitting import TrainReport
     from .fitting_options import TrainOptions
@@ -344,6 +345,15 @@ class Study:
         from .reporting import figure
 
         return figure(self, name)
+
+    def explore(self, *, port: int | None = None, host: str | None = None) -> Running:
+        """Look at the study in the browser, or, as the last line of a notebook's cell, right there.
+
+        Returns the server with its `url` and `stop`; it ends with this process. See `astroprism.explorer`.
+        """
+        from .explorer import start
+
+        return start(self, port=port, host=host, inline=True)
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import AstroprismError
-from . import archive, find, model, paper, similar
+from . import archive, explore, find, model, paper, similar
 
 app = typer.Typer(
     name="astroprism",
@@ -44,6 +44,7 @@ for command in (
     model.train,
     model.encode,
     find.find,
+    explore.explore,
     similar.similar,
     paper.paper,
     archive.info,

@@ -1,0 +1,127 @@
+"""Numbers with their intervals, and names of labels, in plain words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# spelling of a label, folded (see `_folded`) -> what it is, unit
+_KNOWN = {
+    "rv": ("radial velocity", "km/s"),
+    "radvel": ("radial velocity", "km/s"),
+    "radialvelocity": ("radial velocity", "km/s"),
+    "teff": ("effective temperature", "K"),
+    "feh": ("metallicity [Fe/H]", "dex"),
+    "mh": ("metallicity [M/H]", "dex"),
+    "metallicity": ("metallicity", "dex"),
+    "logg": ("surface gravity log g", "dex"),
+    "vsini": ("rotation v sin i", "km/s"),
+    "telluric": ("telluric water vapour", ""),
+    "water": ("telluric water vapour", ""),
+    "pwv": ("telluric water vapour", ""),
+    "airmass": ("airmass", ""),
+    "alpha": ("alpha enhancement", "dex"),
+    "alphafe": ("alpha enhancement", "dex"),
+    "mass": ("stellar mass", "solar masses"),
+    "ebv": ("reddening E(B-V)", "mag"),
+    "snr": ("signal-to-noise", ""),
+    "activity": ("activity", ""),
+    "tilt": ("continuum tilt", ""),
+    "blaze": ("blaze", ""),
+    "berv": ("barycentric velocity", "km/s"),
+}
+
+
+def _folded(label: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", label.lower())
+
+
+def label_words(label: str) -> str:
+    """What a label is, in words; its own name where that is all we know."""
+    return _KNOWN.get(_folded(label), (label, ""))[0]
+
+
+def label_axis(label: str, units: Mapping[str, str] | None = None) -> str:
+    """A label for an axis, with its unit: the table's own, or the usual one."""
+    unit = (units or {}).get(label) or _KNOWN.get(_folded(label), ("", ""))[1]
+    return f"{label} ({unit})" if unit else label
+
+
+def node_title(node: Mapping[str, Any]) -> str:
+    """A node of findings.json in plain words, such as 'node 0: radial velocity'."""
+    return f"node {node['node']}: {node_words(node)}"
+
+
+def node_words(node: Mapping[str, Any]) -> str:
+    """What a node is: its labels; or the lines it moves, where no label explains it."""
+    if node.get("copies_of") is not None:
+        return f"copy of node {node['copies_of']}"
+    told = []
+    for pair in node.get("matches", ()):
+        words = label_words(str(pair["label"]))
+        if pair.get("explains") and not pair.get("shadow_of") and words not in told:
+            told.append(words)
+    lines = [str(one["name"]) for one in node.get("lines", ())][:3]
+    moves = f"moves {', '.join(lines)}" if lines else "moves no line of our tables"
+    if node.get("unexplained"):
+        partly = f" (knows something of {told[0]})" if told else ""
+        return f"no label explains it{partly}; {moves}"
+    if not told:
+        return f"no single label explains it; {moves}"
+    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
+
+
+def ranged(value: Any, low: Any, high: Any) -> str:
+    """A number with its interval, to the digits that the interval allows: 1.49 [1.41, 1.56]."""
+    if value is None or not math.isfinite(value):
+        return ""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return f"{short(value)} (no interval)"
+    digits = places(high - low, value)
+    return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+
+
+def places(width: float, value: float) -> int:
+    """Decimals that show two digits of an interval's width."""
+    scale = width if width > 0 else abs(value) / 100 or 1.0
+    return int(min(8, max(0, 1 - math.floor(math.log10(scale)))))
+
+
+def short(value: Any) -> str:
+    """A number in three digits or so, without an exponent where that is readable."""
+    if value is None or not math.isfinite(value):
+        return ""
+    size = abs(value)
+    if size >= 1e6 or 0 < size < 1e-4:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.3g}"
+
+
+def chance(value: Any) -> str:
+    """A p or q."""
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}".replace("e-0", "e-")
+
+
+def count_words(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: 1 node, 2 nodes."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+# changes of a spectrum that a node's response is measured of: in words, and a unit of it
+CHANGES = {
+    "doppler_per_kms": ("Doppler shift", "km/s"),
+    "broadening_per_kms": ("broadening", "km/s"),
+    "oxygen_per_column": ("telluric oxygen", "column"),
+    "water_per_column": ("telluric water", "column"),
+    "tilt_per_unit": ("continuum tilt", "end to end"),
+    "noise_per_halving": ("noise", "halving of S/N"),
+}
+
+
+def change_words(name: str) -> tuple[str, str]:
+    """A change of a spectrum in words, and its unit."""
+    return CHANGES.get(name, (name.replace("_", " "), "unit"))
