@@ -34,7 +34,8 @@ BIAS_SCALE = 0.9
 # 20,000 rows): SMEAR nats^1.55 at 500 rows, falling as 1/n; of several columns SEVERAL times that.
 SMEAR, SMEAR_POWER, SEVERAL = 0.097, 1.55, 1.5
 SPARSE = 5_000  # rows up to which fewer neighbours are asked, too, given others: it costs half as much again
-UNSURE = 0.75  # of a bias: shapes differ by about that
+UNSURE = np.array([0.5, 0.5, 0.5, 0.75])  # share by which shapes differ in their bias, at these rows
+SMEAR_UNSURE = 0.5
 # Counting noise that the local terms share with their neighbours, and so do not show: variance times rows.
 SHARED_NOISE = 0.12
 
@@ -204,7 +205,8 @@ def _interval(
     variance = terms.var(ddof=1)
     if continuous:
         variance = variance * (1 + 5 / np.sqrt(n)) + SHARED_NOISE
-    error = float(LEVEL * np.sqrt(variance / n + UNSURE**2 * (over**2 + smear**2)))
+    unsure = np.hypot(np.interp(np.log(n), BIAS_ROWS, UNSURE) * over, SMEAR_UNSURE * smear)
+    error = float(LEVEL * np.sqrt(variance / n + unsure**2))
     finer = fewer - terms
     lost = float(finer.mean())
     lost = 3 * lost if lost > finer.std(ddof=1) / np.sqrt(n) else 0.0
