@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .history import Moment
     from .ingest import IngestOptions, IngestReport, Progress
     from .network import PaperNetwork, Prism
+    from .reporting import ReportReport
     from .similar import Similar
     from .store import Store
 

@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import AstroprismError
-from . import archive, explore, find, model, paper, similar
+from . import archive, explore, find, model, paper, report, similar
 
 app = typer.Typer(
     name="astroprism",
@@ -44,6 +44,7 @@ for command in (
     model.train,
     model.encode,
     find.find,
+    report.report,
     explore.explore,
     similar.similar,
     paper.paper,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import json
 import math
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..layout import blame, write_aside
 from ..section6.verdict import explained
 from . import section6 as draw
+from .page import document, frame_table, image, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +22,6 @@ if TYPE_CHECKING:
     from ..section6 import Section6
 
 DPI = 110
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b2a41 }
-body { max-width: 1120px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #9fb3c8 }
-img { max-width: 100%; height: auto } figure { margin: 1rem 0 }
-table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
-td, th { padding: 2px 9px; text-align: right; border-bottom: 1px solid #dde4ec; white-space: nowrap }
-td:first-child, th:first-child { text-align: left } li { margin: .3rem 0 } .note { color: #c8553d }
-"""
 HOW = """
 <p>The maps follow the seed paper (Sedaghat, Romaniello, Carrick and Pineau 2021, MNRAS 501, 6026).
 A map shows the plug-in estimate on equal-width bins, each row divided by its own largest node, so its
@@ -96,27 +86,37 @@ def _figures(result: Section6) -> Iterator[tuple[str, Figure]]:
 def page(result: Section6, pictures: dict[str, bytes], *, facts: dict[str, Any]) -> str:
     """The page; pictures: PNG by name."""
     n, nodes = result.codes.shape
+    heads = [(2, "verdict", "What stands"), (2, "nodes", "6.1 Informative nodes")]
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Section 6</title><style>{STYLE}</style>",
         "<h1>Section 6 of the seed paper, and what stands of it</h1>",
         f"<p>{n:,} spectra, {nodes} nodes, {len(result.labels)} labels. "
-        + "; ".join(f"{_text(key)}: {_text(value)}" for key, value in facts.items()) + "</p>",
-        "<h2>What stands and what does not</h2><ul>",
-        *[f"<li>{_text(line)}</li>" for line in result.verdict],
-        *[f"<li class=note>{_text(line)}</li>" for line in result.notes],
+        + "; ".join(f"{text(key)}: {text(value)}" for key, value in facts.items()) + "</p>",
+        '<h2 id="verdict">What stands and what does not</h2><ul>',
+        *[f"<li>{text(line)}</li>" for line in result.verdict],
+        *[f"<li class=note>{text(line)}</li>" for line in result.notes],
         "</ul>",
-        "<h2>6.1 Informative nodes</h2>",
+        '<h2 id="nodes">6.1 Informative nodes</h2>',
         _image(pictures, "dispersion"),
-        _table(result.nodes[result.nodes["informative"] | result.nodes["informative_by_mean"]]),
+        _table(
+            result.nodes[result.nodes["informative"] | result.nodes["informative_by_mean"]],
+            caption="Nodes above a threshold",
+        ),
         f"<p>Noise of the codes: {result.noise}. information_nats: {_INFORMATION[result.noise]}</p>",
     ]  # fmt: skip
     if len(result.labels):
-        parts += ["<h2>6.2 Which node knows which label</h2>", HOW, _table(result.labels)]
-        parts += ["<h3>Labels that explain a node</h3>", _table(explained(result)), _image(pictures, "bins")]
+        heads.append((2, "labels", "6.2 Which node knows which label"))
+        parts += ['<h2 id="labels">6.2 Which node knows which label</h2>', HOW]
+        parts.append(_table(result.labels, caption="Labels"))
+        parts += [
+            "<h3>Labels that explain a node</h3>",
+            _table(explained(result), caption="Pairs"),
+            _image(pictures, "bins"),
+        ]
     for label in result.labels["label"] if len(result.labels) else ():
-        parts += [f"<h2>{_text(label)}</h2>", _image(pictures, f"map_{slug(label)}")]
+        heads.append((3, f"label-{slug(label)}", label))
+        parts += [f'<h3 id="label-{slug(label)}">{text(label)}</h3>', _image(pictures, f"map_{slug(label)}")]
         parts.append(_image(pictures, f"scatter_{slug(label)}"))
-    return "\n".join([*parts, "</html>\n"])
+    return document("Section 6", body="\n".join(parts), contents=heads)
 
 
 _INFORMATION = {
@@ -127,34 +127,12 @@ _INFORMATION = {
 }
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
 def _image(pictures: dict[str, bytes], name: str) -> str:
-    if name not in pictures:
-        return ""
-    data = base64.b64encode(pictures[name]).decode()
-    return f'<figure><img alt="{_text(name)}" src="data:image/png;base64,{data}"></figure>'
+    return image(pictures.get(name), alt=name)
 
 
-def _table(table: pd.DataFrame) -> str:
-    if not len(table):
-        return "<p>none</p>"
-    head = "".join(f"<th>{_text(name).replace('_', ' ')}</th>" for name in table.columns)
-    rows = [
-        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    ]
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.3g}"
-    if value is True or value is False:
-        return "yes" if value else "no"
-    return _text(value)
+def _table(table: pd.DataFrame, *, caption: str) -> str:
+    return frame_table(table, caption=caption)
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,32 @@
+"""The command that writes the page: report."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .shown import Json, StudyFolder, show
+
+
+def report(
+    study: StudyFolder,
+    again: Annotated[
+        bool, typer.Option("--again", help="Write it anew even if nothing has changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """One page that tells all of a study, with every figure and its data beside it."""
+    from ..study import Study
+    from ..terminal import counting_bar
+
+    with counting_bar("report") as watch:
+        made = Study(study).report(again=again, watch=watch)
+    lines = [
+        f"{made.page}: {len(made.figures)} figures, {made.bytes / 1e6:.1f} MB; open it in a browser",
+        f"  figures and data  {made.folder}",
+        *(f"  not in it         {one}" for one in made.missing),
+    ]
+    if not made.made:
+        lines.insert(0, "nothing to do: the report is of what the study holds now")
+    show(made.as_dict(), as_json, "\n".join(lines))
