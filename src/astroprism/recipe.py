@@ -21,7 +21,7 @@ RELAX = 0.15  # of the steps, from blur_lock to lock
 # Without a shift, a velocity is a straight line in the spectra's space only while lines are wide: so a wide
 # and long blur, with beta held so high that a second node cannot pay for what the first leaves of the curve.
 AGNOSTIC: Mapping[str, Any] = {
-    "steps": 5000,
+    "steps": 8000,
     "alone": 0.0,
     "beta": ((0.0, 3.5e-5),),
     "blur_lock": 8.0,
