@@ -416,3 +416,12 @@ def test_large_tables_join_in_seconds():
         assert out.report.matched > n - 20
         has = out.labels["v"].notna().to_numpy()
         np.testing.assert_array_equal(out.labels["v"][has], np.arange(n)[has])
+
+
+def test_a_join_is_told_in_a_line():
+    index = pd.DataFrame({"spectrum_id": ["a", "b", "c"], "target": ["s", "t", "u"]})
+    table = pd.DataFrame({"spectrum_id": ["a", "b", "b"], "teff": [1.0, 2.0, 3.0], "one": [7.0, 7.0, 7.0]})
+    told = join(index, table).report.line()
+    assert "1 of 3 spectra by id" in told
+    assert "left out: " in told
+    assert "1 refused: rows contradict each other" in told

@@ -254,3 +254,15 @@ def test_tables_in_memory():
     assert frame[7].tolist() == [1, -9999]  # the caller's own stays as it was
     with pytest.raises(CatalogError, match="dict"):
         as_table({"a": 1})
+
+
+def test_a_row_of_units_is_no_star(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("star,teff,feh\n,K,dex\nHD 1,5000,-0.1\nHD 2,5100,n/a\n")
+    table = read_table(path)
+    assert table["teff"].tolist() == [5000, 5100]
+    assert table.attrs["units"] == {"teff": "K", "feh": "dex"}
+    assert "holds units" in table.attrs["notes"][0]
+    for first in ("HD 0,<3,0.1", "HD 0,low,0.1", "HD 0,n/a,0.1", "HD 0,,"):
+        path.write_text(f"star,teff,feh\n{first}\nHD 1,5000,-0.1\nHD 2,5100,0.2\n")
+        assert len(read_table(path)) == 3

@@ -110,6 +110,16 @@ class JoinReport:
         plain["examples"] = {reason: list(keys) for reason, keys in self.examples.items()}
         return plain
 
+    def line(self) -> str:
+        """The same in a line: what joined, and what cannot be used."""
+        lost = {label.name: label.reason for label in self.labels if not label.usable} | self.left_out
+        lost = {name: why for name, why in lost.items() if name not in self.key_columns}
+        said = f"; left out: {', '.join(f'{name} ({why})' for name, why in lost.items())}" if lost else ""
+        said += f"; {self.refused:,} refused: rows contradict each other" if self.refused else ""
+        said += "".join(f"; {one}" for one in self.notes if "contradict" not in one)
+        usable = ", ".join(label.name for label in self.labels if label.usable) or "no label that can be used"
+        return f"{self.source}: {self.labelled:,} of {self.spectra:,} spectra by {self.key}: {usable}{said}"
+
     def text(self) -> str:
         """A short text for people."""
         lines = [

@@ -196,6 +196,8 @@ class Study:
         joined = [join(self.index, read_table(Path(table))) for table in given]
         table = combine([replace(one, labels=one.labels[one.usable]) for one in joined]) if joined else None
         sources = {one.report.source: sorted(map(str, one.usable)) for one in joined}
+        for one in joined:
+            (say or _silent)(one.report.line())
         report = find(
             self.store,
             self.model_path,

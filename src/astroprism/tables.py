@@ -370,8 +370,32 @@ def _read_text(text: str) -> tuple[pd.DataFrame, str]:
     if chunk or not chunks:
         chunks.append(_chunk(header, chunk))
     frame = pd.concat(chunks, ignore_index=True)
+    if told := _unit_row(frame):
+        units = units or told
+        frame = frame.iloc[1:].reset_index(drop=True)
+        notes.append(f"the first row holds units and was left out ({', '.join(told.values())})")
     frame.attrs = {"units": units, "notes": notes}
     return frame, {",": "CSV", "\t": "TSV", ";": "CSV (;)", "|": "text (|)"}.get(delimiter, "text")
+
+
+def _unit_row(frame: pd.DataFrame) -> dict[str, str]:
+    """{title: unit} where the first row holds units: blank or text, in columns that are numbers below it."""
+    if len(frame) < 3:
+        return {}
+    told, named = {}, False
+    for name in frame.columns:
+        text = frame[name].astype("str").str.strip()
+        first, rest = text.iloc[0], text.iloc[1:]
+        below = rest[~rest.isin(MISSING_TEXT)]
+        numeric = not below.empty and _numbers(below) is not None
+        if first in MISSING_TEXT:
+            continue
+        if numeric and not re.search("[A-Za-z%]", first):
+            return {}  # a number, or a limit such as <3
+        named |= not numeric
+        if numeric:
+            told[str(name)] = first
+    return told if len(told) > named else {}  # a row with a name may be one star with a remark
 
 
 def _chunk(header: list[str], rows: list[list[str]]) -> pd.DataFrame:

@@ -123,7 +123,10 @@ def mutual_information(
     counted = np.isfinite(terms[0])
     alone = int((~counted).sum())
     continuous = not (x_is or y_is)
-    value, low, high, bias = _interval(terms[0][counted], terms[1][counted], continuous=continuous)
+    shared = not (x_is and y_is)
+    value, low, high, bias = _interval(
+        terms[0][counted], terms[1][counted], continuous=continuous, shared=shared
+    )
     told = value if y_is else screen
     share = float(np.clip(told / entropy, 0.0, 1.0)) if entropy > 0 else 0.0
     return MutualInformation(
@@ -190,21 +193,21 @@ def measured_bias(nats: float, n: int) -> float:
 
 
 def _interval(
-    terms: Floats, fewer: Floats, *, continuous: bool, smear: float = 0.0
+    terms: Floats, fewer: Floats, *, continuous: bool, shared: bool = True, smear: float = 0.0
 ) -> tuple[float, float, float, float]:
     """(value, low, high, bias) from local terms, one a target; `fewer`, the same with fewer neighbours.
 
     Terms near each other share their neighbours: at few rows that smooths them, and their spread is too small
     by the factor below; the bias differs from shape to shape. Where fewer neighbours tell more by a standard
-    error, a fine shape is being smeared out: the high end goes up by three times that. Ross's estimator, for
-    categories, needed none of it.
+    error, a fine shape is being smeared out: the high end goes up by three times that. Ross's estimator, of a
+    column and classes, needed the factor alone; two columns of classes share nothing.
     """
     n = terms.size
     raw = float(terms.mean())
     over = measured_bias(raw, n) if continuous else 0.0
     variance = terms.var(ddof=1)
-    if continuous:
-        variance = variance * (1 + 5 / np.sqrt(n)) + SHARED_NOISE
+    if shared:
+        variance = variance * (1 + 5 / np.sqrt(n)) + (SHARED_NOISE if continuous else 0.0)
     unsure = np.hypot(np.interp(np.log(n), BIAS_ROWS, UNSURE) * over, SMEAR_UNSURE * smear)
     error = float(LEVEL * np.sqrt(variance / n + unsure**2))
     finer = fewer - terms
