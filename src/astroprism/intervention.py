@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ AMOUNTS = {
     "water_per_column": (0.2, 0.5),
     "tilt_per_unit": (0.02, 0.05),
 }
+HELD = 2**26  # pixels of changed spectra that are kept, so that nodes share them
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Setting:
     seen: Seen
     mean: torch.Tensor
     made: torch.Tensor
+    held: dict[tuple[str, float], torch.Tensor] = field(default_factory=dict)  # what `changed` gave before
 
     def part(self, count: int) -> Setting:
         """The first `count` spectra."""
@@ -62,7 +64,12 @@ class Setting:
 
     def changed(self, name: str, amount: float) -> torch.Tensor:
         """What the decoder makes, changed: free of noise, (b, p)."""
-        return self.changes(name, amount, self.seen._replace(flux=self.made))
+        key = (name, round(amount, 6))
+        if key not in self.held:
+            if len(self.held) * self.made.numel() > HELD:
+                self.held.clear()
+            self.held[key] = self.changes(name, amount, self.seen._replace(flux=self.made))
+        return self.held[key]
 
     def coded(self, flux: torch.Tensor) -> torch.Tensor:
         """Mean codes (b, n) of other flux at the same pixels."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SAMPLE, SAMPLE_PIXELS = 600, 2**24  # spectra that are changed, and pixels of them
 FEWEST = 48
 ROLLS = 16
+RIVALS = 4  # other nodes that are moved for the null: those that equal the change best
 NOISE = "noise_per_halving"
 UNITS = {
     "doppler_per_kms": "km/s",
@@ -164,13 +165,15 @@ def respond(
 
     with torch.no_grad():
         told = _encoder(setting, nodes, spread=(0.5 * logvar).exp(), seed=seed)
-        _decoder(setting.part(few), nodes, told, rng=rng)
+        some = setting.part(few)
+        _decoder(some, nodes, told, rng=rng)
         intervention = {}
         for node in nodes:
             name = best_change(told[node])
             if name is not None:
                 value = told[node][name]["value"]
-                intervention[node] = move(setting.part(few), node, name, per_unit=value, others=nodes)
+                rivals = sorted((i for i in nodes if i != node), key=lambda i: -told[i][name]["share"])
+                intervention[node] = move(some, node, name, per_unit=value, others=rivals[:RIVALS])
         known = {} if labels is None else {name: np.asarray(labels[name])[order] for name in labels}
         moves = label_moves(setting, nodes, known, seed=seed) if known else []
     return Responses(told, intervention, moves, len(order))
