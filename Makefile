@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-full explorer bench bench-long bench-gpu setup clean
+.PHONY: demo test check check-full explorer explorer-check bench bench-long bench-gpu setup clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,11 @@ check-full: setup
 # needs node and npm; users need neither, for what it builds is kept beside the sources of the server
 explorer: explorer/node_modules/.ready
 	cd explorer && npm run --silent build
+
+# what is shipped is what the sources build
+explorer-check: explorer/node_modules/.ready
+	cd explorer && npm run --silent check && node build.mjs ../build/explorer
+	diff -r build/explorer src/astroprism/explorer/static
 
 explorer/node_modules/.ready: explorer/package.json explorer/package-lock.json
 	cd explorer && npm ci --silent

@@ -161,7 +161,8 @@ export interface LineGroup {
   enrichment?: number | null;
   p?: number | null;
   q?: number | null;
-  lines?: number;
+  lines_in_window?: number;
+  top?: { wavelength: number; line: string; value: number }[];
 }
 
 /** Arrays by name and the facts beside them. */

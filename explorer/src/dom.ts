@@ -65,7 +65,7 @@ export function table(
     "table",
     {},
     h("caption", hidden ? { class: "hidden" } : {}, caption),
-    h("thead", {}, h("tr", {}, ...head.map((name, i) => h("th", { scope: "col", class: numeric.includes(i) ? "num" : null }, name)))),
+    h("thead", {}, h("tr", {}, ...head.map((name, i) => (name ? h("th", { scope: "col", class: numeric.includes(i) ? "num" : null }, name) : h("td"))))),
     h("tbody", {}, ...body),
   );
   return h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": caption }, made);

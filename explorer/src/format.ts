@@ -40,6 +40,15 @@ export function decimalsFor(step: number): number {
   return step > 0 && Number.isFinite(step) ? Math.max(0, Math.min(8, -Math.floor(Math.log10(step) + 1e-9))) : 0;
 }
 
+/** As many decimals as a step has itself: 2 of 0.25. */
+export function decimalsOf(step: number): number {
+  for (let decimals = 0; decimals < 8; decimals += 1) {
+    const scaled = step * 10 ** decimals;
+    if (Math.abs(scaled - Math.round(scaled)) < 1e-6 * Math.max(1, scaled)) return decimals;
+  }
+  return 8;
+}
+
 /** A number with decimals that fit the range it comes from, such as a label's: 5,770 of 4,000 to 7,000. */
 export function inRange(value: number | null | undefined, spread: number): string {
   return fixed(value, decimalsFor(spread / 100));

@@ -43,7 +43,7 @@ export function drawMarks(
   for (const mark of marks) {
     const x = Math.round(place(mark.wavelength)) + 0.5;
     const row = rows[mark.air ? "air" : "star"];
-    const base = box.top + (mark.air ? 30 : 15) * scale;
+    const base = box.top + (mark.air ? 33 : 12) * scale;
     const half = ctx.measureText(mark.name).width / 2 + 4 * scale;
     ctx.strokeStyle = ctx.fillStyle = mark.air ? look.air : look.star;
     const center = Math.max(box.left + half, Math.min(box.left + box.width - half, x));
@@ -51,7 +51,7 @@ export function drawMarks(
     ctx.globalAlpha = room ? 0.9 : 0.45;
     ctx.beginPath();
     ctx.moveTo(x, base + 4 * scale);
-    ctx.lineTo(x, base + (room ? 12 : 8) * scale);
+    ctx.lineTo(x, base + (room ? 10 : 7) * scale);
     ctx.stroke();
     if (!room) continue;
     row.push([center - half, center + half]);

@@ -90,7 +90,7 @@ export function observedPlot<Facts extends Observed>(study: Study, path: string,
     plot.mark(facts.velocity ?? 0, true);
     status.textContent = `${whole(facts.pixels)} pixels in the window${facts.binned ? `, lowest and highest of each ${facts.pixels_a_bin}` : ", all drawn"}; the band is 1 \u03c3`;
   };
-  latest.ask();
+  queueMicrotask(() => latest.ask()); // once it stands in the page and has a width
   return { element: h("div", {}, fault, plot.element, status), plot, first, stop: () => {
     latest.stop();
     plot.stop();

@@ -12,7 +12,7 @@ export function spectrumLink(row: number, text: string): HTMLElement {
 }
 
 /** Codes as a table with a bar from -4 to 4 spreads. */
-export function codesTable(study: Study, codes: Code[]): HTMLElement {
+export function codesTable(study: Study, codes: Code[], small = false): HTMLElement {
   const rows = codes.filter((code) => nodeOf(study, code)).map((code) => {
     const node = nodeOf(study, code);
     return [
@@ -20,10 +20,10 @@ export function codesTable(study: Study, codes: Code[]): HTMLElement {
       node ? labelText(node, code.value) || "\u2013" : "\u2013",
       `${signedFixed(code.spreads, 2)} \u03c3`,
       bar(code.spreads),
-      fixed(node ? code.sd / (node.sd || 1) : code.sd, 3),
+      ...(small ? [] : [fixed(node ? code.sd / (node.sd || 1) : code.sd, 3)]),
     ];
   });
-  return table("Codes: where this spectrum stands in each cause", ["cause", "in the label's unit", "from the median", "", "its uncertainty (\u03c3)"], rows, { numeric: [1, 2, 4] });
+  return table("Codes: where this spectrum stands in each cause", ["cause", "in the label's unit", "from the median", "", ...(small ? [] : ["its uncertainty (\u03c3)"])], rows, { numeric: [1, 2, 4] });
 }
 
 function bar(spreads: number): SVGElement {
@@ -71,14 +71,14 @@ function reasonsOf(reasons: unknown): string[] {
 }
 
 /** Similar spectra. */
-export function neighboursTable(study: Study, neighbours: Neighbour[], caption: string): HTMLElement {
-  const labels = study.labels.map((label) => label.name).slice(0, 4);
+export function neighboursTable(study: Study, neighbours: Neighbour[], caption: string, small = false): HTMLElement {
+  const labels = study.labels.map((label) => label.name).slice(0, small ? 3 : 6);
   const rows = neighbours.map((one) => [
     spectrumLink(one.row, one.target || one.spectrum_id),
-    h("span", {}, one.target && one.target !== one.spectrum_id ? one.spectrum_id : "", one.same_target ? h("span", { class: "tag" }, "same target") : null),
+    h("span", {}, one.target && one.target !== one.spectrum_id && !small ? one.spectrum_id : "", one.same_target ? h("span", { class: "tag" }, "same target") : null),
     number(one.distance, 3),
     one.snr === null ? "\u2013" : fixed(one.snr, 0),
     ...labels.map((name) => withUnit(study, name, one.labels?.[name])),
   ]);
-  return table(caption, ["target", "spectrum", "distance (\u03c3)", "S/N", ...labels], rows, { numeric: [2, 3, 4, 5, 6, 7] });
+  return table(caption, ["target", small ? "" : "spectrum", "distance", "S/N", ...labels], rows, { numeric: [2, 3, 4, 5, 6, 7, 8, 9], hidden: true });
 }

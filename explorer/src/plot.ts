@@ -4,7 +4,7 @@
 import uPlot from "uplot";
 import type { Line } from "./api";
 import { announce, h, id, put, table } from "./dom";
-import { decimalsFor, fixed, number, whole } from "./format";
+import { decimalsFor, decimalsOf, fixed, number, whole } from "./format";
 import { drawMarks, marksIn } from "./marks";
 import { colour, onTheme } from "./theme";
 
@@ -64,6 +64,7 @@ export class SpectrumPlot {
   private readonly sync = id("sync");
   private readonly stops: (() => void)[] = [];
   private settle = 0;
+  private asked = 0; // the width that the level of detail was asked for
 
   constructor(private readonly options: PlotOptions) {
     this.window = options.full;
@@ -324,7 +325,8 @@ export class SpectrumPlot {
       [low, high] = [center - least / 2, center + least / 2];
     }
     const pad = 0.06 * (high - low);
-    const top = panel.marks ? 0.16 * (high - low) : pad;
+    // the names of lines need 46 pixels above the curves
+    const top = panel.marks ? (46 / (panel.height - 66)) * (high - low) : pad;
     const wanted: Window = [low - pad, high + top];
     const held = this.ranges.get(panel.key);
     if (held && wanted[0] >= held[0] - pad / 2 && wanted[1] <= held[1] + pad / 2 && wanted[1] - wanted[0] > 0.6 * (held[1] - held[0])) return held;
@@ -341,7 +343,7 @@ export class SpectrumPlot {
       return this.chart(panel, host, i === shown.length - 1);
     });
     put(this.legend, ...shown.flatMap((panel) => panel.curves.map((curve) => ({ panel, curve })))
-      .filter(({ panel, curve }) => panel.curves.length > 1 || panel.band || curve.name !== panel.title)
+      .filter(({ panel }) => panel.curves.length > 1)
       .map(({ curve }) => {
         const swatch = h("i", { class: curve.dash ? "dashed" : null });
         swatch.style.setProperty("--swatch", colour(curve.colour) || curve.colour);
@@ -379,9 +381,9 @@ export class SpectrumPlot {
       ...(panel.band ? { bands: [{ series: [1, 2] as [number, number], fill: colour(panel.band.colour) || panel.band.colour }] } : {}),
       axes: [
         last
-          ? { ...axis, size: 44, label: `wavelength in ${this.options.medium} (\u00c5)`, labelFont: font, labelSize: 18, labelGap: 0, values: (_: uPlot, places: number[]) => { const d = decimalsFor((places[1] ?? 1) - (places[0] ?? 0)); return places.map((place) => fixed(place, d)); } }
+          ? { ...axis, size: 26, label: `wavelength in ${this.options.medium} (\u00c5)`, labelFont: font, labelSize: 18, labelGap: 0, values: (_: uPlot, places: number[]) => { const d = decimalsOf((places[1] ?? 1) - (places[0] ?? 0)); return places.map((place) => fixed(place, d)); } }
           : { ...axis, size: 0, values: () => [], ticks: { show: false } },
-        { ...axis, size: WIDTH_OF_AXIS, space: panel.height < 120 ? 26 : 38, values: (_: uPlot, places: number[]) => { const d = decimalsFor((places[1] ?? 1) - (places[0] ?? 0)); return places.map((place) => fixed(place, d)); } },
+        { ...axis, size: WIDTH_OF_AXIS, space: panel.height < 120 ? 26 : 38, values: (_: uPlot, places: number[]) => { const d = decimalsOf((places[1] ?? 1) - (places[0] ?? 0)); return places.map((place) => fixed(place, d)); } },
       ],
       hooks: {
         setSelect: [(chart) => {
@@ -440,6 +442,8 @@ export class SpectrumPlot {
 
   private fit(): void {
     const width = this.stage.clientWidth;
+    if (this.asked && width > 1.2 * this.asked) this.options.tell(this.window, "amend");
+    if (width > this.asked || !this.asked) this.asked = width;
     for (const chart of this.charts) if (Math.abs(chart.width - width) > 1) chart.setSize({ width: Math.max(64, width), height: chart.height });
   }
 

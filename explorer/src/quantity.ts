@@ -8,6 +8,12 @@ export function called(node: StudyNode): string {
   return node.label ?? `node ${node.node}`;
 }
 
+/** What it is in words: "effective temperature". */
+export function described(node: StudyNode): string {
+  const words = node.title.replace(/^node \d+:?\s*/, "");
+  return words || called(node);
+}
+
 /** How far from the median, in spreads. */
 export function spreads(node: StudyNode, z: number): number {
   return (z - node.median) / (node.sd || 1);

@@ -35,6 +35,7 @@ export class Scatter {
   readonly element: HTMLElement;
   tool: Tool = "lasso";
   private readonly points: Points;
+  private readonly under: HTMLCanvasElement;
   private readonly over: HTMLCanvasElement;
   private cloud: Cloud | null = null;
   private all: View = { left: 0, right: 1, bottom: 0, top: 1 };
@@ -50,6 +51,7 @@ export class Scatter {
 
   constructor(private readonly tell: Told) {
     const canvas = h("canvas", { class: "points", "aria-hidden": "true" });
+    this.under = h("canvas", { class: "over", "aria-hidden": "true" });
     this.over = h("canvas", { class: "over", "aria-hidden": "true" });
     this.element = h("div", {
       class: "scatter",
@@ -58,7 +60,7 @@ export class Scatter {
       "aria-roledescription": "scatter plot",
       "aria-label": "Map of all spectra. Arrow keys move, plus and minus zoom, 0 shows all; Enter takes the point nearest to the middle. Ranges and a table are below.",
       onkeydown: (event: KeyboardEvent) => this.key(event),
-    }, canvas, this.over);
+    }, this.under, canvas, this.over);
     this.points = new Points(canvas);
     this.listen();
     const observer = new ResizeObserver(() => this.redraw());
@@ -304,12 +306,15 @@ export class Scatter {
     });
     const scale = Math.min(2, window.devicePixelRatio);
     const [width, height] = [this.element.clientWidth, this.element.clientHeight];
-    over.width = Math.round(width * scale);
-    over.height = Math.round(height * scale);
-    const ctx = over.getContext("2d");
-    if (!ctx) return;
+    for (const one of [over, this.under]) {
+      one.width = Math.round(width * scale);
+      one.height = Math.round(height * scale);
+    }
+    const [ctx, grid] = [over.getContext("2d"), this.under.getContext("2d")];
+    if (!ctx || !grid) return;
     ctx.scale(scale, scale);
-    this.axes(ctx, height);
+    grid.scale(scale, scale);
+    this.axes(grid, height);
     ctx.save();
     ctx.beginPath();
     ctx.rect(box.left, box.top, box.width, box.height);

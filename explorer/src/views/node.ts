@@ -6,7 +6,7 @@ import { h, put, table, type Child } from "../dom";
 import { chance, fixed, interval, many, number, signedFixed } from "../format";
 import { spectrumLink } from "../parts";
 import { SpectrumPlot, type Window } from "../plot";
-import { called, labelNumber, unitOf } from "../quantity";
+import { called, described, labelNumber, unitOf } from "../quantity";
 import { go, note, range, to } from "../route";
 import { Scatter } from "../scatter";
 import { histogram, intervalBar, sweepChart } from "../small";
@@ -34,7 +34,7 @@ function badges(one: StudyNode): HTMLElement {
 function list(host: HTMLElement, study: Study): View {
   const most = Math.max(1, ...study.nodes.map((one) => one.information_nats ?? 0));
   const rows = study.nodes.map((one): Child[] => [
-    h("a", { href: to("node", { node: String(one.node) }) }, called(one)),
+    h("a", { href: to("node", { node: String(one.node) }) }, described(one)),
     String(one.node),
     badges(one),
     one.information_nats === null ? "\u2013" : number(one.information_nats, 3),
@@ -73,7 +73,7 @@ function page(host: HTMLElement, number_: number, known: StudyNode | null, windo
   };
   const body = h("div", { class: "card" }, notice("busy", "Loading\u2026"));
   put(host,
-    heading(known ? called(known) : `Node ${number_}`, known?.label ? h("p", { class: "dim" }, `node ${number_}`) : null, known ? badges(known) : null),
+    heading(known ? described(known) : `Node ${number_}`, h("p", { class: "dim" }, `node ${number_}${known?.label ? `, ${known.label}` : ""}`), known ? badges(known) : null),
     h("p", { class: "actions" }, h("a", { class: "button small", href: to("node") }, "All nodes"), beside(-1), beside(1), known ? h("a", { class: "button small", href: to("map", { x: `node:${number_}`, y: known.label ? `label:${known.label}` : "snr" }) }, "On the map") : null),
     body);
   json<NodePage>(`node/${number_}`, {}, control.signal).then((about) => show(body, about, window_, study, stops)).catch((fault: unknown) => {
@@ -99,7 +99,7 @@ function show(body: HTMLElement, about: NodePage, window_: Window | null, study:
   if (about.traversal) sections.push(h("h2", {}, "What it does to a spectrum"), h("p", { class: "dim" }, `Decoded with this node at seven quantiles of the archive, the others at their medians${about.label ? `; in brackets the median ${about.label} there` : ""}.`), traversal(about, window_, study, stops));
   if (about.derivative) sections.push(h("h2", {}, "Where it acts"), h("p", { class: "dim" }, "Size of the change of flux for one unit of the code: at rest with the star, and with the observer."), derivative(about, study, stops));
   const groups = about.line_groups.filter((one) => one.name);
-  if (groups.length) sections.push(table("Lines that it moves more than lines at random places", ["group", "at rest with", "enrichment", "q", "lines"], groups.map((one) => [one.name, one.frame ?? "", `${number(one.enrichment ?? null, 3)}\u00d7`, chance(one.q), one.lines === undefined ? "\u2013" : String(one.lines)]), { numeric: [2, 3, 4] }));
+  if (groups.length) sections.push(table("Lines that it moves more than lines at random places", ["group", "at rest with", "enrichment", "q", "lines in the window", "those that move most"], groups.map((one) => [one.name, one.frame ?? "", `${number(one.enrichment ?? null, 3)}\u00d7`, chance(one.q), one.lines_in_window === undefined ? "\u2013" : String(one.lines_in_window), (one.top ?? []).slice(0, 4).map((line) => `${line.line}${/\d{4}/.test(line.line) ? "" : ` ${fixed(line.wavelength, 1)}`}`).join(", ")]), { numeric: [2, 3, 4] }));
   sections.push(h("h2", {}, "What it matches"));
   if (about.matches.length) sections.push(table("Labels: mutual information with its 90 % interval", ["label", "nats", "", "given the other labels", "q", "spectra", ""], about.matches.map((one): Child[] => [
     one.label, interval(one.mi_nats, one.mi_low, one.mi_high), intervalBar(one.mi_nats, one.mi_low, one.mi_high, most), number(one.conditional_mi_nats ?? null, 3), chance(one.q), one.n === undefined ? "\u2013" : fixed(one.n, 0),
@@ -112,10 +112,17 @@ function show(body: HTMLElement, about: NodePage, window_: Window | null, study:
   const bins = about.sweep.filter((one) => one.label === (about.against ?? about.sweep[0]?.label));
   if (bins.length > 1) charts.push(h("figure", {}, h("figcaption", {}, `Mutual information with ${bins[0]?.label} by bins, as the seed paper draws it`), sweepChart(bins, `Nats against the number of bins, with shuffled labels for comparison`)));
   sections.push(h("div", { class: "figures" }, ...charts));
-  if (about.keywords.length) sections.push(table("Header keywords that tell most of it: a family of its own under false-discovery control", ["keyword", "nats", "q"], about.keywords.map((one) => [one.label, interval(one.mi_nats, one.mi_low ?? null, one.mi_high ?? null), chance(one.q)]), { numeric: [1, 2] }));
+  const telling = about.keywords.filter((one) => one.q !== null && one.q <= 0.05).length;
+  if (about.keywords.length) sections.push(folded(telling > 0, telling ? `Header keywords: ${many(telling, "one passes", "pass")} the false-discovery rate of 5 %` : "Header keywords: none tells of it beyond chance", table("The keywords that tell most, a family of their own under false-discovery control", ["keyword", "nats", "q"], about.keywords.map((one) => [one.label, interval(one.mi_nats, one.mi_low ?? null, one.mi_high ?? null), chance(one.q)]), { numeric: [1, 2] })));
   sections.push(h("h2", {}, "Extremes"), h("div", { class: "columns" }, extremes("Lowest codes", about.lowest, about), extremes("Highest codes", about.highest, about)));
   if (about.dossier) sections.push(dossier(about.dossier));
   put(body, ...sections);
+}
+
+function folded(open: boolean, title: string, inner: HTMLElement): HTMLElement {
+  const made = h("details", { class: "folded" }, h("summary", {}, title), inner);
+  made.open = open;
+  return made;
 }
 
 function extremes(caption: string, rows: NodePage["lowest"], about: NodePage): HTMLElement {
@@ -148,7 +155,7 @@ function curves<Facts extends CurveFacts>(path: string, label: string, window_: 
     last = answer;
     draw(plot, answer);
   }, (problem) => put(fault, notice("error", message(problem), "", () => latest.ask())));
-  latest.ask();
+  queueMicrotask(() => latest.ask()); // once it stands in the page and has a width
   stops.push(onTheme(() => {
     if (last) draw(plot, last);
   }), () => {

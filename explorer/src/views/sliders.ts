@@ -6,7 +6,7 @@ import { announce, h, put } from "../dom";
 import { fixed, number, signedFixed, whole } from "../format";
 import { picker } from "../pick";
 import { SpectrumPlot, type Panel } from "../plot";
-import { called, labelText, spoken, spreadText } from "../quantity";
+import { called, described, labelText, spoken, spreadText } from "../quantity";
 import { note, range, to } from "../route";
 import { heading, message, notice, toggle } from "../view";
 
@@ -130,9 +130,10 @@ export const sliders: Make = (host, settings, study) => {
     const marker = h("i", { class: "base-mark" });
     const back = h("button", { type: "button", class: "small quiet", "aria-label": `Set ${name} back to the base`, title: "Back to the base", hidden: true }, "\u21ba");
     const box = h("div", { class: "slider", id: `node-${node.node}` },
-      h("div", { class: "row" }, h("a", { href: to("node", { node: String(node.node) }), class: "name", title: `The page of node ${node.node}` }, name), value, back),
+      h("div", { class: "row" }, h("a", { href: to("node", { node: String(node.node) }), class: "name", title: `The page of node ${node.node}` }, described(node)), value, back),
       h("div", { class: "track" }, marks(node), marker, input),
-      h("div", { class: "row small" }, h("span", { class: "dim" }, [node.label ? `node ${node.node}` : "", node.lines.length ? node.lines.slice(0, 3).join(", ") : ""].filter(Boolean).join(" \u00b7 ")), sub));
+      h("div", { class: "row small" }, h("span", { class: "dim" }, [`node ${node.node}`, node.label ?? "", node.lines.length ? node.lines.slice(0, 3).join(", ") : ""].filter(Boolean).join(" \u00b7 ")), sub));
+    let based = node.median;
     const present = (): void => {
       const at = Number(input.value);
       const told = labelText(node, at);
@@ -153,19 +154,18 @@ export const sliders: Make = (host, settings, study) => {
     input.addEventListener("change", () => move("push"));
     back.addEventListener("click", () => {
       changed.delete(node.node);
+      input.value = String(based);
+      present();
       input.focus();
       state("push");
-      back.hidden = true;
-      input.blur();
       latest.ask();
-      void baseOf();
-      input.focus();
     });
     controls.set(node.node, {
       node,
       input,
       show: present,
       base: (at) => {
+        based = at;
         marker.style.left = `${Math.max(0, Math.min(100, (100 * (at - node.low)) / (node.high - node.low)))}%`;
         if (!changed.has(node.node)) {
           input.value = String(at);
@@ -190,8 +190,7 @@ export const sliders: Make = (host, settings, study) => {
         const at = facts.z[String(one.node.node)];
         if (at !== undefined) one.base(at);
       }
-      const { found } = { found: await named(base) };
-      if (found) baseText.textContent = found;
+      baseText.textContent = await named(base);
     } catch (problem) {
       failed(problem);
     }
@@ -245,7 +244,7 @@ export const sliders: Make = (host, settings, study) => {
     ...firm.map(control),
     rest.length ? doubtful : null,
     moving,
-    h("div", { class: "base" }, h("p", {}, h("span", { class: "dim" }, "Base: "), baseText), base !== "mean" ? null : null,
+    h("div", { class: "base" }, h("p", {}, h("span", { class: "dim" }, "Base: "), baseText),
       h("button", { type: "button", class: "small", onclick: () => rebase("mean") }, "Use the medians"),
       picker("Start from a spectrum", (found) => rebase(String(found.row)))),
   );

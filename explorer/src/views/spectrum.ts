@@ -47,7 +47,7 @@ export function spectrumCard(host: HTMLElement, study: Study, options: {
         ["row", String(about.row)],
       ]),
       outlierText(about.outlier),
-      h("div", { class: small ? "" : "columns" }, labels, about.codes?.length ? codesTable(study, about.codes) : null));
+      h("div", { class: small ? "" : "columns" }, labels, about.codes?.length ? codesTable(study, about.codes, small) : null));
   }).catch((fault: unknown) => put(told, notice("error", message(fault))));
 
   const control = new AbortController();
@@ -61,7 +61,7 @@ export function spectrumCard(host: HTMLElement, study: Study, options: {
         h("h2", {}, "Most similar spectra"),
         h("p", { class: "dim" }, `By ${used.join(", ")}; exact, in ${number(answer.ms, 2)} ms.`),
         small ? null : neighbourTools(study, options.settings, only, nuisances, n),
-        neighboursTable(study, answer.neighbours, `The ${answer.neighbours.length} nearest in code space`));
+        neighboursTable(study, answer.neighbours, `The ${answer.neighbours.length} nearest in code space`, small));
     });
   } else put(similar, notice("empty", "No codes yet.", "Run `astroprism encode`, then reload."));
   return { stop: () => {

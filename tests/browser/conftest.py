@@ -1,0 +1,154 @@
+"""A browser, and the explorer's server on a tiny study that a stranger labelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+MARKUP = "<img src=x onerror=alert(1)>"
+STARS = 240
+# what findings would say of a network that had learned: the one of these tests has hardly
+SHOWN = {0: "rv", 3: "teff", 5: None, 7: None}
+
+
+def chromium() -> str | None:
+    """Debian's browser, or one that is called alike."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A few hundred stars, a tiny network, labels with markup in them, findings made up for four nodes."""
+    import pandas as pd
+
+    from astroprism import Study, TrainOptions
+    from astroprism.simulate import SimulationConfig, write_archive
+
+    folder = tmp_path_factory.mktemp("explored")
+    config = SimulationConfig(spectra=STARS, window=(5885.0, 5905.0), step=5.0, visits="one", seed=5)
+    write_archive(folder / "archive", config)
+    study = Study(folder / "study")
+    study.ingest(folder / "archive")
+    recipe = folder / "quick.toml"
+    recipe.write_text("batch = 16\nprune_at = []\nprune_kl = []\ngive_back = []\n")
+    study.train(options=TrainOptions(steps=40, config=recipe, device="cpu", valid=0.2, test=0.2))
+    study.encode()
+    rng = np.random.default_rng(0)
+    names = study.index["spectrum_id"]
+    kinds = np.array([MARKUP, "dwarf", "giant"], dtype=object)
+    labels = {
+        "spectrum_id": names,
+        "teff": rng.normal(5800, 300, STARS),
+        "rv": rng.normal(0, 20, STARS),
+        "kind": kinds[rng.integers(0, 3, STARS)],
+    }
+    pd.DataFrame(labels).to_csv(folder / "labels.csv", index=False)
+    study.find(folder / "labels.csv")
+    path = study.path / "findings.json"
+    found = json.loads(path.read_text())
+    found["nodes"] = [_told(one) for one in found["nodes"]]
+    path.write_text(json.dumps(found))
+    return study
+
+
+def _told(node: dict[str, Any]) -> dict[str, Any]:
+    label = SHOWN.get(node["node"], "")
+    plain = {"informative": False, "doubtful": False, "copies_of": None, "unexplained": False}
+    if label == "":
+        return node | plain
+    pair = {"label": label, "mi_nats": 1.5, "mi_low": 1.4, "mi_high": 1.6, "p": 1e-5, "q": 1e-4}
+    pair |= {"conditional_mi_nats": 1.2, "explains": True, "shadow_of": [], "n": 60}
+    return (
+        node
+        | plain
+        | {
+            "informative": node["node"] != 7,
+            "doubtful": node["node"] == 7,
+            "unexplained": label is None,
+            "matches": [pair] if label else [],
+            "ablation_nats": 100.0 - node["node"],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def served(study: Any) -> Iterator[str]:
+    """The address of a server on the study."""
+    from astroprism.explorer import start
+
+    running = start(study, port=0)
+    yield running.url
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; closed before tests of other files, whose event loops it would disturb."""
+    needed = bool(os.environ.get("ASTROPRISM_NEEDS_BROWSER"))
+    place = chromium()
+    if place is None:
+        if needed:
+            pytest.fail("no chromium on this machine, and ASTROPRISM_NEEDS_BROWSER is set")
+        pytest.skip("no chromium on this machine")
+    api = (
+        pytest.importorskip("playwright.sync_api")
+        if not needed
+        else __import__("playwright.sync_api").sync_api
+    )
+    with api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=place, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+class Watched:
+    """A page, and what it must not do: log errors, throw, or ask anybody else than 127.0.0.1."""
+
+    def __init__(self, page: Any, home: str) -> None:
+        self.page, self.home = page, home
+        self.faults: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.faults.append(f"thrown: {error}"))
+        page.on("request", self._ask)
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error":
+            self.faults.append(f"console: {message.text}")
+
+    def _ask(self, request: Any) -> None:
+        self.asked.append(request.url)
+        if not request.url.startswith((self.home, "blob:", "data:")):
+            self.faults.append(f"asked {request.url}")
+
+    def go(self, query: str) -> Any:
+        """Open a view and wait until it has drawn."""
+        self.page.goto(self.home + query)
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+
+@pytest.fixture
+def watched(browser: Any, served: str, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """A page of 1280 x 800; a parameter gives another size or colours."""
+    asked = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"} | getattr(
+        request, "param", {}
+    )
+    context = browser.new_context(**asked)
+    made = Watched(context.new_page(), served)
+    yield made
+    context.close()
+    assert not made.faults, made.faults
+
+
+@pytest.fixture
+def files(study: Any) -> list[Path]:
+    """The archive that the study was made of."""
+    return sorted((study.path.parent / "archive" / "spectra").glob("*.fits"))
