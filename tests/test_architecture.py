@@ -29,6 +29,7 @@ ROWS = [
     {"match", "lines"},
     {"embedding"},
     {"bin_sweep", "readout", "effects", "dossier", "changes", "intervention", "label_effects", "response"},
+    {"stability", "retraining"},
     {"findings"},
     {"finding"},
     {"section6"},

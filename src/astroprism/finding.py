@@ -18,13 +18,16 @@ from .effects import measure
 from .errors import ConfigError, ModelError, StoreError
 from .findings import Evidence, assemble, text_of
 from .grid import air_to_vacuum
+from .information.evidence import plain
 from .information.spacing import FEWEST
 from .layout import blame, read_json, sync, write_aside
-from .match import plain
+from .retraining import MOST, finished, read_retraining, retrain
+from .stability import Survival, survive
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .history import Moment
     from .store import Store
 
 FORMAT, VERSION = "astroprism-findings", 1
@@ -37,7 +40,14 @@ class FindOptions:
     """How findings are made."""
 
     seed: int = 0  # of every draw: which visit of a star, sampled codes, nulls
-    device: str = "auto"  # cpu, cuda or mps, for switching nodes off
+    device: str = "auto"  # cpu, cuda or mps, for switching nodes off and for retrainings
+    stability: int = 0  # retrainings that nodes must survive; those that are there are always used
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.stability <= MOST:
+            raise ConfigError(
+                f"stability {self.stability}: between 0 and {MOST} retrainings can be asked for"
+            )
 
 
 @dataclass(frozen=True)
@@ -69,18 +79,35 @@ def find(
     sources: Mapping[str, Any] | None = None,
     options: FindOptions | None = None,
     say: Callable[[str], object] = silent,
+    watch: Callable[[Moment, int], object] = lambda *_: None,
 ) -> FindReport:
     """Findings of the model in folder `model`, into folder `out`, where its codes lie.
 
     labels   a row a spectrum of the store, as `catalog.join` gives them
     sources  what is told of the label tables in the provenance
+    watch    called with every Moment of a retraining and its number of steps
     """
     options = options or FindOptions()
     facts = _made_from(store, model, out, labels, sources, options)
     there = _there(out, facts)
-    if there is not None:
+    if there is not None and len(facts.get("retrainings", ())) >= options.stability:
         return FindReport(False, there)
     evidence = gather(store, model, out=out, labels=labels, options=options, say=say)
+    if len(facts.get("retrainings", ())) < options.stability:
+        retrain(
+            store,
+            model,
+            out=out,
+            count=options.stability,
+            weights=facts["weights"],
+            device=options.device,
+            say=say,
+            watch=watch,
+        )
+        facts = _made_from(store, model, out, labels, sources, options)
+    if numbers := facts.get("retrainings"):
+        say("matching nodes with those of the retrainings")
+        evidence = replace(evidence, survival=_survival(evidence, out, numbers, seed=options.seed))
     say("matching nodes with labels, keywords and lines")
     content, tables = assemble(evidence, seed=options.seed)
     tables["labels"] = _label_columns(store, labels)
@@ -180,6 +207,19 @@ def gather(
     )
 
 
+def _survival(evidence: Evidence, out: Path, numbers: list[int], *, seed: int) -> Survival:
+    """How nodes came back, on the held-out targets that every retraining has coded."""
+    again = [read_retraining(out, number, identifiers=evidence.identifiers) for number in numbers]
+    coded = np.isfinite([one.mean.sum(1) for one in again]).all(0)
+    return survive(
+        evidence.mean[coded],
+        evidence.sd[coded],
+        others=[(one.mean[coded], one.sd[coded]) for one in again],
+        names=numbers,
+        seed=seed,
+    )
+
+
 # --- files
 
 
@@ -208,7 +248,8 @@ def _made_from(
         raise ModelError(f"{codes} was made by another model than {weights}; run: astroprism encode {out}")
     with blame(codes), codes.open("rb") as file:
         of_codes = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
+    numbers = finished(out, digest)
+    return ({"retrainings": numbers} if numbers else {}) | {
         "version": __version__,
         "store": store.fingerprint,
         "weights": digest,
@@ -252,6 +293,7 @@ def _write(out: Path, content: Mapping[str, Any], tables: Mapping[str, Mapping[s
     from pyarrow import parquet
 
     (out / "findings.json").unlink(missing_ok=True)
+    (out / "findings" / "survival.parquet").unlink(missing_ok=True)  # of an earlier model, maybe
     with blame(out):
         (out / "findings").mkdir(parents=True, exist_ok=True)
     about = {"astroprism": json.dumps({"format": FORMAT, "format_version": VERSION})}

@@ -22,6 +22,7 @@ from .information.evidence import Floats
 from .match import Matches, match_labels, sweep_keywords
 from .readout import UNEXPLAINED, ReadOut, Share, predicted_by_labels, read_out
 from .response import Responses, words
+from .stability import Survival
 
 FEW = 200  # held-out targets below which intervals are wide, and it is said
 
@@ -44,6 +45,7 @@ class Evidence:
     keywords: dict[str, Any] = field(default_factory=dict)
     time: Floats | None = None
     responses: Responses = field(default_factory=Responses)
+    survival: Survival | None = None
 
 
 def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -81,6 +83,9 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
             "survival": None,
             "dossier": None,
         }
+        if evidence.survival is not None:
+            told |= evidence.survival.node(i)
+        told["claimed"] = _claimed(told)
         if i in unexplained:
             told["dossier"] = dossier(
                 i,
@@ -100,6 +105,7 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
         "keywords_left_out": len(keywords.left_out),
         "targets": len(evidence.targets),
         "null_draws": {"labels": matches.null, "keywords": keywords.null},
+        "stability": None if evidence.survival is None else evidence.survival.summary(),
         "warnings": _warnings(evidence, counted),
     }
     tables = {
@@ -114,6 +120,8 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
             f"{frame}_{i:03d}": one for frame in ("star", "sky") for i, one in getattr(effects, frame).items()
         },
     }
+    if evidence.survival is not None:
+        tables["survival"] = evidence.survival.table()
     return content, tables
 
 
@@ -128,6 +136,12 @@ def text_of(content: Mapping[str, Any]) -> str:
         f"  the seed paper's spread above {told['mad']['threshold']:g} would count {told['mad']['k']}; "
         f"evidence: {content['targets']:,} targets that training never saw",
     ]
+    if again := content.get("stability"):
+        alive = [one for one in content["nodes"] if one["informative"] and one["copies_of"] is None]
+        lines.append(
+            f"  {sum(one['returns'] for one in alive)} of {len(alive)} came back when trained anew "
+            f"({again['retrainings']} times, on halves of the targets)"
+        )
     for node in content["nodes"]:
         if not (node["informative"] or node["doubtful"]):
             continue
@@ -136,6 +150,9 @@ def text_of(content: Mapping[str, Any]) -> str:
             what.append(f"copy of node {node['copies_of']}")
         if node["doubtful"]:
             what.append(f"doubtful: only by {' '.join(node['informative_by'])}")
+        if node["survival"] is not None:
+            fate = "returns" if node["returns"] else "DOES NOT RETURN, so it is not claimed:"
+            what.append(f"{fate} {node['survival']:.2f}")
         for pair in node["matches"]:
             if pair["explains"] and not pair["shadow_of"]:
                 what.append(f"{pair['label']} {pair['mi_nats']:.2f} nats")
@@ -155,6 +172,11 @@ def text_of(content: Mapping[str, Any]) -> str:
 
 
 # --- parts of the content
+
+
+def _claimed(node: Mapping[str, Any]) -> bool:
+    """Whether a node is a finding: informative, no copy, and back in the retrainings, if there were any."""
+    return bool(node["informative"] and node["copies_of"] is None and node.get("returns", True))
 
 
 def _explained_by(matches: Matches, node: int) -> list[str]:

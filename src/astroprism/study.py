@@ -184,10 +184,12 @@ class Study:
         *,
         options: FindOptions | None = None,
         say: Callable[[str], object] | None = None,
+        watch: Callable[[Moment, int], object] | None = None,
     ) -> FindReport:
         """Count the causes, match them with labels and lines, and say what is left; see `astroprism.finding`.
 
         labels  label tables, joined to the spectra by identifier, name or position
+        watch   called with every Moment of a retraining and its number of steps (FindOptions.stability)
         """
         from .catalog import combine, join, read_table
         from .finding import find
@@ -206,6 +208,7 @@ class Study:
             sources=sources,
             options=options,
             say=say or _silent,
+            watch=watch or _silent,
         )
         if report.made:
             self.record("find", {"labels": sources, "count": report.content["count"]})

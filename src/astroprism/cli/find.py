@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,10 @@ def find(
         list[Path] | None,
         typer.Option("--labels", metavar="TABLE", help="A table of labels; may be given more than once."),
     ] = None,
+    stability: Annotated[
+        int,
+        typer.Option(metavar="N", help="Retrain N times on halves of the stars, and say which nodes return."),
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -23,10 +28,11 @@ def find(
     """How many features are real, what each one is, and which ones no label explains."""
     from ..finding import FindOptions
     from ..study import Study
-    from ..terminal import messages
+    from ..terminal import messages, training_bar
 
-    options = FindOptions(seed=seed, device=device)
-    report = Study(study).find(labels or (), options=options, say=messages.print)
+    options = FindOptions(seed=seed, device=device, stability=stability)
+    with training_bar() if stability else nullcontext() as watch:
+        report = Study(study).find(labels or (), options=options, say=messages.print, watch=watch)
     lines = [report.text(), f"  all of it  {Study(study).path / 'findings.json'} and findings/"]
     if not report.made:
         lines.insert(0, "nothing to do: model, codes and labels are those of the findings that are there")
