@@ -43,7 +43,7 @@ ROWS = [
     {"applying"},
     {"views"},
     {"explorer"},
-    {"study", "about", "asking", "demo", "reporting", "terminal", "cli"},
+    {"study", "about", "asking", "demo", "running", "reporting", "terminal", "cli"},
 ]
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 

@@ -2,11 +2,7 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-
-from astroprism.about import about
-from astroprism.demo import share
 
 
 def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -74,6 +70,11 @@ def test_info_tells_files_and_folders(archive):
         (["train", "{tmp}/s", "--steps", "5", "--minutes", "3"], "give one"),
         (["encode", "{tmp}/s", "--device", "tpu"], "none of auto"),
         (["demo", "{tmp}/d", "--factors", "9"], "between 1 and 7"),
+        (["run", "{tmp}/s", "/nowhere/at/all"], "no such file"),
+        (["run", "{tmp}/s", "{tmp}", "--labels", "/no/labels.csv"], "/no/labels.csv"),
+        (["similar", "{tmp}/s", "3"], "holds no spectra yet"),
+        (["similar", "{tmp}/s", "3", "--window", "5880-5900"], "as in 5880:5900"),
+        (["similar", "{tmp}/s", "3", "--nodes", "a"], "by commas, as in 3,17"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(tmp_path, arguments, message):
@@ -93,40 +94,9 @@ def test_errors_are_one_line_and_exit_1(tmp_path, arguments, message):
 
 def test_help_and_version():
     text = run("--help").stdout
-    for command in ("demo", "simulate", "ingest", "train", "encode", "info"):
-        assert command in text
+    order = ("demo", "run", "simulate", "ingest", "train", "encode", "find", "info", "similar", "paper")
+    places = [text.index(f"\n  {command} ") for command in order]
+    assert places == sorted(places)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "fetch" not in text
     assert run("--version").stdout.startswith("astroprism ")
-
-
-def test_demo_tells_what_was_found_beside_the_truth(tmp_path):
-    (tmp_path / "quick.toml").write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    asked = ["demo", tmp_path / "demo", "--spectra", 30, "--factors", 2, "--steps", 20]
-    asked += ["--config", tmp_path / "quick.toml"]
-    done = run(*asked)
-    assert "32 nodes stayed, 2 causes vary" in done.stdout
-    assert "radial velocity" in done.stdout
-    assert "temperature" in done.stdout
-    for name in ("spectra.png", "archive/truth.csv", "model/history.png", "codes.parquet"):
-        assert (tmp_path / "demo" / name).exists()
-    again = json.loads(run(*asked, "--json").stdout)
-    assert (again["n_spectra"], again["known_k"], len(again["followed"])) == (30, 2, 2)
-    facts = json.loads(run("info", tmp_path / "demo", "--json").stdout)
-    assert (facts["model"]["steps"], facts["codes"]["spectra"]) == (20, 30)
-    text = run("info", tmp_path / "demo").stdout
-    assert "spectra never seen" in text
-    assert (
-        json.loads(run("train", tmp_path / "demo", "--steps", 9, "--json", code=1).stdout)["kind"]
-        == "ModelError"
-    )
-    assert about(tmp_path / "demo" / "model")["kind"] == "model"
-    assert about(tmp_path / "demo" / "codes.parquet")["kind"] == "table of codes"
-
-
-def test_the_share_that_a_node_tells_is_a_correlation_ratio():
-    rng = np.random.default_rng(0)
-    code = rng.normal(size=2000)
-    assert share(code, np.cos(3 * code)) > 0.9  # whatever the curve
-    assert share(code, rng.normal(size=2000)) < 0.03
-    assert 0.4 < share(code, code + rng.normal(size=2000)) < 0.6
-    assert share(code, np.ones(2000)) == 0
-    assert share(code[:5], code[:5]) == 0

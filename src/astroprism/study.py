@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .ingest import IngestOptions, IngestReport, Progress
     from .network import PaperNetwork, Prism
     from .reporting import ReportReport
+    from .running import RunOptions, RunReport, Stage, Step
     from .similar import Similar
     from .store import Store
 

@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
     from .history import Moment
     from .ingest import Progress
+    from .running import RunReport, Step
 
 # progress and remarks go to stderr: stdout holds the result alone
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
+NOTED_WAIT = 0.1  # share of its time that a training waits for spectra, from which it is told
 
 
 def facts(pairs: Iterable[tuple[str, Any]], *, indent: int = 2) -> str:
@@ -109,27 +118,63 @@ def training_bar() -> Iterator[Any]:
             begun[:] = begun or [(now, moment.step)]
             (start, first), left = begun[0], ""
             if moment.step > first:
-                left = f", {_span_of((now - start) / (moment.step - first) * (steps - moment.step))} left"
+                left = f", {span((now - start) / (moment.step - first) * (steps - moment.step))} left"
             if moment.chi2_valid == moment.chi2_valid:
                 told[:] = [moment.chi2_valid]
             held = f" ({told[0]:.3g} held out)" if told else ""
-            state = (
-                f"loss {moment.loss:.4g}, chi2 {moment.chi2:.3g}{held}, {moment.active} nodes, "
-                f"{moment.spectra_per_s:,.0f}/s, waiting {moment.waited:.0%}{left}"
-            )
+            wait = f", waiting {moment.waited:.0%}" if moment.waited > NOTED_WAIT else ""
+            pace = f"{moment.spectra_per_s:,.0f}/s{wait}{left}"
+            state = f"chi2 {moment.chi2:.3g}{held}, {moment.active} nodes, {pace}"
             bar.update(task, completed=moment.step, total=steps, state=state)
             if bar.disable and (moment.chi2_train == moment.chi2_train or moment.step == steps):
-                messages.print(f"step {moment.step:,} of {steps:,}: {state}")
+                messages.print(f"  step {moment.step:,} of {steps:,}: {state}")
 
         yield show
 
 
-def _span_of(seconds: float) -> str:
-    """A time in two units at most."""
+def span(seconds: float) -> str:
+    """A time in words."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes, hours = seconds / 60, seconds / 3600
     return f"{minutes:.0f} min" if minutes < 100 else f"{hours:.1f} h"
+
+
+def step_line(step: Step) -> str:
+    """A step of a run in one aligned line: name, state, what came of it, and how long it took."""
+    took = span(step.seconds) if step.state == "done" else ""
+    return f"  {step.name:<8}  {step.state:<7}  {took:>6}  {step.told}"
+
+
+def run_text(report: RunReport) -> str:
+    """The end of a run: what was found, where it lies, how long it took."""
+    from .findings import text_of
+
+    return "\n".join(
+        [
+            "",
+            text_of(report.findings),
+            "",
+            f"  findings  {report.study / 'findings.json'} and {report.study / 'findings'}/",
+            f"  in all    {span(report.seconds)}",
+        ]
+    )
+
+
+@contextmanager
+def run_stage(name: str) -> Iterator[Any]:
+    """The progress line that fits a step of a run."""
+    bars = {"ingest": ingest_bar, "train": training_bar, "find": waiting_bar}
+    with bars[name]() if name in bars else counting_bar(name) as watch:
+        yield watch
+
+
+@contextmanager
+def waiting_bar(name: str = "find") -> Iterator[Any]:
+    """A moving line for a step that cannot tell how far it is."""
+    with _bar(TextColumn(name), BarColumn(bar_width=28), TimeElapsedColumn()) as bar:
+        bar.add_task(name, total=None)
+        yield lambda *_: None
 
 
 def braille(values: NDArray[Any], *, width: int = 76, height: int = 6) -> list[str]:

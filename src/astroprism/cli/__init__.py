@@ -4,16 +4,53 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import AstroprismError
-from . import archive, explore, find, model, paper, report, similar
+from . import archive, explore, find, model, paper, report, run, similar
+
+# along the path, as a newcomer meets them, each with its line of help
+GROUPS: dict[str, dict[Callable[..., None], str]] = {
+    "Start here": {
+        run.demo: "All of it on a simulated archive: the answer beside the truth.",
+        run.run: "All of it on your files: ingest, train, encode, find, report.",
+    },
+    "Step by step": {
+        archive.simulate: "Write an archive of spectra whose answer is known.",
+        archive.ingest: "Bring any pile of spectra to one grid, in the study's store.",
+        model.train: "Train a network on them, without labels.",
+        model.encode: "Give every spectrum its code.",
+        find.find: "Count the causes, and say what each one is.",
+        report.report: "One page that tells all of it.",
+    },
+    "Look and ask": {
+        archive.info: "What this study, store, folder or file is.",
+        explore.explore: "The study in the browser: sliders, maps, spectra; drop a file on it.",
+        similar.similar: "The spectra most like one.",
+    },
+    "The seed paper": {paper.paper: "Its section 6, from its own release files."},
+}
+
+
+class _Grouped(TyperGroup):
+    """Help that lists the commands by what they are for."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section a group, all with one width of names."""
+        width = max(len(name) for name in self.commands)
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{one.__name__:<{width}}", told) for one, told in group.items()])
+
 
 app = typer.Typer(
     name="astroprism",
+    cls=_Grouped,
     help="Takes an archive of stellar spectra apart into its independent causes, without labels.",
     no_args_is_help=True,
     add_completion=False,
@@ -37,21 +74,10 @@ def _options(
     """Options that come before the command."""
 
 
-for command in (
-    archive.demo,
-    archive.simulate,
-    archive.ingest,
-    model.train,
-    model.encode,
-    find.find,
-    report.report,
-    explore.explore,
-    similar.similar,
-    paper.paper,
-    archive.info,
-):
-    app.command()(command)
 app.command(hidden=True)(archive.fetch)
+for group in GROUPS.values():
+    for command, told in group.items():
+        app.command(short_help=told)(command)
 
 
 class _Interrupted(BaseException):

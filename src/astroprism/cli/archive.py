@@ -1,4 +1,4 @@
-"""Commands on spectra: simulate, ingest, info, demo."""
+"""Commands on spectra: simulate, ingest, info."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import AstroprismError, ConfigError, StoreError
-from .shown import Json, Seed, StudyFolder, show
+from .shown import Json, StudyFolder, show
 
 
 def simulate(
@@ -194,22 +194,6 @@ def info(
     elif picture is not None or labels or verify:
         raise ConfigError(f"{path} is a {result['kind']}; --picture, --labels and --verify are for a study")
     show(result, as_json, "\n".join(text))
-
-
-def demo(
-    study: Annotated[Path, typer.Argument(metavar="[STUDY]", help="Folder to make.")] = Path("demo"),
-    factors: Annotated[int, typer.Option(help="How many causes vary, 1 to 7.")] = 5,
-    spectra: Annotated[int, typer.Option(help="How many spectra.")] = 3000,
-    steps: Annotated[int, typer.Option(help="How long to train.")] = 3000,
-    config: Annotated[Path | None, typer.Option(help="A TOML file that sets fields of the recipe.")] = None,
-    seed: Seed = 1,
-    as_json: Json = False,
-) -> None:
-    """The whole path on a simulated archive whose answer is known."""
-    from ..demo import run_demo
-
-    result, text = run_demo(study, factors=factors, spectra=spectra, steps=steps, config=config, seed=seed)
-    show(result, as_json, text)
 
 
 def fetch() -> None:

@@ -1,0 +1,99 @@
+"""The path as a whole: run, and demo, the same on an archive whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .shown import Json, Seed, StudyFolder, show
+
+
+def run(
+    study: StudyFolder,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH..", help="Files, or folders of files.")],
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", metavar="TABLE", help="A table of labels, read after training. Repeatable."),
+    ] = None,
+    grid: Annotated[str, typer.Option(help="auto, paper, or LO:HI:STEPkms (vacuum angstrom).")] = "auto",
+    steps: Annotated[
+        int | None, typer.Option(help="How long to train (default: the recipe's own number).")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="How long to train, instead of --steps.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of training, split and findings.")] = 0,
+    config: Annotated[Path | None, typer.Option(help="A TOML file that sets fields of the recipe.")] = None,
+    valid: Annotated[float, typer.Option(help="Share of the targets that tells how training goes.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the targets that training never touches.")] = 0.1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that ingest (default: one a core; 0: no extra process).")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Train anew where spectra or settings have changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """From files to findings in one go; the same command goes on, and does what is new."""
+    from ..codes import EncodeOptions
+    from ..finding import FindOptions
+    from ..fitting_options import TrainOptions
+    from ..ingest import IngestOptions
+    from ..running import RunOptions
+    from ..study import Study
+    from ..terminal import messages, run_stage, run_text, step_line
+
+    options = RunOptions(
+        ingest=IngestOptions(grid=grid, workers=workers),
+        train=TrainOptions(
+            steps=steps,
+            minutes=minutes,
+            device=device,
+            seed=seed,
+            config=config,
+            valid=valid,
+            test=test,
+        ),
+        encode=EncodeOptions(device=device),
+        find=FindOptions(device=device, seed=seed),
+        again=again,
+    )
+    report = Study(study).run(
+        paths,
+        labels=labels or (),
+        options=options,
+        stage=run_stage,
+        tell=lambda step: messages.print(step_line(step)),
+        say=lambda text: messages.print(f"  {text}"),
+    )
+    show(report.as_dict(), as_json, run_text(report))
+
+
+def demo(
+    study: Annotated[Path, typer.Argument(metavar="[STUDY]", help="Folder to make.")] = Path("demo"),
+    factors: Annotated[int, typer.Option(help="How many causes vary, 1 to 7.")] = 5,
+    spectra: Annotated[int, typer.Option(help="How many spectra.")] = 3000,
+    steps: Annotated[
+        int | None, typer.Option(help="How long to train (default: the recipe's own number).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file that sets fields of the recipe.")] = None,
+    seed: Seed = 1,
+    as_json: Json = False,
+) -> None:
+    """The whole path on a simulated archive whose answer is known, and that answer beside the truth."""
+    from ..demo import answer_text, run_demo
+    from ..terminal import messages, run_stage, step_line
+
+    answer = run_demo(
+        study,
+        factors=factors,
+        spectra=spectra,
+        steps=steps,
+        config=config,
+        seed=seed,
+        stage=run_stage,
+        tell=lambda step: messages.print(step_line(step)),
+        say=lambda text: messages.print(f"  {text}"),
+    )
+    show(answer.as_dict(), as_json, answer_text(answer))

@@ -1,0 +1,166 @@
+"""The path as a whole: what is due is done, what is done is left, what is stale is said."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from astroprism import IngestOptions, SimulationConfig, Study, TrainOptions, write_archive
+from astroprism.errors import AstroprismError
+from astroprism.running import RunOptions
+from astroprism.terminal import run_text, step_line
+
+QUICK = "batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n"
+PATH = ["ingest", "train", "encode", "find"]
+
+
+def simulated(folder, *, spectra, seed):
+    settings = SimulationConfig(
+        spectra=spectra, factors=("rv", "teff"), window=(5885.0, 5905.0), step=5.0, seed=seed, snr=(50, 90)
+    )
+    return write_archive(folder, settings)
+
+
+def states(report):
+    return {step.name: step.state for step in report.steps}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    truth = simulated(folder / "spectra", spectra=90, seed=4)
+    pd.read_csv(truth)[["spectrum_id", "rv", "teff"]].to_csv(folder / "labels.csv", index=False)
+    (folder / "quick.toml").write_text(QUICK)
+    return folder
+
+
+def options(folder, **more):
+    return RunOptions(
+        ingest=IngestOptions(workers=0),
+        train=TrainOptions(steps=16, config=folder / "quick.toml", valid=0.2, test=0.2),
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def first(folder):
+    told, remarks = [], []
+    report = Study(folder / "study").run(
+        folder / "spectra",
+        labels=folder / "labels.csv",
+        options=options(folder),
+        tell=told.append,
+        say=remarks.append,
+    )
+    return report, told, remarks
+
+
+def test_all_steps_from_nothing(folder, first):
+    report, told, remarks = first
+    assert [step.name for step in told] == PATH
+    assert set(states(report).values()) == {"done"}
+    assert told[0].told.startswith("90 spectra of 90 stars, 5885 to 5905 A")
+    assert told[1].told.startswith("16 steps, ")
+    assert told[2].told == "90 spectra, 32 nodes"
+    assert "unexplained" in told[3].told
+    assert all(text.startswith(("grid:", "warning")) for text in remarks)
+    study = Study(folder / "study")
+    assert [run["command"] for run in study.history] == PATH
+    assert report.findings == study.findings()
+    assert report.findings["labels"].keys() == {"rv", "teff"}
+
+
+def test_it_is_told_in_aligned_lines(first):
+    report, told, _ = first
+    lines = [step_line(step) for step in told]
+    assert {line.index(step.told) for line, step in zip(lines, told, strict=True)} == {29}
+    text = run_text(report)
+    assert "causes by switching nodes off" in text
+    assert "findings.json" in text
+    plain = json.loads(json.dumps(report.as_dict(), default=str))
+    assert [step["name"] for step in plain["steps"]] == PATH
+    assert plain["count"] == report.findings["count"]
+
+
+def test_a_second_run_does_nothing(folder, first):
+    study = Study(folder / "study")
+    files = [path for path in study.path.rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    again = study.run(folder / "spectra", labels=folder / "labels.csv", options=options(folder))
+    assert set(states(again).values()) == {"skipped"}
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.full
+def test_new_files_make_the_model_stale_and_are_encoded(folder, first, tmp_path):
+    shutil.copytree(folder / "study", tmp_path / "study")
+    study = Study(tmp_path / "study")
+    simulated(folder / "more", spectra=12, seed=5)
+    grown = study.run(
+        [folder / "spectra", folder / "more"], labels=[folder / "labels.csv"], options=options(folder)
+    )
+    assert states(grown) == {"ingest": "done", "train": "stale", "encode": "done", "find": "done"}
+    assert "12 spectra came later, --again trains on them too" in grown.steps[1].told
+    assert grown.steps[2].told == "102 spectra, 32 nodes, 12 of them now"
+
+
+def test_what_cannot_be_run_is_said_before_anything_is_done(folder, tmp_path):
+    study = Study(tmp_path / "study")
+    with pytest.raises(AstroprismError, match="no such file"):
+        study.run(tmp_path / "nowhere")
+    with pytest.raises(AstroprismError, match="nolabels"):
+        study.run(folder / "spectra", labels=tmp_path / "nolabels.csv")
+    with pytest.raises(AstroprismError, match="is a file; a study is a folder"):
+        Study(folder / "labels.csv")
+    assert not study.path.exists()
+    few = sorted((folder / "spectra" / "spectra").iterdir())[:20]
+    with pytest.raises(AstroprismError, match="held out of training"):
+        study.run(few, options=options(folder))
+
+
+@pytest.mark.full
+def test_killed_and_interrupted_it_goes_on(folder, first, tmp_path):
+    command = [sys.executable, "-m", "astroprism.cli", "run", tmp_path / "study", folder / "spectra"]
+    command += [
+        "--labels",
+        folder / "labels.csv",
+        "--valid",
+        "0.2",
+        "--test",
+        "0.2",
+        "--config",
+        folder / "slow.toml",
+        "--workers",
+        "0",
+    ]
+    (folder / "slow.toml").write_text(QUICK + "steps = 300\n")
+    plan = tmp_path / "study" / "model" / "plan.json"
+    for blow, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        going = subprocess.Popen(
+            [*map(str, command), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        until = time.monotonic() + 120
+        while not plan.exists() and going.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(going.pid, blow)
+        out, err = going.communicate(timeout=60)
+        assert going.returncode == code, err
+        assert out == ""
+        assert "Traceback" not in err
+        if blow == signal.SIGINT:
+            assert "the same command goes on" in err
+    done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert {step["name"]: step["state"] for step in json.loads(done.stdout)["steps"]} == {
+        "ingest": "skipped",
+        "train": "done",
+        "encode": "done",
+        "find": "done",
+    }
