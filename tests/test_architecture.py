@@ -41,6 +41,7 @@ ROWS = [
     {"judging"},
     {"ingest"},
     {"applying"},
+    {"apply_files"},
     {"views"},
     {"explorer"},
     {"study", "about", "asking", "demo", "running", "reporting", "terminal", "cli"},

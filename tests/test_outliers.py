@@ -43,6 +43,10 @@ def test_broader_lines_are_told():
     wide[:, 1:-1] += 0.1 * (made[:, 2:] - 2 * made[:, 1:-1] + made[:, :-2])
     left = look(flux - made + wide, sigma, good, made=made, error=np.zeros(P))
     assert (left.broader > 8).all()
+    assert (left.air_broader == 0).all()
+    air = np.sqrt(made)  # half of the lines are the atmosphere's
+    left = look(flux - made + wide, sigma, good, made=made, error=np.zeros(P), air=air)
+    assert (left.air_broader > 8).all()
 
 
 def test_the_models_own_error_is_found_and_taken_for_no_oddity():
@@ -108,8 +112,7 @@ def test_words_name_the_pixels():
         *(np.array([v]) for v in (5.0, 20.0)),
         np.array([10]),
         np.array([11]),
-        np.array([0.0]),
-        np.array([0.0]),
+        *(np.zeros(1) for _ in range(3)),
     )
     known = {name: Usual(np.linspace(0, 1, 300)) for name in REASONS}
     judged = judge(scores_of(left, np.array([0.5]), None), known, together=None)
@@ -127,8 +130,10 @@ def test_words_name_the_pixels():
         ({"frame": "rest"}, "frame 'rest'"),
         ({"berv": np.nan}, "barycentric velocity is unknown"),
         ({"resolution": 9000.0}, "resolving power 9,000"),
+        ({"resolution": np.nan}, "does not tell its resolving power"),
         ({"hole": True}, "5000.2..5000.5 angstrom is missing"),
         ({"broader": 30.0}, "lines are broader"),
+        ({"air_broader": 30.0}, "the atmosphere's lines are broader"),
         ({"ripple": 30.0}, "from pixel to pixel"),
         ({"chi2_p": 0.001}, "does not reproduce"),
         ({"density_p": 0.001}, "lies apart"),
@@ -143,17 +148,26 @@ def test_warnings(fact, word):
         frames=("barycentric",),
         covered=np.ones(100),
         broader=many,
+        air_broader=many,
         ripple=many,
         moving_air=True,
     )
     good = np.ones((1, 100), bool)
     good[0, 20:50] = not fact.get("hole", False)
-    one = {name: np.array([fact.get(name, 0.0)]) for name in ("broader", "ripple")}
-    left = Left(np.ones(1), np.ones(1), np.zeros(1, int), np.zeros(1, int), one["broader"], one["ripple"])
+    one = {name: np.array([fact.get(name, 0.0)]) for name in ("broader", "air_broader", "ripple")}
+    left = Left(
+        np.ones(1),
+        np.ones(1),
+        np.zeros(1, int),
+        np.zeros(1, int),
+        one["broader"],
+        one["air_broader"],
+        one["ripple"],
+    )
     told = warnings_of(
         seen,
         [{"snr": 100.0, "frame": "barycentric", "berv": 3.0} | fact],
-        resolution=np.array([fact.get("resolution", np.nan)]),
+        resolution=np.array([fact.get("resolution", 30_000.0)]),
         good=good,
         left=left,
         chi2_p=np.array([fact.get("chi2_p", 0.5)]),

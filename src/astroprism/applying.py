@@ -1,7 +1,7 @@
 """What a study says of spectra it never saw: codes, labels with intervals, how odd they are, and warnings.
 
 apply_spectra   of spectra in memory
-apply_files     of files and folders, to a table; see `batch_applying`
+apply_files     of files and folders, to a table; see `apply_files`
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .archive import from_object
-from .errors import ConfigError, SpectrumError
+from .errors import SpectrumError
 from .information.evidence import Floats
 from .judging import outlier_columns
 from .outliers import Judged, judge, loneliness, scores_of, words
@@ -175,9 +175,9 @@ def apply_prepared(
     if kit.reference.seen.moving_air:
         known = [f["berv"] if f["frame"] == "barycentric" and np.isfinite(f["berv"]) else 0.0 for f in facts]
         berv = np.array(known, dtype=np.float32)
-    mean, sd, made = _through(kit, flux, sigma, good, berv)
+    mean, sd, made, air = _through(kit, flux, sigma, good, berv)
     reference, probe = kit.reference, kit.probe
-    left = look(flux, sigma, good, made=made, error=reference.error)
+    left = look(flux, sigma, good, made=made, error=reference.error, air=air)
     residual = in_sigma(flux, sigma, good, made=made, error=reference.error).astype(np.float32)
     snr = np.array([f["snr"] for f in facts], dtype=np.float64)
     labels = predict(probe, mean, sd, snr=snr)
@@ -226,8 +226,8 @@ def _through(
     sigma: NDArray[np.float32],
     good: NDArray[np.bool_],
     berv: NDArray[np.float32] | None,
-) -> tuple[Floats, Floats, NDArray[np.float32]]:
-    """Codes (n, nodes), their sd, and reconstructions (n, p), as `encode` would give them."""
+) -> tuple[Floats, Floats, NDArray[np.float32], NDArray[np.float32] | None]:
+    """Codes (n, nodes) and their sd as `encode` would give them; reconstructions and their air (n, p)."""
     import torch
 
     from .batches import Tensors
@@ -235,7 +235,7 @@ def _through(
     nodes = int(kit.network.config.n_latent)
     size = max(1, BATCH_PIXELS[torch.device(kit.device).type] // flux.shape[1])
     means, sds = [np.zeros((0, nodes))], [np.zeros((0, nodes))]
-    made = [np.zeros((0, flux.shape[1]), np.float32)]
+    made, airs = [np.zeros((0, flux.shape[1]), np.float32)], [np.zeros((0, flux.shape[1]), np.float32)]
     for start in range(0, len(flux), size):
         part = slice(start, start + size)
         here = [torch.from_numpy(array[part]).to(kit.device) for array in (flux, sigma, good)]
@@ -246,8 +246,16 @@ def _through(
         means.append(mean.double().cpu().numpy())
         sds.append(sd.double().cpu().numpy())
         some = None if berv is None else berv[part]
-        made.append(made_by(kit.network, means[-1], berv=some, device=kit.device))
-    return np.concatenate(means), np.concatenate(sds), np.concatenate(made)
+        one, clear = made_by(kit.network, means[-1], berv=some, device=kit.device)
+        made.append(one)
+        airs += [] if clear is None else [clear]
+    told_apart = len(airs) == len(made)
+    return (
+        np.concatenate(means),
+        np.concatenate(sds),
+        np.concatenate(made),
+        np.concatenate(airs) if told_apart else None,
+    )
 
 
 def _encoded(kit: Kit, batch: Tensors) -> tuple[Any, Any]:
@@ -307,11 +315,3 @@ def _frame(
     for node in kit.codes_facts["kept"]:
         columns |= {f"mean_{node:03d}": mean[:, node], f"sd_{node:03d}": sd[:, node]}
     return pd.DataFrame(columns)
-
-
-def as_spectra(things: Any) -> list[Spectrum]:
-    """What `Study.apply` takes that is no path."""
-    try:
-        return spectra_from(things)
-    except SpectrumError as error:
-        raise ConfigError(f"apply: {error}") from error

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 PART_ROWS, PART_PIXELS = 4_096, 2**26  # of a part: what a kill can cost
-OUTLIERS, VERSION = "astroprism-outliers", 1
+OUTLIERS, VERSION = "astroprism-outliers", 2
 
 
 def outlier_table(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REASONS = ("chi2", "pixels", "density", "labels")
-TELL = 0.01  # p up to which a reason is put into words
+TELL = 2.0  # surprise from which a reason is put into words: 1 in 100 sound spectra has as much
 NEAR = 10  # neighbours by which it is told how lonely a code is
 TAIL = (0.9, 0.97)  # quantiles by which the tail of the sound spectra is judged
 GROSS = 0.01  # expected number of sound held-out spectra beyond which one is taken for odd itself
@@ -145,7 +145,7 @@ def words(
 
     labels  says which catalogue label is off, and by what
     """
-    told = [name for name in judged.p if judged.p[name][i] <= TELL]
+    told = [name for name in judged.p if judged.surprise[name][i] >= TELL]
     told.sort(key=lambda name: -judged.surprise[name][i])
     text = {
         "chi2": f"the model does not reproduce it: chi2 a pixel {left.chi2[i]:.3g}",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .network import PaperNetwork, Prism
     from .store import Store
 
-FORMAT, VERSION = "astroprism-reference", 1
+FORMAT, VERSION = "astroprism-reference", 2
 MOST_HELD, MOST_CODES = 3_000, 30_000  # spectra that p is told by, and codes that loneliness is told by
 BLOCK_PIXELS, SAMPLE_PIXELS = 2**22, 2**25  # read at once; whose residuals give the model's error
 
@@ -261,6 +261,7 @@ def make_reference(
         frames=tuple(sorted(str(name) for name, part in frames.items() if part >= FEW)),
         covered=np.asarray(covered, dtype=np.float64),
         broader=np.sort(left.broader),
+        air_broader=np.sort(left.air_broader),
         ripple=np.sort(left.ripple),
         moving_air=bool(getattr(network.config, "moving_air", False)),
     )
@@ -287,8 +288,8 @@ def looked(
     """What is left of the spectra at `rows` of the table."""
     parts = []
     for some in _blocks(rows, source.pixels):
-        flux, sigma, good, made = _decoded(source, network, table, some, device)
-        parts.append(look(flux, sigma, good, made=made, error=error))
+        flux, sigma, good, made, air = _decoded(source, network, table, some, device)
+        parts.append(look(flux, sigma, good, made=made, error=error, air=air))
     return Left.joined(parts)
 
 
@@ -299,25 +300,31 @@ def _blocks(rows: NDArray[np.intp], pixels: int) -> list[NDArray[np.intp]]:
 
 def _decoded(
     source: Source, network: Prism | PaperNetwork, table: Table, rows: NDArray[np.intp], device: str
-) -> tuple[Any, Any, Any, Any]:
-    """Flux, sigma, good and reconstruction (b, p) of rows of the table."""
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Flux, sigma, good, reconstruction and its atmosphere (b, p) of rows of the table."""
     place = table.rows[rows]
     batch = source.read(place)
     berv = None if source.berv is None else source.berv[place]
-    return *batch, made_by(network, table.mean[rows], berv=berv, device=device)
+    return *batch, *made_by(network, table.mean[rows], berv=berv, device=device)
 
 
 def made_by(
     network: Prism | PaperNetwork, mean: Floats, *, berv: NDArray[np.float32] | None, device: str
-) -> NDArray[np.float32]:
-    """Spectra (n, p) that codes (n, nodes) make."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Spectra (n, p) that codes (n, nodes) make, and the atmosphere in them where it is told apart."""
     import torch
+
+    from .network import Prism
 
     with torch.no_grad():
         z = torch.from_numpy(np.ascontiguousarray(mean, dtype=np.float32)).to(device)
-        air = None if berv is None else torch.from_numpy(np.asarray(berv, dtype=np.float32)).to(device)
-        made: NDArray[np.float32] = network.decode(z, berv=air).float().cpu().numpy()
-    return made
+        here = None if berv is None else torch.from_numpy(np.asarray(berv, dtype=np.float32)).to(device)
+        if not isinstance(network, Prism) or network.config.agnostic:
+            return network.decode(z, berv=here).float().cpu().numpy(), None
+        parts = network.parts(z)
+        made = network.join(parts, berv=here).float().cpu().numpy()
+        clear = parts._replace(star=torch.ones_like(parts.star), shift=torch.zeros_like(parts.shift))
+        return made, network.join(clear, berv=here).float().cpu().numpy()
 
 
 def write_reference(path: Path, reference: Reference, *, facts: Mapping[str, Any]) -> None:

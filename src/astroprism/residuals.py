@@ -27,6 +27,8 @@ class Left:
     worst        the run of pixels that deviates most, in sigma of its mean; below 0 where flux is missing
     first, last  pixels of that run
     broader      how much broader the lines are than the model's, in its own error; below 0 where narrower
+    air_broader  the same of the atmosphere's lines alone; a star may rotate, these tell the instrument; 0
+                 where the network does not tell them apart
     ripple       correlation of neighbouring pixels, in its own error: noise has none
     """
 
@@ -35,6 +37,7 @@ class Left:
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     broader: NDArray[np.float64]
+    air_broader: NDArray[np.float64]
     ripple: NDArray[np.float64]
 
     @staticmethod
@@ -51,8 +54,19 @@ def in_sigma(flux: Floats, sigma: Floats, good: NDArray[np.bool_], *, made: Floa
     return np.asarray(np.where(good & np.isfinite(left), left, 0.0), dtype=np.float64)
 
 
-def look(flux: Floats, sigma: Floats, good: NDArray[np.bool_], *, made: Floats, error: Floats) -> Left:
-    """What is left of flux (n, p) by a model that made `made` (n, p) and errs by `error` (p,)."""
+def look(
+    flux: Floats,
+    sigma: Floats,
+    good: NDArray[np.bool_],
+    *,
+    made: Floats,
+    error: Floats,
+    air: Floats | None = None,
+) -> Left:
+    """What is left of flux (n, p) by a model that made `made` (n, p) and errs by `error` (p,).
+
+    air  (n, p) the atmosphere's share of `made`, 1 where it is clear
+    """
     left = in_sigma(flux, sigma, good, made=made, error=error)
     count = np.maximum(good.sum(1), 1)
     worst, first, last = _worst_run(left, good)
@@ -61,7 +75,10 @@ def look(flux: Floats, sigma: Floats, good: NDArray[np.bool_], *, made: Floats, 
         worst=worst,
         first=first,
         last=last,
-        broader=_broader(left, sigma, good, made, error),
+        broader=_broader(left, sigma, good, _bent(made), error),
+        air_broader=np.zeros(len(left))
+        if air is None
+        else _broader(left, sigma, good, made / np.maximum(air, 1e-3) * _bent(air), error),
         ripple=_ripple(left, good),
     )
 
@@ -109,14 +126,19 @@ def _worst_run(left: Exact, good: NDArray[np.bool_]) -> tuple[Exact, NDArray[np.
     return worst, first, last
 
 
-def _broader(left: Exact, sigma: Floats, good: NDArray[np.bool_], made: Floats, error: Floats) -> Exact:
-    """The share of the residual that looks like the model's second derivative: lines broadened a little."""
-    bent = np.zeros(left.shape)
+def _bent(made: Floats) -> Exact:
+    """Second differences (n, p): what a little broadening adds."""
+    bent = np.zeros(made.shape)
     bent[:, 1:-1] = made[:, 2:] - 2 * made[:, 1:-1].astype(np.float64) + made[:, :-2]
+    return bent
+
+
+def _broader(left: Exact, sigma: Floats, good: NDArray[np.bool_], bent: Floats, error: Floats) -> Exact:
+    """How much of the residual looks like `bent`, in its own error, (n,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        bent = bent / np.sqrt(sigma.astype(np.float64) ** 2 + error**2)
-    bent = np.where(good & np.isfinite(bent), bent, 0.0)
-    return np.asarray((left * bent).sum(1) / np.maximum(np.sqrt((bent**2).sum(1)), 1e-12))
+        shape = bent / np.sqrt(sigma.astype(np.float64) ** 2 + error**2)
+    shape = np.where(good & np.isfinite(shape), shape, 0.0)
+    return np.asarray((left * shape).sum(1) / np.maximum(np.sqrt((shape**2).sum(1)), 1e-12))
 
 
 def _ripple(left: Exact, good: NDArray[np.bool_]) -> Exact:

@@ -27,7 +27,7 @@ class Seen:
     good             least share of good pixels in the bulk
     frames           velocity frames, of at least a few in a thousand spectra
     covered          (p,) share of the training spectra in which a pixel is good
-    broader, ripple  (h,) of held-out spectra, rising: what shapes of residuals are usual
+    broader, air_broader, ripple  (h,) of held-out spectra, rising: what shapes of residuals are usual
     moving_air       whether the network wants to know the barycentric velocity
     """
 
@@ -37,6 +37,7 @@ class Seen:
     frames: tuple[str, ...]
     covered: NDArray[np.float64]
     broader: NDArray[np.float64]
+    air_broader: NDArray[np.float64]
     ripple: NDArray[np.float64]
     moving_air: bool
 
@@ -75,6 +76,7 @@ def warnings_of(
     """
     rare = max(RARE, 2 / (seen.broader.size + 1))
     broader, ripple = two_sided(left.broader, seen.broader), two_sided(left.ripple, seen.ripple)
+    air = two_sided(left.air_broader, seen.air_broader)
     here = good.mean(1)
     lost = ((seen.covered > 0.9) & ~good).mean(1)  # of what training nearly always had
     missing = (here < seen.good - COVERED) | (lost > COVERED + max(0.0, 1 - seen.good))
@@ -102,11 +104,22 @@ def warnings_of(
             told.append(
                 f"resolving power {resolution[i]:,.0f} by its file, the model has seen {_range(low, high)}"
             )
+        elif not np.isfinite(resolution[i]) and np.isfinite(low):
+            told.append(
+                f"its file does not tell its resolving power, the model has seen {_range(low, high)}: lines "
+                "that an instrument broadens are taken for the star's"
+            )
         if broader[i] <= rare:
             word = "broader" if left.broader[i] > np.median(seen.broader) else "narrower"
             told.append(
                 f"its lines are {word} than any of the model's ({left.broader[i]:+.1f} sigma): another "
                 "resolution?"
+            )
+        if air[i] <= rare:
+            word = "broader" if left.air_broader[i] > np.median(seen.air_broader) else "narrower"
+            told.append(
+                f"the atmosphere's lines are {word} than the model's ({left.air_broader[i]:+.1f} sigma): "
+                "another resolution?"
             )
         if ripple[i] <= rare:
             told.append(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from . import __version__
 from .errors import AstroprismError, StoreError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from .apply_files import ApplyReport
     from .applying import Applied
     from .catalog import Joined
     from .codes import EncodeOptions, EncodeReport
@@ -293,17 +294,48 @@ class Study:
             say=say or _silent,
         )
 
+    @overload
     def apply(
         self, things: Any, *, device: str = "auto", say: Callable[[str], object] | None = None
-    ) -> Applied:
+    ) -> Applied: ...
+
+    @overload
+    def apply(
+        self,
+        things: Any,
+        *,
+        out: str | os.PathLike[str],
+        device: str = "auto",
+        say: Callable[[str], object] | None = None,
+    ) -> ApplyReport: ...
+
+    def apply(
+        self,
+        things: Any,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        say: Callable[[str], object] | None = None,
+    ) -> Applied | ApplyReport:
         """Codes, labels with intervals, outlier scores and warnings of spectra never seen.
 
-        things  numpy arrays (wavelength, flux[, sigma]), tables, specutils objects, `Spectrum`, or a list
-                of these; see `astroprism.applying`
+        things  a file, a folder, or spectra in memory: numpy arrays (wavelength, flux[, sigma]), tables,
+                specutils objects, `Spectrum`, or a list of these
+        out     of files and folders: the table to write, a block at a time; see `astroprism.apply_files`
         """
+        from .apply_files import ApplyOptions, apply_files, apply_read, paths_of
         from .applying import apply_spectra, spectra_from
 
-        return apply_spectra(self, spectra_from(things), device=device, say=say or _silent)
+        paths, say = paths_of(things), say or _silent
+        if paths is None and out is not None:
+            raise AstroprismError(
+                "out= is for files and folders; write spectra in memory by .table().write()"
+            )
+        if paths is None:
+            return apply_spectra(self, spectra_from(things), device=device, say=say)
+        if out is None:
+            return apply_read(self, paths, device=device, say=say)
+        return apply_files(self, paths, out=out, options=ApplyOptions(device=device), say=say)
 
     def outliers(
         self,

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import AstroprismError
-from . import archive, explore, find, model, paper, report, run, similar
+from . import apply, archive, explore, find, model, paper, report, run, similar
 
 # along the path, as a newcomer meets them, each with its line of help
 GROUPS: dict[str, dict[Callable[..., None], str]] = {
@@ -32,6 +32,8 @@ GROUPS: dict[str, dict[Callable[..., None], str]] = {
         archive.info: "What this study, store, folder or file is.",
         explore.explore: "The study in the browser: sliders, maps, spectra; drop a file on it.",
         similar.similar: "The spectra most like one.",
+        apply.apply: "Spectra never seen: codes, labels with intervals, how odd they are.",
+        apply.outliers: "Which spectra are odd, and why.",
     },
     "The seed paper": {paper.paper: "Its section 6, from its own release files."},
 }

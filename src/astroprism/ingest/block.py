@@ -87,13 +87,13 @@ def _process_file(
     number: int, path: str, task: BlockTask, rows: _Rows, writer: JournalWriter, *, seen: int
 ) -> None:
     """Bring every spectrum of one file to its outcome, the first `seen` of them having theirs."""
-    item, seconds = -1, _seconds(path)
-    for item, outcome in enumerate(_spectra(path, task.read, seconds=seconds)):
+    item, seconds = -1, seconds_for(path)
+    for item, outcome in enumerate(spectra_of(path, task.read, seconds=seconds)):
         if item < seen:
             continue
         if isinstance(outcome, Spectrum):
             try:
-                with _deadline(seconds):
+                with deadline(seconds):
                     prepared = prepare(outcome, task.layout.grid, options=task.prepare)
             except SpectrumError as error:
                 writer.write("R", _refusal(number, item, error.reason, str(error), outcome.identifier))
@@ -110,12 +110,12 @@ def _process_file(
         writer.write("R", _refusal(number, 0, "empty", "the file holds no spectrum"))
 
 
-def _spectra(path: str, options: ReadOptions, *, seconds: float) -> Iterator[Spectrum | SpectrumError]:
+def spectra_of(path: str, options: ReadOptions, *, seconds: float) -> Iterator[Spectrum | SpectrumError]:
     """The spectra of a file, whatever it does: trouble with the file comes out as one refusal."""
     try:
         source = iter(read_file(path, options=options))  # opens the file when it is first asked
         while True:
-            with _deadline(seconds):
+            with deadline(seconds):
                 outcome = next(source, None)
             if outcome is None:
                 return
@@ -210,7 +210,7 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def _seconds(path: str) -> float:
+def seconds_for(path: str) -> float:
     """How long each step of a file may take."""
     try:
         return FILE_SECONDS * (1 + os.stat(path).st_size / 100e6)
@@ -219,7 +219,7 @@ def _seconds(path: str) -> float:
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
+def deadline(seconds: float) -> Iterator[None]:
     """End what takes too long, where signals can (the main thread of a worker; not in Dask's threads)."""
     if threading.current_thread() is not threading.main_thread():
         yield

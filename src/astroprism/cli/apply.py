@@ -1,0 +1,99 @@
+"""The commands on what a study says of spectra: apply, outliers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .shown import Json, StudyFolder, show
+
+
+def apply(
+    study: StudyFolder,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH..", help="Files, or folders of files.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="TABLE", help="The table: .csv, .parquet, .fits or .vot.")
+    ],
+    medium: Annotated[str | None, typer.Option(help="air or vacuum, for files that do not say.")] = None,
+    checksum: Annotated[
+        str, typer.Option(help="verify: refuse files whose own checksum fails; ignore: read them.")
+    ] = "verify",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Codes, labels with intervals, outlier scores and warnings of spectra never seen, in a table."""
+    from ..apply_files import ApplyOptions, apply_files
+    from ..study import Study
+    from ..terminal import counting_bar, messages
+
+    options = ApplyOptions(device=device, medium=medium, checksum=checksum)
+    with counting_bar("apply") as watch:
+        report = apply_files(Study(study), paths, out=out, options=options, say=messages.print, watch=watch)
+    lines = [] if report.made else ["nothing to do: the table is there, made from the same files and study"]
+    lines += [
+        f"{report.met:,} spectra met in {report.files:,} files: {report.applied:,} in the table, "
+        f"{report.refused:,} refused",
+        *(f"  {count:>7,}  {reason}: {_reason(reason)}" for reason, count in report.reasons.items()),
+    ]
+    if report.refused:
+        lines.append(f"  each with its file and why: {report.table}.refused.csv")
+    if report.passed_over:
+        lines.append(f"  {report.passed_over:,} files passed over that are no spectra by their name")
+    if report.warned:
+        lines.append(f"  {report.warned:>7,}  outside what the model has seen: see the column warning")
+    if report.odd:
+        lines.append(f"  {report.odd:>7,}  odd, at p of .01 or less: see the column outlier_reasons")
+    if report.labels:
+        lines.append(f"  labels with 90 % intervals: {', '.join(report.labels)}")
+    else:
+        lines.append(f"  no labels: give some to `astroprism find {study} --labels TABLE` first")
+    lines += [f"  label {name} is not told: {why}" for name, why in report.labels_missing.items()]
+    lines.append(f"  {report.table}")
+    show(report.as_dict(), as_json, "\n".join(lines))
+
+
+def outliers(
+    study: StudyFolder,
+    most: Annotated[int, typer.Option("--most", help="How many are listed.")] = 20,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Every spectrum of the study judged, the oddest listed, with why."""
+    from ..study import Study
+    from ..terminal import counting_bar, messages
+
+    held = Study(study)
+    with counting_bar("outliers") as watch:
+        frame = held.outliers(device=device, say=messages.print, watch=watch)
+    odd, rate = int((frame["p"] <= 0.01).sum()), 0.01 * len(frame)
+    named = ["rank", "spectrum_id", "p", "surprise", "reasons"]
+    first: list[dict[str, Any]] = [
+        {str(key): value for key, value in row.items()}
+        for row in frame.head(max(0, most))[named].to_dict("records")
+    ]
+    lines = [
+        f"{odd:,} of {len(frame):,} spectra have p of .01 or less; chance alone would give {rate:,.0f}",
+        *(
+            f"  {row['rank']:>4}  p {row['p']:.2g}  {row['spectrum_id']}  {row['reasons'] or 'no one reason'}"
+            for row in first
+        ),
+        f"  all of them: {held.path / 'outliers.parquet'}",
+    ]
+    if (least := float(frame["p"].min())) > 0.01:
+        lines.append(f"  few targets were held out: no p can fall below {least:.2g}, so go by the ranks")
+    result = {
+        "spectra": len(frame),
+        "odd": odd,
+        "by_chance": rate,
+        "table": str(held.path / "outliers.parquet"),
+        "first": first,
+    }
+    show(result, as_json, "\n".join(lines))
+
+
+def _reason(reason: str) -> str:
+    from ..errors import REASONS
+
+    return REASONS[reason]
