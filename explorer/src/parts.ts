@@ -2,8 +2,8 @@
 
 import type { Code, Neighbour, Outlier, Predicted, Study } from "./api";
 import { h, svg, table } from "./dom";
-import { chance, fixed, number, signedFixed } from "./format";
-import { called, labelNumber, labelText, nodeOf, unitOf, withUnit } from "./quantity";
+import { chance, decimalsFor, fixed, number, signedFixed } from "./format";
+import { called, labelText, nodeOf, unitOf, withUnit } from "./quantity";
 import { to } from "./route";
 
 /** A link to a spectrum. */
@@ -44,8 +44,12 @@ export function labelsTable(study: Study, known: Record<string, number | string 
   const rows = names.map((name) => {
     const one = predicted?.[name];
     const unit = unitOf(study, name);
-    const value = one ? withUnit(study, name, one.value) : "\u2013";
-    const span = one && one.low !== null && one.high !== null && one.low !== undefined && one.high !== undefined ? `${labelNumber(study, name, one.low)} to ${labelNumber(study, name, one.high)}${unit ? `\u00a0${unit}` : ""}` : "\u2013";
+    const bounded = one && one.low !== null && one.high !== null && one.low !== undefined && one.high !== undefined;
+    // as many decimals as the interval needs
+    const digits = bounded ? Math.min(5, decimalsFor(((one.high as number) - (one.low as number)) / 10)) : 0;
+    const after = unit ? `\u00a0${unit}` : "";
+    const value = one && bounded && typeof one.value === "number" ? `${fixed(one.value, digits)}${after}` : one ? withUnit(study, name, one.value) : "\u2013";
+    const span = one && bounded ? `${fixed(one.low, digits)} to ${fixed(one.high, digits)}${after}` : "\u2013";
     const given = known[name];
     const off = one && typeof given === "number" && one.low !== null && one.high !== null && (given < one.low || given > one.high);
     return [name, ...(withKnown ? [h("span", { class: off ? "warn" : null, title: off ? "outside the interval" : null }, withUnit(study, name, given), off ? " \u26a0" : "", off ? h("span", { class: "hidden" }, " outside the interval") : null)] : []), ...(predicted ? [value, span] : [])];

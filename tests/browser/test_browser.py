@@ -207,7 +207,7 @@ def test_strangers_text_is_text(watched):
 
 
 def answered(page):
-    page.locator("#answer[data-key]").wait_for(timeout=60_000)
+    page.locator("#answer[data-key]").wait_for(timeout=120_000)
     page.wait_for_load_state("networkidle")
     return page.locator("#answer")
 
@@ -248,7 +248,7 @@ def test_a_file_that_is_no_spectrum_is_refused_in_words(watched, tmp_path):
     junk.write_bytes(b"SIMPLE  = nonsense" * 40)
     page.locator("#file").set_input_files(junk)
     alert = page.locator("#answer").get_by_role("alert")
-    alert.wait_for(timeout=60_000)
+    alert.wait_for(timeout=120_000)
     assert "<b>junk.fits" in alert.inner_text()
     assert page.locator("#answer b").count() == 0
     watched.faults = [fault for fault in watched.faults if "422" not in fault]  # the browser logs the refusal
