@@ -15,7 +15,6 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/astroprism demo demo
-	$(BIN)/astroprism info demo
 
 test: check
 	$(BIN)/python -m pytest -n 2 -m 'not full'

@@ -118,12 +118,13 @@ def test_the_demo_from_nothing_and_again(tmp_path):
     done = run(*asked)
     assert "How many causes? The truth is 2." in done.stdout
     lines = [line.split() for line in done.stderr.splitlines()]
-    assert [line[0] for line in lines if line[1:2] == ["done"]][:5] == [
+    assert [line[0] for line in lines if line[1:2] == ["done"]][:6] == [
         "simulate",
         "ingest",
         "train",
         "encode",
         "find",
+        "report",
     ]
     for name in ("archive/truth.csv", "labels.csv", "model/history.png", "codes.parquet", "findings.json"):
         assert (tmp_path / "demo" / name).exists()

@@ -17,7 +17,7 @@ from astroprism.running import RunOptions
 from astroprism.terminal import run_text, step_line
 
 QUICK = "batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n"
-PATH = ["ingest", "train", "encode", "find"]
+PATH = ["ingest", "train", "encode", "find", "report"]
 
 
 def simulated(folder, *, spectra, seed):
@@ -82,7 +82,7 @@ def test_it_is_told_in_aligned_lines(first):
     assert {line.index(step.told) for line, step in zip(lines, told, strict=True)} == {29}
     text = run_text(report)
     assert "causes by switching nodes off" in text
-    assert "findings.json" in text
+    assert "report.html" in text
     plain = json.loads(json.dumps(report.as_dict(), default=str))
     assert [step["name"] for step in plain["steps"]] == PATH
     assert plain["count"] == report.findings["count"]
@@ -105,7 +105,13 @@ def test_new_files_make_the_model_stale_and_are_encoded(folder, first, tmp_path)
     grown = study.run(
         [folder / "spectra", folder / "more"], labels=[folder / "labels.csv"], options=options(folder)
     )
-    assert states(grown) == {"ingest": "done", "train": "stale", "encode": "done", "find": "done"}
+    assert states(grown) == {
+        "ingest": "done",
+        "train": "stale",
+        "encode": "done",
+        "find": "done",
+        "report": "done",
+    }
     assert "12 spectra came later, --again trains on them too" in grown.steps[1].told
     assert grown.steps[2].told == "102 spectra, 32 nodes, 12 of them now"
 
@@ -163,4 +169,5 @@ def test_killed_and_interrupted_it_goes_on(folder, first, tmp_path):
         "train": "done",
         "encode": "done",
         "find": "done",
+        "report": "done",
     }

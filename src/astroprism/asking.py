@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,26 +21,29 @@ if TYPE_CHECKING:
 WITHIN = 1.3  # factor on the resolution beyond which another is told
 
 
-def ask(store: Store, query: Any, *, codes: Coded | None) -> Query:
+Encode = Callable[[Spectrum], tuple[np.ndarray[Any, Any], list[str]]]
+
+
+def ask(store: Store, query: Any, *, codes: Coded | None, encode: Encode | None = None) -> Query:
     """The query that an identifier, a row, a file, a spectrum in memory or a code (nodes,) makes.
 
-    codes  of the study, None where pixels alone are to be compared; what is not of the study has no code
-           here: `applying` gives it one
+    codes   of the study, None where pixels alone are to be compared
+    encode  gives the code (nodes,) of a spectrum that is not of the study, and warnings, where codes are
     """
     if isinstance(query, bool) or query is None:
         raise ConfigError(f"{query!r} is no spectrum; give an identifier, a row, a file or a code")
     if isinstance(query, int | np.integer):
         return _of_study(store, int(query), codes)
     if isinstance(query, str | os.PathLike):
-        return _named(store, query, codes)
+        return _named(store, query, codes, encode)
     if isinstance(query, np.ndarray) and query.ndim == 1:
         return _code(query, codes)
     from .archive import from_object
 
-    return prepared(store, from_object(query), name="the spectrum given")
+    return prepared(store, from_object(query), name="the spectrum given", encode=encode)
 
 
-def _named(store: Store, query: str | os.PathLike[str], codes: Coded | None) -> Query:
+def _named(store: Store, query: str | os.PathLike[str], codes: Coded | None, encode: Encode | None) -> Query:
     """By identifier first, then by path, then by the number of its row."""
     name = os.fspath(query)
     try:
@@ -50,7 +54,7 @@ def _named(store: Store, query: str | os.PathLike[str], codes: Coded | None) -> 
     if path.is_file():
         from .archive import read
 
-        return prepared(store, list(read(path)), name=path.name)
+        return prepared(store, list(read(path)), name=path.name, encode=encode)
     if path.is_dir():
         raise ConfigError(f"{name} is a folder; name one file in it")
     if name.isdecimal() and int(name) < len(store):
@@ -89,7 +93,13 @@ def _code(code: np.ndarray[Any, Any], codes: Coded | None) -> Query:
     return Query("the code given", mean=code.astype(np.float64))
 
 
-def prepared(store: Store, found: list[Spectrum | SpectrumError] | list[Spectrum], *, name: str) -> Query:
+def prepared(
+    store: Store,
+    found: list[Spectrum | SpectrumError] | list[Spectrum],
+    *,
+    name: str,
+    encode: Encode | None = None,
+) -> Query:
     """The first spectrum of a file on the grid of the store, and what sets it apart from the others."""
     if not found:
         raise UnreadableFile(f"{name} holds no spectrum", reason="empty")
@@ -102,7 +112,12 @@ def prepared(store: Store, found: list[Spectrum | SpectrumError] | list[Spectrum
     told = [f"{name} holds {len(found)} spectra: the first is asked for"] if len(found) > 1 else []
     told += [*first.warnings, *([row.facts["warnings"]] if row.facts["warnings"] else [])]
     told += _elsewhere(store, first, str(row.facts["frame"]))
-    return Query(name, None, first.target, None, (row.flux, row.sigma, row.good), tuple(dict.fromkeys(told)))
+    mean = None
+    if encode is not None:
+        mean, more = encode(first)
+        told += more
+    spectrum = row.flux, row.sigma, row.good
+    return Query(name, None, first.target, mean, spectrum, tuple(dict.fromkeys(told)))
 
 
 def _elsewhere(store: Store, spectrum: Spectrum, frame: str) -> list[str]:

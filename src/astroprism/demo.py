@@ -261,10 +261,10 @@ def answer_text(answer: Answer) -> str:
     study = answer.report.study
     lines += [
         "",
-        f"  the truth  {answer.truth}",
-        f"  findings   {study / 'findings.json'} and {study / 'findings'}/",
-        f"  codes      {study / 'codes.parquet'}",
-        f"  in all     {span(answer.report.seconds)}",
+        f"  report   {study / 'report.html'}",
+        f"  explore  astroprism explore {study}",
+        f"  truth    {answer.truth}",
+        f"  in all   {span(answer.report.seconds)}",
     ]
     return "\n".join(lines)
 

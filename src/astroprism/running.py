@@ -1,4 +1,4 @@
-"""The path as a whole: ingest, train, encode, find, each where it is due, from nothing to the last one.
+"""The path as a whole: ingest, train, encode, find, report, each where it is due, from nothing to a page.
 
 A step whose inputs are unchanged does nothing; one that was cut off goes on. So does the whole.
 """
@@ -74,6 +74,7 @@ class RunReport:
             "steps": [vars(step) | {"seconds": round(step.seconds, 2)} for step in self.steps],
             "count": self.findings["count"],
             "findings": str(self.study / "findings.json"),
+            "report": str(self.study / "report.html"),
         }
 
 
@@ -115,6 +116,7 @@ def run(
         "train": lambda watch: _train(study, options, news, watch),
         "encode": lambda watch: _encode(study, options, news, watch),
         "find": lambda _: _find(study, tables, options, news),
+        "report": lambda watch: _report(study, watch),
     }
     for name, do in path.items():
         begun = time.monotonic()
@@ -197,3 +199,9 @@ def _find(study: Study, tables: list[Path], options: RunOptions, say: Any) -> Ou
     unexplained = sum(bool(node["unexplained"]) for node in content["nodes"])
     told = f"{k} causes, {unexplained} of them unexplained" + ("" if tables else "; no labels were given")
     return (DONE if report.made else SKIPPED), told, {"made": report.made, "count": content["count"]}
+
+
+def _report(study: Study, watch: Any) -> Outcome:
+    made = study.report(watch=watch)
+    told = f"{made.page}, {made.bytes / 1e6:.1f} MB"
+    return (DONE if made.made else SKIPPED), told, made.as_dict()

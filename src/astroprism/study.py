@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .reporting import ReportReport
     from .running import RunOptions, RunReport, Stage, Step
     from .similar import Similar
+    from .spectrum import Spectrum
     from .store import Store
 
 
@@ -258,7 +259,7 @@ class Study:
         labels = self.path / "findings" / "labels.parquet"
         return similar(
             self.store,
-            ask(self.store, query, codes=codes),
+            ask(self.store, query, codes=codes, encode=None if codes is None else self._code_of),
             codes=codes,
             nodes=None if nodes is None else list(nodes),
             without_nuisances=without_nuisances,
@@ -268,6 +269,15 @@ class Study:
             labels=self.finding_table("labels") if found and labels.exists() else None,
             watch=watch or _silent,
         )
+
+    def _code_of(self, spectrum: Spectrum) -> tuple[Any, list[str]]:
+        """Code of a spectrum that is not of the study, and in which ways it lies outside of it."""
+        from .applying import apply_spectra
+
+        applied = apply_spectra(self, [spectrum])
+        if applied.refused:
+            raise AstroprismError(applied.refused[0].message)
+        return applied.mean[0], list(applied.warnings[0])
 
     def run(
         self,

@@ -155,8 +155,9 @@ def run_text(report: RunReport) -> str:
             "",
             text_of(report.findings),
             "",
-            f"  findings  {report.study / 'findings.json'} and {report.study / 'findings'}/",
-            f"  in all    {span(report.seconds)}",
+            f"  report   {report.study / 'report.html'}",
+            f"  explore  astroprism explore {report.study}",
+            f"  in all   {span(report.seconds)}",
         ]
     )
 
