@@ -164,7 +164,7 @@ BODIES = (
     b"a" * 70_000,
 )
 METHODS = ("GET",) * 8 + ("POST",) * 4 + ("HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW")
-FILES = 40  # one request in so many is a file, which starts a process
+FILES = 80  # one request in so many is a file, which starts a process
 
 
 def malformed(count: int, *, seed: int) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -31,6 +31,7 @@ def explore(
     ended = threading.Event()
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, lambda *_: ended.set())
+    messages.print("reading the study ..")
     running = start(Study(study), port=port, host=host)
     text = f"exploring {study} at\n\n    {running.url}\n"
     if running.token is not None:

@@ -27,14 +27,14 @@ from .summary import SELECTION
 from .viewer import Viewer
 
 if TYPE_CHECKING:
-    from ..study import Study
+    from .shown import StudyLike
 
 STATIC = Path(__file__).parent / "static"
 WINDOW = ("low", "high", "width")
 UNBUILT = "the page was not built into this installation; in a clone of the repository run: make explorer\n"
 
 
-def create_app(study: Study, *, guard: Guard, warm: bool = True) -> Guarded:
+def create_app(study: StudyLike, *, guard: Guard, warm: bool = True) -> Guarded:
     """The application on a study; `warm` reads in the background what the first view needs."""
     viewer = Viewer(study)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -44,17 +44,25 @@ def create_app(study: Study, *, guard: Guard, warm: bool = True) -> Guarded:
     _spectra(app, viewer)
     _nodes(app, viewer)
     _posts(app, viewer, Drops(viewer))
+    guarded = Guarded(app, guard)
     if warm:
-        threading.Thread(target=_warmed, args=(viewer,), name="astroprism-warm", daemon=True).start()
-    return Guarded(app, guard)
+        arguments = (viewer, guarded.ready)
+        threading.Thread(target=_warmed, args=arguments, name="astroprism-warm", daemon=True).start()
+    else:
+        guarded.ready.set()
+    return guarded
 
 
-def _warmed(viewer: Viewer) -> None:
+def _warmed(viewer: Viewer, ready: threading.Event) -> None:
     """What goes wrong here goes wrong again for who asks, and is told there."""
     try:
         viewer.warm()
+        ready.set()
+        viewer.warm_more()
     except AstroprismError:
         return
+    finally:
+        ready.set()
 
 
 def _json(value: Any) -> Response:

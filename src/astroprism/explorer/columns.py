@@ -18,7 +18,7 @@ from .refusals import Refused
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..study import Study
+    from .shown import StudyLike
 
 INDEX_NUMBERS = ("snr", "time", "berv", "resolution", "ra", "dec", "n_good", "scale")
 SAMPLE = 40_000  # rows that quantiles are taken of
@@ -28,7 +28,7 @@ FEWEST_NUMBERS = 2  # different numbers, below which a label is no axis
 class Columns:
     """What the explorer reads of a study besides spectra and network."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: StudyLike) -> None:
         self.study = study
         self._once = Once()
 

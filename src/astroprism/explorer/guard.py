@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -105,6 +106,7 @@ class Guarded:
 
     def __init__(self, app: App, guard: Guard) -> None:
         self.app, self.guard = app, guard
+        self.ready = threading.Event()  # set once the first view need not wait
         self._always = guard.headers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,10 +15,10 @@ from .guard import Guard, is_loopback
 from .summary import UPLOAD
 
 if TYPE_CHECKING:
-    from ..study import Study
+    from .shown import StudyLike
 
 PORT, TRIED = 8765, 20  # where no port is asked for, the first free one from here on
-START_SECONDS = 20.0
+START_SECONDS, WARM_SECONDS = 20.0, 60.0
 HEIGHT = 760  # pixels of the frame in a notebook
 
 
@@ -53,7 +53,9 @@ class Running:
         atexit.unregister(self.stop)
 
 
-def start(study: Study, *, port: int | None = None, host: str | None = None, inline: bool = False) -> Running:
+def start(
+    study: StudyLike, *, port: int | None = None, host: str | None = None, inline: bool = False
+) -> Running:
     """Serve a study from a thread of this process.
 
     port    None: the first free one from 8765 on; 0: any
@@ -76,8 +78,9 @@ def start(study: Study, *, port: int | None = None, host: str | None = None, inl
     guard = Guard(
         port=place, host=name, token=token, inline=inline and token is None, upload=UPLOAD + (1 << 16)
     )
+    app = create_app(study, guard=guard)
     config = uvicorn.Config(
-        create_app(study, guard=guard),
+        app,
         log_level="error",
         access_log=False,
         ws="none",
@@ -98,6 +101,7 @@ def start(study: Study, *, port: int | None = None, host: str | None = None, inl
         if not thread.is_alive() or time.monotonic() > ends:
             raise AstroprismError(f"the server on port {place} did not start")
         time.sleep(0.01)
+    app.ready.wait(WARM_SECONDS)  # a browser that comes at once would wait for it, and not know what for
     shown = name if name not in ("0.0.0.0", "::") else socket.gethostname()
     shown = f"[{shown}]" if ":" in shown else shown
     url = f"http://{shown}:{place}/" + (f"?token={token}" if token else "")

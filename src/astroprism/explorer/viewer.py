@@ -25,7 +25,7 @@ from .once import Once
 from .refusals import Refused
 
 if TYPE_CHECKING:
-    from ..study import Study
+    from .shown import StudyLike
 
 FARTHEST = 20.0  # spreads from its median that a node may be set to
 
@@ -33,7 +33,7 @@ FARTHEST = 20.0  # spreads from its median that a node may be set to
 class Viewer:
     """A study as it is looked at. Nothing in it is changed."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: StudyLike) -> None:
         self.study = study
         self.columns = Columns(study)
         self.nearest = Nearest(self.columns)
@@ -319,6 +319,10 @@ class Viewer:
         self._once("summary", lambda: summary(self))
         if self.has_model and self.columns.has_codes:
             self.decode(width=1200, parts=True)
+
+    def warm_more(self) -> None:
+        """Read and compute what a next view may need."""
+        if self.has_model and self.columns.has_codes:
             self.nearest.compared(None, nuisances=False)
             if self.columns.findings is not None and (self.study.path / "reference.npz").exists():
                 self.kit  # noqa: B018 (read now what it takes to predict labels)
