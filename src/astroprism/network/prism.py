@@ -21,6 +21,7 @@ from torch.nn import functional
 from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 from .layers import Folding, Residual, reader, writer
+from .whitening import whitening
 
 
 @dataclass(frozen=True)
@@ -368,21 +369,22 @@ class Prism(nn.Module):
         ]
 
     @torch.no_grad()
-    def renew(self, nodes: Sequence[int], *, seed: int) -> None:
+    def renew(self, nodes: Sequence[int], *, seed: int, quiet: bool = False) -> None:
         """Give pruned nodes back with a second start: the encoder's fresh, the decoder's zero.
 
-        The Doppler node keeps what it knows.
+        The Doppler node keeps what it knows. quiet: they begin by saying almost nothing, where too few steps
+        are left for an idle node to fall silent by itself.
         """
         c = self.config
         again = sorted({int(i) for i in nodes} - (set() if c.agnostic else {0}))
         generator = torch.Generator().manual_seed(seed)
         (weight, _, rows), (bias, _, _), (first, _, columns) = self.places(again)
-        bound = 1 / math.sqrt(weight.shape[1])
+        bound = (0.2 if quiet else 1.0) / math.sqrt(weight.shape[1])
         fresh = (2 * torch.rand(len(rows), weight.shape[1], generator=generator) - 1) * bound
         fresh[len(again) :] *= 0.1
         weight[rows] = fresh.to(weight)
         bias[rows[: len(again)]] = 0.0
-        bias[rows[len(again) :]] = -1.0
+        bias[rows[len(again) :]] = 0.0 if quiet else -1.0
         first[:, columns] = 0.0
         self.keep[list({int(i) for i in nodes})] = 1.0
 
@@ -424,20 +426,6 @@ def moved(x: Tensor, pixels: Tensor, *, config: PrismConfig) -> Tensor:
         rows = first.clamp(0, config.width - config.pixels).tolist()
         return torch.stack([row[at : at + config.pixels] for row, at in zip(wide, rows, strict=True)])
     return cut(shift(widened(x, config=config), pixels), config=config)
-
-
-def whitening(x: Tensor, *, count: int, noise: float) -> Tensor:
-    """Basis (p, at most count) whose products with the rows of x (s, p) have unit spread.
-
-    Components fainter than the noise, of variance `noise` a pixel, are scaled by the noise instead.
-    """
-    values, vectors = torch.linalg.eigh(
-        (x @ x.T) / len(x)
-    )  # of the spectra, not the pixels: cheap for long spectra
-    values, vectors = values.flip(0)[:count].clamp(min=1e-12), vectors.flip(1)[:, :count]
-    axes: Tensor = (x.T @ vectors) / (values * len(x)).sqrt()  # (p, count), orthonormal
-    basis: Tensor = axes / values.clamp(min=max(noise, 1e-12)).sqrt()
-    return basis
 
 
 def drift(star: Tensor, mean: Tensor) -> Tensor:
