@@ -11,7 +11,6 @@ import pytest
 
 from astroprism import Study, TrainOptions
 from astroprism.errors import REASONS, AstroprismError, ConfigError
-from astroprism.finding import FindOptions, find
 from astroprism.reporting.gathered import thin
 from astroprism.views import report_archive, report_cards, report_dossier, report_nodes
 from astroprism.views.page import cell, document, table, text
@@ -63,6 +62,12 @@ class Page(HTMLParser):
         if tag not in VOID:
             assert self.open, f"</{tag}> closes nothing"
             assert self.open.pop() == tag, f"</{tag}> closes another"
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Figures of few pixels, which take less time."""
+    monkeypatch.setattr("astroprism.views.style.DPI", 40)
 
 
 def read_page(study: Study) -> Page:
@@ -122,22 +127,64 @@ def pair(label: str, nats: float, *, explains: bool) -> dict:
     }
 
 
+def plain_node(number: int) -> dict:
+    return {
+        "node": number,
+        "information_nats": 0.1,
+        "ablation_nats": 0.5,
+        "mad": 0.2,
+        "dispersion_ratio": 0.3,
+        "informative": False,
+        "informative_by": [],
+        "doubtful": False,
+        "copies_of": None,
+        "response": {},
+        "matches": [],
+        "predicted_by_labels": None,
+        "unexplained": False,
+        "lines": [],
+        "survival": None,
+        "dossier": None,
+    }
+
+
 @pytest.fixture(scope="module")
 def found(trained) -> Study:
-    """Findings as `find` writes them, then made to say what a report must be able to show."""
-    labels = pd.DataFrame({EVIL: np.random.default_rng(0).normal(size=len(trained.index))})
-    labels["kind"] = np.where(labels[EVIL] > 0, "F <b>", "G & K")
-    find(
-        trained.store, trained.model_path, out=trained.path, labels=labels, options=FindOptions(device="cpu")
+    """Findings as `find` writes them: node 0 is explained, 1 unexplained, 2 doubtful, 3 a copy."""
+    from astroprism.codes import digest_of
+    from astroprism.reporting.gathered import Gathered
+
+    study = trained
+    folder = study.path / "findings"
+    folder.mkdir()
+    wave = study.store.grid.wavelength
+    counted = {"k": 2, "low": 2, "high": 3, "nodes": [0, 1]}
+    told = {
+        "count": {
+            "statistical": counted | {"bound_nats": 50.0},
+            "information": counted | {"bound_nats": 0.5},
+            "mad": counted | {"threshold": 0.02},
+            "agree": True,
+            "spectra": 40,
+        },
+        "nodes": [plain_node(number) for number in range(32)],
+        "targets": 40,
+        "null_draws": {"labels": 1000},
+        "provenance": {
+            "version": "0",
+            "store": study.store.fingerprint,
+            "weights": digest_of(study.model_path / "unpruned.safetensors"),
+            "codes": "c",
+            "labels": None,
+            "seed": 0,
+        },
+    }
+    rng = np.random.default_rng(0)
+    labels = pd.DataFrame(
+        {"spectrum_id": study.index["spectrum_id"], EVIL: rng.normal(size=len(study.index))}
     )
-    return doctored(trained)
-
-
-def doctored(study: Study) -> Study:
-    """Node 0 is explained, 1 unexplained, 2 doubtful, 3 a copy."""
-    path = study.path / "findings.json"
-    told = json.loads(path.read_text())
-    wave = pd.read_parquet(study.path / "findings" / "derivatives.parquet")["wavelength"].to_numpy()
+    labels["kind"] = np.where(labels[EVIL] > 0, "F <b>", "G & K")
+    labels.to_parquet(folder / "labels.parquet")
     lines = [
         {
             "name": "Na I",
@@ -157,8 +204,6 @@ def doctored(study: Study) -> Study:
     ]
     codes = study.codes(unpruned=True)
     names = study.index["spectrum_id"].tolist()
-    from astroprism.reporting.gathered import Gathered
-
     held = [names[i] for i in Gathered(study).held]
     ends = [
         {"spectrum_id": held[i], "target": "<i>T</i>", "code": float(codes["mean_001"].iloc[i])}
@@ -201,6 +246,10 @@ def doctored(study: Study) -> Study:
         "response": {"doppler_per_kms": change, "noise_per_halving": {"value": 0.1}},
         "survival": 0.9,
     }
+    nodes[0] |= {"survival_interval": [0.8, 0.95], "returns": True}
+    made = {"asked": 5.0, "made": 4.9, "made_low": 4.8, "made_high": 5.0, "error_share": 0.1}
+    nodes[0]["intervention"] = {"change": "doppler_per_kms", "moves": [made | {"error_share_null": 2.0}]}
+    told["stability"] = {"retrainings": 3, "null": 0.1, "targets": 40, "returns_from": 0.5}
     nodes[1] |= {
         "unexplained": True,
         "matches": [],
@@ -214,6 +263,7 @@ def doctored(study: Study) -> Study:
         },
     }
     nodes[2] |= {"doubtful": True, "informative": False, "informative_by": ["information"], "lines": []}
+    nodes[2] |= {"survival": 0.2, "survival_interval": [0.1, 0.3], "returns": False}
     nodes[3] |= {"copies_of": 0}
     told["labels"] = {
         EVIL: {
@@ -237,7 +287,7 @@ def doctored(study: Study) -> Study:
     }
     told["labels_left_out"] = {"<u>empty</u>": "known for 0 targets; 25 are needed"}
     told["warnings"] = ["<marquee>careful</marquee>"]
-    path.write_text(json.dumps(told))
+    (study.path / "findings.json").write_text(json.dumps(told))
     pairs = [
         {
             "node": node,
@@ -272,8 +322,12 @@ def doctored(study: Study) -> Study:
             | {f"{frame}_00{i}": np.abs(np.sin(wave)) for frame in ("star", "sky") for i in (0, 1)}
         ),
     }
+    scores = pd.DataFrame(nodes)[["node", "ablation_nats", "information_nats", "mad"]]
+    for column in ("statistical", "information", "mad"):
+        scores[f"{column}_low"], scores[f"{column}_high"] = 0.1, 1000.0
+    tables["nodes"] = scores
     for name, one in tables.items():
-        one.to_parquet(study.path / "findings" / f"{name}.parquet")
+        one.to_parquet(folder / f"{name}.parquet")
     return study
 
 
@@ -360,6 +414,10 @@ def test_the_whole_report(found):
     assert "&lt;script&gt;alert" in words
     assert "no label explains it; moves Na I" in words
     assert "Doppler shift" in words
+    assert "4.90 [4.80, 5.00]" in words
+    assert "it does not return: not claimed" in words
+    assert "node 2 did not return" in words
+    assert "survival" in made.figures
     for name in made.figures:
         for kind in ("png", "pdf"):
             assert (found.path / "report" / "figures" / f"{name}.{kind}").stat().st_size > 1000

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..views.report_facts import Shown
 
 FORMAT, VERSION = "astroprism-report", 1
+# of a store whose spectra are judged on the way; for larger ones `outliers` is run first
+JUDGED_PIXELS = 2**27
 PAGE_BYTES = 12 * 2**20  # of figures in the page: the whole stays under 15 MB
 
 
@@ -60,6 +62,7 @@ def report(
     watch  called with figures done and to do
     """
     gathered = Gathered(study)
+    gathered.stale()  # what does not belong together is refused before anything is drawn
     _judge(study, gathered)
     page, folder = study.path / "report.html", study.path / "report"
     missing = _missing(gathered)
@@ -109,7 +112,8 @@ def figure(study: Study, name: str) -> Figure:
 def _judge(study: Study, gathered: Gathered) -> None:
     """Have the spectra judged where that can be done; what is there already is not done again."""
     judge = getattr(study, "outliers", None)
-    if judge is not None and gathered.findings is not None:
+    small = len(gathered.store) * gathered.grid.size <= JUDGED_PIXELS
+    if small and judge is not None and gathered.findings is not None:
         with contextlib.suppress(AstroprismError):  # too few held-out spectra, say: the page tells how to ask
             judge()
 

@@ -103,7 +103,6 @@ def _training(of: Gathered) -> list[View]:
 
 def _fit(of: Gathered) -> list[View]:
     medium = of.grid.medium
-    median, low, high, n = of.chi2()
     return [
         View(
             "chi2",
@@ -112,7 +111,7 @@ def _fit(of: Gathered) -> list[View]:
             "beside signal-to-noise. What rises to the right are details that the noise no longer hides "
             "and the "
             "network does not know.",
-            f"Histogram and scatter of chi2 a pixel; median {ranged(median, low, high)} over {n} spectra.",
+            "Histogram of chi2 a pixel, and its scatter over signal-to-noise; its median is told above.",
             lambda: {"": of.fit["spectra"]},
             lambda tables: report_archive.chi2_figure(tables[""]),
         ),
@@ -264,18 +263,11 @@ def readouts(findings: dict[str, Any]) -> pd.DataFrame:
 
 def survival_of(node: dict[str, Any]) -> dict[str, float] | None:
     """value, low, high of a node's survival; None where no retraining was made."""
-    told = node.get("survival")
-    if isinstance(told, int | float):
-        return {"value": float(told), "low": float(told), "high": float(told)}
-    if isinstance(told, dict):
-        value = told.get("value", told.get("score"))
-        if isinstance(value, int | float):
-            return {
-                "value": float(value),
-                "low": float(told.get("low") or value),
-                "high": float(told.get("high") or value),
-            }
-    return None
+    value = node.get("survival")
+    if not isinstance(value, int | float):
+        return None
+    low, high = node.get("survival_interval") or (value, value)
+    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 # --- the card of a node

@@ -136,9 +136,12 @@ def _provenance(of: Gathered) -> dict[str, Any]:
         told["null draws behind p"] = ", ".join(f"{name} {number:,}" for name, number in draws.items())
     simulation = of.study.path / "archive" / "simulation.json"
     if simulation.exists():
-        told["simulated"] = ", ".join(f"{name} {value}" for name, value in read_json(simulation).items())[
-            :400
-        ]
+        known = read_json(simulation).get("config", {})
+        told["simulated"] = "; ".join(
+            f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            for name, value in known.items()
+            if value not in (None, [], {})
+        )
     return {"version": __version__, "facts": told, "settings": settings}
 
 

@@ -191,14 +191,7 @@ def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
         markersize=3,
         linewidth=1,
     )
-    axes.annotate(
-        f"noise of one code: {np.median(sd):.2g}",
-        (0.98, 0.985),
-        xycoords="axes fraction",
-        fontsize=8,
-        ha="right",
-        va="top",
-    )
+    axes.set_title(f"bar at the top: noise of one code, {np.median(sd):.2g}", fontsize=8)
     axes.set_xlabel(f"code of node {node} (mean)")
     axes.set_ylabel("held-out targets")
     return figure

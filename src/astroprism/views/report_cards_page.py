@@ -15,7 +15,16 @@ def card(node: Mapping[str, Any], intervals: Mapping[str, float], *, figure: Cal
     """A node: its scores, what it does, what it matches, and where it is unexplained its dossier."""
     number = int(node["node"])
     stem = f"node-{number:03d}"
-    state = "doubtful" if node["doubtful"] else "unexplained" if node["unexplained"] else "informative"
+    lost = node.get("returns") is False
+    state = (
+        "does not return"
+        if lost
+        else "doubtful"
+        if node["doubtful"]
+        else "unexplained"
+        if node["unexplained"]
+        else "informative"
+    )
     badge = f'<span class="badge{"" if state == "informative" else " note"}">{state}</span>'
     head = f'<h3 id="node-{number}-head">{text(node_title(node))}{badge}</h3>'
     pair = figure(f"{stem}-codes") + figure(f"{stem}-label")
@@ -53,26 +62,19 @@ def _scores(node: Mapping[str, Any], intervals: Mapping[str, float]) -> dict[str
             f"{ranged(share['value'], share['low'], share['high'])} of its variance, by a forest on "
             f"{share['n']:,} targets"
         )
-    told["survival"] = _survival(node.get("survival"))
+    told["survival"] = _survival(node)
     return told
 
 
-def _survival(told: Any) -> str:
-    if told is None:
+def _survival(node: Mapping[str, Any]) -> str:
+    value = node.get("survival")
+    if not isinstance(value, int | float):
         return "not measured (find --stability N trains the network anew)"
-    if isinstance(told, int | float):
-        return f"{told:.2f}"
-    return ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in told.items())
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return short(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(one) for one in value)}]"
-    return str(value)
+    low, high = node.get("survival_interval") or (None, None)
+    fate = {True: "it returns", False: "it does not return: not claimed"}.get(node.get("returns", ""), "")
+    return f"{ranged(value, low, high)} of its variance is told by its partner in retrainings; {fate}".rstrip(
+        "; "
+    )
 
 
 def _response(node: Mapping[str, Any]) -> str:
@@ -98,18 +100,28 @@ def _response(node: Mapping[str, Any]) -> str:
             left=("unit",),
         ),
     ]
-    moved = node.get("intervention")
-    if isinstance(moved, Mapping) and moved.get("change"):
-        words, unit = change_words(str(moved["change"]))
-        pairs = {
-            "it does most like": f"{words} ({unit})",
-            **{
-                name.replace("_", " "): _value(one)
-                for name, one in moved.items()
-                if name not in ("change", "moves", "labels") and not isinstance(one, Mapping | list)
-            },
-        }
-        blocks.append(facts(pairs))
+    moved = node.get("intervention") or {}
+    words, unit = change_words(str(moved.get("change", "")))
+    if moves := moved.get("moves"):
+        blocks.append(
+            table(
+                {
+                    f"moved to make ({unit})": [short(one["asked"]) for one in moves],
+                    "made, measured again [90 %]": [
+                        ranged(one["made"], one.get("made_low"), one.get("made_high")) for one in moves
+                    ],
+                    "left, share of the change [90 %]": [
+                        ranged(one["error_share"], one.get("error_share_low"), one.get("error_share_high"))
+                        for one in moves
+                    ],
+                    "best of other nodes": [short(one.get("error_share_null")) for one in moves],
+                },
+                caption=f"Moving the node makes a {words}: how well the moved spectrum equals the "
+                f"changed one",
+            )
+        )
+    elif moved.get("change"):
+        blocks.append(facts({"it does most like": f"{words} ({unit})"}))
     return "\n".join(blocks)
 
 

@@ -148,6 +148,9 @@ def _limits(told: Facts) -> list[str]:
             "No network was trained anew: that a feature returns from another start has not been shown. "
             f"<code>astroprism find {text(told.name)} --stability 5</code> shows it."
         )
+    lost = [str(node["node"]) for node in told.cards if node.get("returns") is False]
+    if lost:
+        lines.append(f"Not claimed: node {', '.join(lost)} did not return when the network was trained anew.")
     lines.append(
         "That a label explains a node means that they share information, not that one causes the other."
     )

@@ -203,8 +203,23 @@ def count_part(told: Facts, figure: Figure) -> list[str]:
             "as well."
         ),
         figure("counts"),
+        _stability(found),
         figure("survival"),
     ]
+
+
+def _stability(found: Mapping[str, Any]) -> str:
+    told = found.get("stability")
+    if not told:
+        return ""
+    return paragraph(
+        f"The network was trained anew {count_words(told['retrainings'], 'time')}, from other seeds on "
+        f"halves of "
+        f"the targets. A node returns when its partner there tells {told['returns_from']:g} of its "
+        f"variance or "
+        f"more, on {told['targets']:,} held-out targets; with targets shuffled 95 % stay below "
+        f"{short(told['null'])}."
+    )
 
 
 def _listed(nodes: Sequence[int], most: int = 16) -> str:
@@ -291,8 +306,7 @@ def outliers_part(told: Facts, figure: Figure) -> list[str]:
         return [
             paragraph(
                 "Spectra were not searched for outliers. To see them: "
-                f"<code>Study({text(repr(told.name))}).outliers()</code>, or <code>astroprism "
-                f"apply</code>.",
+                f"<code>astroprism outliers {text(told.name)}</code>.",
                 kind="note",
             )
         ]

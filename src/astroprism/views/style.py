@@ -161,13 +161,12 @@ def files_of(figure: Figure) -> dict[str, bytes]:
 
     found = {}
     with rc_context(_settings()):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, for three files
         for kind, about in (("png", {}), ("pdf", {"CreationDate": None}), ("svg", {"Date": None})):
             out = io.BytesIO()
             paper = "none" if kind == "svg" else "white"
             figure.savefig(out, format=kind, dpi=DPI, metadata=about, facecolor=paper)
             found[kind] = out.getvalue()
+            figure.set_layout_engine("none")  # laid out once, for three files
     return found
 
 
