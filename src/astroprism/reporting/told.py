@@ -26,7 +26,7 @@ SHARES = (0.05, 0.5, 0.95)
 def facts_of(of: Gathered, *, figures: Mapping[str, Shown]) -> Facts:
     """All that the page tells."""
     scores = of.node_scores
-    ends = [name for name in scores if str(name).endswith(("_low", "_high"))]
+    ends = [str(name) for name in scores if str(name).endswith(("_low", "_high"))]
     intervals = {int(row["node"]): {name: float(row[name]) for name in ends} for row in _records(scores)}
     return Facts(
         name=of.study.path.resolve().name,

@@ -141,6 +141,8 @@ def derivative_figure(profile: pd.DataFrame, *, named: pd.DataFrame) -> Figure:
         axes.set_ylabel("change of flux for\none spread of the code")
         axes.set_title(f"at rest with the {'star' if frame == 'star' else 'observer'}", pad=4)
         mine = named[named["frame"] == frame] if len(named) else named
+        if not len(mine):
+            continue
         mine = mine.sort_values("value", ascending=False).head(MOST_NAMES).sort_values("wavelength")
         _name_lines(axes, mine, top=top)
     panels[-1].set_xlabel("wavelength in vacuum, at rest (angstrom)")
