@@ -64,6 +64,7 @@ export class SpectrumPlot {
   private readonly sync = id("sync");
   private readonly stops: (() => void)[] = [];
   private settle = 0;
+  private held: uPlot | null = null; // the panel that is dragged across
   private asked = 0; // the width that the level of detail was asked for
 
   constructor(private readonly options: PlotOptions) {
@@ -141,6 +142,11 @@ export class SpectrumPlot {
     if (how !== "quiet") this.options.tell(this.window, how);
   }
 
+  /** Forget the ranges of y, so that the next curves find their own. */
+  refit(): void {
+    this.ranges.clear();
+  }
+
   /** Whether all of the range is shown. */
   get whole(): boolean {
     return this.window[1] - this.window[0] >= (this.options.full[1] - this.options.full[0]) * 0.9999;
@@ -184,7 +190,11 @@ export class SpectrumPlot {
       onchange: () => {
         const read = (field: HTMLInputElement): number => Number.parseFloat(field.value.replace(/[,\s]/g, ""));
         const [low, high] = [read(this.from), read(this.until)];
+        const span = this.window[1] - this.window[0];
         if (low < high) this.zoom([low, high]);
+        // one end beyond the other: the window moves there with its width
+        else if (which === "from" && Number.isFinite(low)) this.zoom([low, low + span]);
+        else if (which === "to" && Number.isFinite(high)) this.zoom([high - span, high]);
         else this.showWindow();
       },
     });
@@ -387,10 +397,11 @@ export class SpectrumPlot {
       ],
       hooks: {
         setSelect: [(chart) => {
-          if (chart.select.width < 4) return;
+          if (chart !== this.held || chart.select.width < 4) return; // the other panels are told of it, too
           const low = chart.posToVal(chart.select.left, "x");
           const high = chart.posToVal(chart.select.left + chart.select.width, "x");
-          chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          this.held = null;
+          for (const one of this.charts) one.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
           this.zoom([low, high]);
         }],
         setCursor: [(chart) => this.point(chart)],
@@ -418,6 +429,9 @@ export class SpectrumPlot {
     };
     const chart = new uPlot(options, this.data(panel), host);
     chart.batch(() => this.scale(chart, panel));
+    chart.over.addEventListener("mousedown", () => {
+      this.held = chart;
+    }, true);
     chart.over.addEventListener("wheel", (event) => this.wheel(event, chart.over), { passive: false });
     chart.root.style.color = ink;
     return chart;

@@ -162,7 +162,7 @@ def test_a_lasso_exports_the_right_ids(watched, study):
     assert {row["spectrum_id"] for row in told} == expected
     assert download.value.suggested_filename == "selection.csv"
     page.get_by_text("List the selection").click()
-    page.wait_for_load_state("networkidle")
+    page.locator(".chosen tbody tr").first.wait_for()
     assert page.locator(".chosen tbody tr").count() == min(50, len(expected))
     again = watched.go("?" + urlsplit(page.url).query)
     again.wait_for_timeout(300)

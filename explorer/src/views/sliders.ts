@@ -202,6 +202,7 @@ export const sliders: Make = (host, settings, study) => {
   const rebase = (next: string): void => {
     base = next;
     changed.clear();
+    plot.refit();
     state("push");
     void baseOf();
     latest.ask();
