@@ -629,6 +629,7 @@ def test_it_is_served_and_stopped(study):
         with pytest.raises(urllib.error.HTTPError) as refused:
             fetched(f"{running.url}api/study", Host="evil.example")
         assert refused.value.code == 403
+        refused.value.close()
         assert f'src="{running.url}"' in running._repr_html_()
         taken = int(running.url.rsplit(":", 1)[1].rstrip("/"))
         with pytest.raises(ConfigError, match="cannot be used"):
