@@ -226,9 +226,7 @@ def main() -> None:
         )
         print(f"address after {server.started:.1f} s; load of the machine {os.getloadavg()[0]:.1f}")
         cold, warm = server.first_view(), server.first_view()
-        print(
-            f"first view {cold[0]:.2f} s at once ({cold[1]:.2f} work), {warm[0]:.2f} s ({warm[1]:.2f} work) later"
-        )
+        print(f"first view {cold[0]:.2f} s at once ({cold[1]:.2f}), {warm[0]:.2f} s ({warm[1]:.2f}) later")
         rng = np.random.default_rng(2)
         print(f"{'ms':<34}  {'wall 50':>7} {'95 %':>7}   {'work 50':>7} {'95 %':>7}")
 
