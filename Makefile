@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/astroprism demo demo
 
 test: check
-	$(BIN)/python -m pytest -n 2 -m 'not full'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not full'
 
 check: setup
 	$(BIN)/ruff check src tests benchmarks
@@ -25,7 +25,7 @@ check: setup
 	$(BIN)/mypy
 
 check-full: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # needs node and npm; users need neither, for what it builds is kept beside the sources of the server
 explorer: explorer/node_modules/.ready

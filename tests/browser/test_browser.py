@@ -14,6 +14,9 @@ from matplotlib.path import Path as Polygon
 
 pytest.importorskip("fastapi")
 
+# one process makes the study and opens the browser, not each
+pytestmark = pytest.mark.xdist_group("browser")
+
 VIEWS = {
     "sliders": "?view=sliders&compare=1",
     "map": "?view=map&x=node:0&y=node:3&colour=label:kind&row=7",
