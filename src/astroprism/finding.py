@@ -182,7 +182,7 @@ def gather(
         held,
         nodes=effects.worth_asking(mean, sd),
         wavelength=wavelength,
-        berv=raw.berv,
+        berv=None if raw.berv is None else raw.berv.astype(np.float64),
         resolution=float(np.median(told)) if (told := resolution[np.isfinite(resolution)]).size else None,
         labels=chosen,
         device=device,

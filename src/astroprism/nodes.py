@@ -236,13 +236,16 @@ def _lead(t: Tensor, g: Tensor, energy: float) -> Lead:
 
 @torch.no_grad()
 def give_back(
-    network: Prism, batch: Tensors, *, seed: int, seeds: int, floor: float, bound: float
+    network: Prism, batch: Tensors, *, seed: int, seeds: int, floor: float, bound: float, quiet: bool = False
 ) -> tuple[list[int], dict[int, float]]:
-    """Switch all nodes on again, up to `seeds` of them on leads; (nodes returned, nats of each lead)."""
+    """Switch all nodes on again, up to `seeds` of them on leads; (nodes returned, nats of each lead).
+
+    quiet  the others begin by saying almost nothing
+    """
     dead = [i for i in range(network.config.n_latent) if network.keep[i] == 0]
     free = [i for i in dead if network.config.agnostic or i > 0]
     sought = leads(network, batch, floor=floor) if seeds and free else []
-    network.renew(dead, seed=seed)
+    network.renew(dead, seed=seed, quiet=quiet)
     taken: list[Tensor] = []
     started: dict[int, float] = {}
     heads, n = network.encoder.heads, network.config.n_latent

@@ -59,7 +59,7 @@ class Surgery:
         if p.back < len(recipe.give_back) and fraction >= recipe.give_back[p.back]:
             p.back += 1
             last = p.back == len(recipe.give_back)
-            done.append(self._give_back(p, seeds=0 if last else recipe.seeds))
+            done.append(self._give_back(p, last=last))
         return done
 
     def bound(self, fraction: float, p: Progress) -> float:
@@ -89,13 +89,14 @@ class Surgery:
         copies = "".join(f", {node} a copy of {other}" for node, other in choice.copies.items())
         return f"pruned to {len(choice.kept)} nodes {choice.kept} (bound {bound:.0f} nats){copies}"
 
-    def _give_back(self, p: Progress, *, seeds: int) -> str:
+    def _give_back(self, p: Progress, *, last: bool) -> str:
         self.network.eval()
         dead, started = nodes.give_back(
             self.network,
             self.sample,
             seed=self.seed + 7919 * p.back,
-            seeds=seeds,
+            seeds=0 if last else self.recipe.seeds,
+            quiet=last,  # what they say at the end is counted
             floor=self.recipe.floor[-1][1],
             bound=self.bound(1.0, p),
         )
