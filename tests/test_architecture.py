@@ -19,7 +19,7 @@ ROWS = [
     {"targets", "matching", "catalog", "split"},
     {"network", "loss", "recipe", "batches"},
     {"alignment"},
-    {"objective", "nodes", "checkpoint", "sampling"},
+    {"objective", "nodes", "relock", "checkpoint", "sampling"},
     {"history", "polish"},
     {"surgery"},
     {"training"},
