@@ -71,7 +71,7 @@ def test_all_steps_from_nothing(folder, first):
     assert "unexplained" in told[3].told
     assert all(text.startswith(("grid:", "warning")) for text in remarks)
     study = Study(folder / "study")
-    assert [run["command"] for run in study.history] == PATH
+    assert [run["command"] for run in study.history if run["command"] != "outliers"] == PATH
     assert report.findings == study.findings()
     assert report.findings["labels"].keys() == {"rv", "teff"}
 

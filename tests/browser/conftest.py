@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import quiet
 
 MARKUP = "<img src=x onerror=alert(1)>"
 STARS = 240
@@ -118,6 +119,9 @@ class Watched:
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.faults.append(f"thrown: {error}"))
         page.on("request", self._ask)
+        page.flying = self.flying = set()
+        page.on("requestfinished", lambda request: self.flying.discard(request))
+        page.on("requestfailed", lambda request: self.flying.discard(request))
 
     def _said(self, message: Any) -> None:
         if message.type == "error":
@@ -125,13 +129,14 @@ class Watched:
 
     def _ask(self, request: Any) -> None:
         self.asked.append(request.url)
+        self.flying.add(request)
         if not request.url.startswith((self.home, "blob:", "data:")):
             self.faults.append(f"asked {request.url}")
 
     def go(self, query: str) -> Any:
         """Open a view and wait until it has drawn."""
         self.page.goto(self.home + query)
-        self.page.wait_for_load_state("networkidle")
+        quiet(self.page)
         return self.page
 
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from matplotlib.path import Path as Polygon
+from waiting import quiet
 
 pytest.importorskip("fastapi")
 
@@ -53,8 +54,7 @@ def move(page, node, to):
         }""",
         to,
     )
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(300)
+    quiet(page)
 
 
 def test_a_slider_moves_the_spectrum(watched):
@@ -74,14 +74,13 @@ def test_a_slider_moves_the_spectrum(watched):
     spoken = slider(page, 3).get_attribute("aria-valuetext")
     assert "spreads" in spoken
     page.go_back()
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     assert "z" not in settings(page)
     page.go_forward()
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     assert float(slider(page, 3).input_value()) == pytest.approx(high, rel=1e-2)
     page.get_by_role("button", name="Reset").click()
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(300)
+    quiet(page)
     assert drawn(page) == before
 
 
@@ -97,34 +96,35 @@ def test_keys_wheel_drag_and_numbers_zoom(watched):
     stage = page.locator(".stage")
     stage.focus()
     page.keyboard.press("+")
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     low, high = (float(settings(page)[name]) for name in ("low", "high"))
     assert 9 < high - low < 11
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(400)
+    quiet(page)
     assert float(settings(page)["low"]) == pytest.approx(low + 1, abs=0.1)
     page.keyboard.press("0")
-    page.wait_for_timeout(400)
+    quiet(page)
     assert "low" not in settings(page)
     over = page.locator(".u-over").first.bounding_box()
     page.mouse.move(over["x"] + over["width"] / 2, over["y"] + 60)
     page.mouse.wheel(0, -240)
-    page.wait_for_timeout(500)
+    quiet(page)
     low, high = (float(settings(page)[name]) for name in ("low", "high"))
     assert high - low < 10
     page.get_by_role("button", name="All", exact=True).click()
+    quiet(page)
     page.mouse.move(over["x"] + 100, over["y"] + 60)
     page.mouse.down()
     page.mouse.move(over["x"] + 200, over["y"] + 60, steps=4)
     page.mouse.up()
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     low, high = (float(settings(page)[name]) for name in ("low", "high"))
     assert high - low == pytest.approx(20 * 100 / over["width"], rel=0.1)
     field = page.get_by_label("Window from, angstrom")
     field.fill("5,890")
     page.get_by_label("Window to, angstrom").fill("5900")
     page.keyboard.press("Enter")
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     assert float(settings(page)["low"]) == pytest.approx(5890, abs=0.01)
 
 
@@ -132,7 +132,7 @@ def test_an_address_restores_the_sliders(watched, study):
     code = study.codes().iloc[4]
     address = "?view=sliders&base=4&z=0:0.5&low=5888&high=5893&compare=1&ui.lines=0"
     page = watched.go(address)
-    page.wait_for_timeout(300)
+    quiet(page)
     assert float(slider(page, 0).input_value()) == pytest.approx(0.5, abs=0.05)
     assert float(slider(page, 3).input_value()) == pytest.approx(code["mean_003"], abs=0.1)
     assert page.get_by_label("Window from, angstrom").input_value() == "5,888.00"
@@ -152,7 +152,7 @@ def test_a_lasso_exports_the_right_ids(watched, study):
     for place in around[1:]:
         page.mouse.move(*place)
     page.mouse.up()
-    page.wait_for_timeout(300)
+    quiet(page)
     corners = np.array([pair.split(":") for pair in settings(page)["lasso"].split(",")], dtype=float)
     codes = study.codes()
     inside = Polygon(corners).contains_points(codes[["mean_000", "mean_003"]].to_numpy(np.float32))
@@ -168,7 +168,7 @@ def test_a_lasso_exports_the_right_ids(watched, study):
     page.locator(".chosen tbody tr").first.wait_for()
     assert page.locator(".chosen tbody tr").count() == min(50, len(expected))
     again = watched.go("?" + urlsplit(page.url).query)
-    again.wait_for_timeout(300)
+    quiet(again)
     assert again.locator("#selected").inner_text().startswith(str(len(expected)))
 
 
@@ -186,17 +186,17 @@ def test_a_click_on_the_map_shows_the_spectrum(watched):
     page = watched.go("?view=map&x=node:0&y=node:3")
     page.locator(".scatter").focus()
     page.keyboard.press("Enter")
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     row = settings(page)["row"]
     beside = page.locator(".beside")
     assert beside.get_by_role("heading").first.inner_text()
     assert beside.locator(".u-over").count() == 2  # flux, and what is left
     beside.get_by_role("link", name="Open its page").click()
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     assert settings(page) == {"view": "spectrum", "row": row}
     assert page.get_by_text("Most similar spectra").is_visible()
     page.go_back()
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     assert settings(page)["view"] == "map"
     assert settings(page)["row"] == row
 
@@ -211,7 +211,7 @@ def test_strangers_text_is_text(watched):
 
 def answered(page):
     page.locator("#answer[data-key]").wait_for(timeout=120_000)
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     return page.locator("#answer")
 
 
@@ -276,7 +276,7 @@ def test_a_server_that_is_gone_is_told(watched):
     assert "does not answer" in page.get_by_role("alert").inner_text()
     page.unroute("**/api/**")
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     assert page.get_by_role("alert").count() == 0
     watched.faults = [fault for fault in watched.faults if "ERR_FAILED" not in fault]
 
@@ -289,7 +289,7 @@ def test_light_and_dark(watched):
     dark = page.evaluate(ground)
     assert light != dark
     page.reload()
-    page.wait_for_load_state("networkidle")
+    quiet(page)
     assert page.evaluate(ground) == dark
 
 

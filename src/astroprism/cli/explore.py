@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from typing import Annotated
 
@@ -47,3 +49,7 @@ def explore(
             continue
     finally:
         running.stop()
+    # what is still warming up in a thread of native code would abort an orderly exit
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
