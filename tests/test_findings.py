@@ -10,7 +10,7 @@ import pytest
 from astroprism import Study, TrainOptions
 from astroprism.batches import Source
 from astroprism.dossier import trend
-from astroprism.effects import Effects, measure
+from astroprism.effects import Effects, Profiles, along, measure
 from astroprism.errors import ModelError
 from astroprism.finding import TABLES, FindOptions, find
 from astroprism.findings import Evidence, assemble, text_of
@@ -125,6 +125,29 @@ def test_the_tables_hold_all_pairs(found):
         assert len({len(values) for values in columns.values()}) <= 1
 
 
+def test_a_dossier_tells_what_moves_where_the_labels_stay(evidence):
+    """Alone the node moves nothing in particular; with another one it moves calcium."""
+    flat = np.ones_like(evidence.wavelength)
+    alone = evidence.effects.star | {2: flat}
+    direction = np.eye(NODES)[2] + 0.5 * np.eye(NODES)[1]
+    calcium = Profiles({2: evidence.effects.star[2]}, {2: evidence.effects.sky[2]})
+    content, tables = assemble(
+        replace(
+            evidence,
+            effects=replace(evidence.effects, star=alone, sky=alone),
+            moves={2: direction},
+            at_labels=calcium,
+        )
+    )
+    node = content["nodes"][2]
+    assert node["lines"] == []
+    assert node["dossier"]["moves_with"] == [{"node": 1, "slope": 0.5}]
+    assert [line["name"] for line in node["dossier"]["lines"]] == ["Ca II"]
+    assert "star_at_labels_002" in tables["derivatives"]
+    assert set(tables["left_lines"]["node"]) == {2}
+    assert "where labels stay, with node 1, moves Ca II" in text_of(content)
+
+
 def test_without_labels_all_that_is_informative_is_unexplained(evidence):
     content, _ = assemble(replace(evidence, labels={}, keywords={}, time=None))
     assert [node["unexplained"] for node in content["nodes"]] == [True] * 3 + [False] * 3
@@ -178,6 +201,16 @@ def test_nodes_are_switched_off():
     assert (done.null.mean(0)[:2] < 0).all()  # another's code is worse than none
     assert set(done.star) == set(done.sky) == {0, 1}
     assert done.overlap[0, 1] < 0.1
+    both = along(
+        network,
+        source,
+        done,
+        {1: np.array([0.0, 1, 0]), 0: np.array([0.0, 1, 0.5])},
+        mean=mean[done.rows],
+        wavelength=wavelength,
+    )
+    np.testing.assert_allclose(both.sky[1], done.sky[1], rtol=1e-6)
+    np.testing.assert_allclose(both.star[0], done.star[1], rtol=1e-6)  # the third does nothing
     depth = np.nanargmax(done.sky[1])
     assert np.log(wavelength[depth] / wavelength.mean()) * SPEED_OF_LIGHT == pytest.approx(400, abs=10)
 

@@ -6,7 +6,7 @@ import pytest
 from astroprism.bin_sweep import PAPER_BINS, bin_sweep
 from astroprism.information import EvidenceError
 from astroprism.match import match_labels, sweep_keywords
-from astroprism.readout import predicted_by_labels, read_out, share_of_variance
+from astroprism.readout import moves_at_labels, predicted_by_labels, read_out, share_of_variance
 
 N = 300
 
@@ -143,6 +143,20 @@ def test_how_much_of_a_node_all_labels_predict(sky):
     assert shares[3].high < 0.5
     none = predicted_by_labels(codes, {}, nodes=[3])
     assert (none[3].value, none[3].n) == (0, 0)
+
+
+def test_how_codes_move_where_the_labels_stay():
+    """Metals have a label, alpha has none; the axes are both together, and their difference."""
+    rng = np.random.default_rng(8)
+    teff, metals, alpha = (rng.uniform(-1, 1, 500) for _ in range(3))
+    noise = rng.normal(size=(4, 500)) * 0.05
+    codes = np.column_stack([3 * teff + teff**2, metals + 0.5 * alpha, alpha - metals, 0 * teff]) + noise.T
+    found = moves_at_labels(codes, {"teff": teff, "metals": metals, "empty": 0 * teff}, nodes=[0, 1, 2, 3])
+    assert set(found) == {1, 2, 3}  # of the temperature's node the labels leave nothing
+    assert found[2] == pytest.approx([0, 0.5, 1, 0], abs=0.03)
+    assert found[1][2] == pytest.approx(2, abs=0.2)
+    assert found[3].tolist() == [0, 0, 0, 1]
+    assert moves_at_labels(codes, {}, nodes=[0, 1]) == {}
 
 
 def test_a_label_is_read_from_the_codes(sky):

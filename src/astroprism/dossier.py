@@ -31,8 +31,12 @@ def dossier(
     time: Floats | None,
     keywords: Matches,
     lines: Sequence[Enrichment],
+    moves: Floats | None = None,
 ) -> dict[str, Any]:
-    """The dossier of one node as findings.json keeps it. mean, identifiers, targets, time: (rows,)."""
+    """The dossier of one node as findings.json keeps it. mean, identifiers, targets, time: (rows,).
+
+    lines  that it moves where the labels stay; moves: (nodes,) how codes then move with it
+    """
     order = np.argsort(mean, kind="stable")
 
     def spectra(rows: NDArray[np.intp]) -> list[dict[str, Any]]:
@@ -47,9 +51,15 @@ def dossier(
         "highest": spectra(order[::-1][:EXTREMES]),
         "trend": trend(mean, time),
         "keywords": [pair.summary() for pair in told],
+        "moves_with": [] if moves is None else _others(moves, node),
         "lines": [one.summary() for one in lines if one.named],
         "lines_tested": len(lines),
     }
+
+
+def _others(moves: Floats, node: int) -> list[dict[str, Any]]:
+    found = [int(other) for other in np.flatnonzero(moves) if other != node]
+    return [{"node": other, "slope": float(moves[other])} for other in found]
 
 
 def trend(values: Floats, time: Floats | None) -> dict[str, Any] | None:

@@ -5,9 +5,9 @@ Shapes: s spectra, p pixels, n nodes. Torch is loaded by the first measure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,13 @@ SPREAD = 0.2  # variance of a node's codes over that of their noise: .09 nats of
 ALIVE = 1 / 3  # share of the ablation bound from which a node's derivative is looked at
 
 
+class Profiles(NamedTuple):
+    """node -> (p,) size of a unit's change of the normalised flux, at rest with star or observer."""
+
+    star: dict[int, Floats]
+    sky: dict[int, Floats]
+
+
 @dataclass(frozen=True)
 class Effects:
     """What nodes do.
@@ -37,7 +44,7 @@ class Effects:
     null       (up to 300, n) the same where the node's code was another spectrum's
     bound      nats, see `count.ablation_bound`
     overlap    (n, n) share of what two nodes do that is the same; 0 for nodes that do next to nothing
-    star, sky  node -> (p,) size of a unit's change of the normalised flux, at rest with star or observer
+    star, sky  see Profiles
     velocity   (few,) km/s of the stars that derivatives were taken of
     """
 
@@ -93,20 +100,57 @@ def measure(
     n = z.shape[1]
     alive = [i for i in range(n) if rise[:, i].mean() > ALIVE * bound]
     overlap = np.eye(n)
-    star: dict[int, Floats] = {}
-    sky: dict[int, Floats] = {}
+    at_rest = Profiles({}, {})
     velocity = np.zeros(0)
     if alive:
         few = part(batch, slice(size.few))
         slopes = derivatives(network, z[: size.few], few, nodes=alive)
         overlap[np.ix_(alive, alive)] = overlaps(slopes).cpu().numpy()
-        moved = (slopes * few.sigma[:, None]).double().cpu().numpy()
         velocity = _velocities(network, z[: size.few], few, wavelength)
-        air = np.zeros(len(moved)) if few.berv is None else few.berv.double().cpu().numpy()
-        for place, node in enumerate(alive):
-            star[node] = rest_profile(moved[:, place], wavelength, velocity=velocity)
-            sky[node] = rest_profile(moved[:, place], wavelength, velocity=air)
-    return Effects(rows[order], rise, null, bound, overlap, star, sky, velocity)
+        at_rest = _profiles(alive, slopes, few, wavelength=wavelength, velocity=velocity)
+    return Effects(rows[order], rise, null, bound, overlap, at_rest.star, at_rest.sky, velocity)
+
+
+def along(
+    network: Network,
+    source: Source,
+    effects: Effects,
+    directions: Mapping[int, Floats],
+    *,
+    mean: Floats,
+    wavelength: Floats,
+    device: str = "cpu",
+) -> Profiles:
+    """What spectra do when all codes move in a direction (n,), as `measure` has it of each node alone.
+
+    effects  of the same network and source, rows as `measure` gave them
+    mean     (few or more, n) codes of these rows
+    """
+    import torch
+
+    from .nodes import derivatives
+
+    if not directions:
+        return Profiles({}, {})
+    few = len(effects.velocity)
+    batch = _tensors(source, effects.rows[:few], device)
+    z = torch.from_numpy(np.ascontiguousarray(mean[:few], dtype=np.float32)).to(device)
+    asked = torch.from_numpy(np.array(list(directions.values()), dtype=np.float32)).to(device)
+    slopes = derivatives(network, z, batch, directions=asked)
+    return _profiles(list(directions), slopes, batch, wavelength=wavelength, velocity=effects.velocity)
+
+
+def _profiles(
+    nodes: Sequence[int], slopes: torch.Tensor, batch: Tensors, *, wavelength: Floats, velocity: Floats
+) -> Profiles:
+    """slopes: (b, nodes, p), in sigma."""
+    moved = (slopes * batch.sigma[:, None]).double().cpu().numpy()
+    air = np.zeros(len(moved)) if batch.berv is None else batch.berv.double().cpu().numpy()
+    star, sky = (
+        {node: rest_profile(moved[:, place], wavelength, velocity=speed) for place, node in enumerate(nodes)}
+        for speed in (velocity, air)
+    )
+    return Profiles(star, sky)
 
 
 def _tensors(source: Source, rows: NDArray[np.intp], device: str) -> Tensors:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__, split
-from .effects import measure
+from .effects import along, measure
 from .errors import ConfigError, ModelError, StoreError
 from .findings import Evidence, assemble, text_of
 from .grid import air_to_vacuum
 from .information.evidence import plain
 from .information.spacing import FEWEST
 from .layout import blame, read_json, sync, write_aside
+from .match import usable_labels
+from .readout import moves_at_labels
 from .retraining import MOST, finished, read_retraining, retrain
 from .stability import Survival, survive
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 FORMAT, VERSION = "astroprism-findings", 1
-TABLES = ("nodes", "matches", "keywords", "bins", "lines", "derivatives", "responses", "labels")
+TABLES = ("nodes", "matches", "keywords", "bins", "lines", "left_lines", "derivatives", "responses", "labels")
 INDEX_NUMBERS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good")
 
 
@@ -183,26 +185,35 @@ def gather(
         nodes=effects.worth_asking(mean, sd),
         wavelength=wavelength,
         berv=None if raw.berv is None else raw.berv.astype(np.float64),
-        resolution=float(np.median(told)) if (told := resolution[np.isfinite(resolution)]).size else None,
+        resolution=float(np.median(seen)) if (seen := resolution[np.isfinite(resolution)]).size else None,
         labels=chosen,
         device=device,
         seed=options.seed,
         say=say,
     )
+    place = {row: number for number, row in enumerate(held.tolist())}
+    sample = np.array([place[row] for row in effects.rows.tolist()], dtype=np.intp)
+    left_out = usable_labels(chosen, len(held), None, options.seed)[1]
+    told = {name: values for name, values in chosen.items() if name not in left_out}
+    moves = moves_at_labels(mean, told, nodes=list(effects.star), seed=options.seed)
+    at_labels = along(
+        network, fitted(raw, network), effects, moves, mean=mean[sample], wavelength=wavelength, device=device
+    )
     keywords = store.keywords()
     known = {f"index {name}": index[name] for name in INDEX_NUMBERS if name in index}
     known |= {str(name): keywords[name] for name in keywords if name != "row"}
-    place = {row: number for number, row in enumerate(held.tolist())}
     return Evidence(
         identifiers=identifiers[held],
         targets=targets[held],
         mean=mean,
         sd=sd,
-        effects=replace(effects, rows=np.array([place[row] for row in effects.rows.tolist()], dtype=np.intp)),
+        effects=replace(effects, rows=sample),
         wavelength=wavelength,
         labels=chosen,
         keywords={name: plain(values.iloc[held]) for name, values in known.items()},
         time=index["time"].to_numpy(np.float64)[held] if "time" in index else None,
+        moves=moves,
+        at_labels=at_labels,
         responses=responses,
     )
 

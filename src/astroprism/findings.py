@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .bin_sweep import bin_sweep
 from .counting import Count, count
 from .dossier import dossier, line_table
-from .effects import Effects
+from .effects import Effects, Profiles
 from .information import sampled_codes
 from .information.evidence import Floats
 from .match import Matches, match_labels, sweep_keywords
@@ -33,6 +33,7 @@ class Evidence:
 
     identifiers, targets, mean, sd: of every held-out target; effects.rows: places among them, of the sample
     that nodes were switched off on. labels, keywords: name -> (rows,). time: days. wavelength: vacuum.
+    moves, at_labels: how codes move with a node where the labels stay, and what spectra then do.
     """
 
     identifiers: NDArray[np.object_]
@@ -44,6 +45,8 @@ class Evidence:
     labels: dict[str, Any] = field(default_factory=dict)
     keywords: dict[str, Any] = field(default_factory=dict)
     time: Floats | None = None
+    moves: Mapping[int, Floats] = field(default_factory=dict)
+    at_labels: Profiles = field(default_factory=lambda: Profiles({}, {}))
     responses: Responses = field(default_factory=Responses)
     survival: Survival | None = None
 
@@ -72,6 +75,8 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
         if counted.informative[i] and counted.copies_of[i] < 0 and shares[i].value < UNEXPLAINED
     ]
     lines = line_table(evidence.wavelength, effects.star, effects.sky, nodes=asked, seed=seed)
+    star, sky = evidence.at_labels
+    left_lines = lines | line_table(evidence.wavelength, star, sky, nodes=unexplained, seed=seed)
     nodes = []
     for i in range(evidence.mean.shape[1]):
         told = counted.node(i) | {
@@ -94,7 +99,8 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
                 targets=evidence.targets,
                 time=evidence.time,
                 keywords=keywords,
-                lines=lines.get(i, []),
+                lines=left_lines.get(i, []),
+                moves=evidence.moves.get(i),
             )
         nodes.append(told)
     content = {
@@ -114,10 +120,15 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
         "keywords": keywords.table(),
         "bins": bin_sweep(codes, usable, nodes=asked, seed=seed),
         "lines": _line_columns(lines),
+        "left_lines": _line_columns({i: left_lines[i] for i in unexplained if i in left_lines}),
         "responses": evidence.responses.table(nodes=asked),
         "derivatives": {"wavelength": evidence.wavelength}
+        | {f"{frame}_{i:03d}": one for frame in ("star", "sky") for i, one in getattr(effects, frame).items()}
         | {
-            f"{frame}_{i:03d}": one for frame in ("star", "sky") for i, one in getattr(effects, frame).items()
+            f"{frame}_at_labels_{i:03d}": one
+            for frame in ("star", "sky")
+            for i, one in getattr(evidence.at_labels, frame).items()
+            if i in unexplained
         },
     }
     if evidence.survival is not None:
@@ -162,6 +173,10 @@ def text_of(content: Mapping[str, Any]) -> str:
             what.append(answers)
         if named := [one["name"] for one in node["lines"]][:4]:
             what.append("moves " + ", ".join(named))
+        if node["dossier"] and (others := node["dossier"]["moves_with"]):
+            left = [one["name"] for one in node["dossier"]["lines"]][:4]
+            beside = ", ".join(str(one["node"]) for one in others)
+            what.append(f"where labels stay, with node {beside}, moves {', '.join(left) or 'no line'}")
         if (found := node["dossier"]) and found["keywords"]:
             best = found["keywords"][0]
             what.append(f"keyword {best['label']} {best['mi_nats']:.2f} nats")

@@ -94,12 +94,24 @@ def ablation(
 
 
 @torch.no_grad()
-def derivatives(network: Network, z: Tensor, batch: Tensors, *, nodes: Sequence[int] | None = None) -> Tensor:
-    """What a unit of each node does to the spectra, in sigma: (b, nodes, p), by central differences."""
+def derivatives(
+    network: Network,
+    z: Tensor,
+    batch: Tensors,
+    *,
+    nodes: Sequence[int] | None = None,
+    directions: Tensor | None = None,
+) -> Tensor:
+    """What a unit of each node does to the spectra, in sigma: (b, nodes, p), by central differences.
+
+    directions  (d, n) in which codes move, instead of each of `nodes` alone: (b, d, p)
+    """
     out, h = [], 0.01
-    for i in range(z.shape[1]) if nodes is None else nodes:
-        move = torch.zeros_like(z)
-        move[:, i] = h
+    if directions is None:
+        alone = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+        directions = alone if nodes is None else alone[list(nodes)]
+    for direction in directions:
+        move = h * direction
         rise = network.decode(z + move, berv=batch.berv) - network.decode(z - move, berv=batch.berv)
         slope = rise / (2 * h * batch.sigma)
         out.append(slope if batch.good is None else slope.masked_fill(~batch.good, 0))

@@ -19,8 +19,11 @@ from .information.spacing import LEVEL
 FOLDS = 5
 MOST_ROWS, MOST_IN_FOREST = 20_000, 5_000
 FEWEST = 50  # rows: ten a fold
+MOST_BENT = 25  # labels from which on their squares and products would be too many
 NEIGHBOURS = 10
 UNEXPLAINED = 0.5  # share of a node's variance that all labels together must predict
+LOOSE = 0.8  # share below which it is worth asking what a node does where the labels stay
+SURE = 0.01  # p, over all other nodes, from which a slope between what labels leave of two nodes is taken
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def predicted_by_labels(
     nodes: Sequence[int] | None = None,
     seed: int = 0,
 ) -> dict[int, Share]:
-    """Share of each node's variance that all labels together predict, by a forest.
+    """Share of each node's variance that all labels together predict, by a parabola and trees.
 
     codes: (n, nodes), the means. Every row counts that has any label at all: blanks are told as such. Without
     labels every share is 0; of fewer than 50 targets nothing can be said (0, and an interval up to 1).
@@ -64,6 +67,55 @@ def predicted_by_labels(
     chosen = list(range(z.shape[1])) if nodes is None else [int(node) for node in nodes]
     if not labels:
         return {node: Share(0.0, 0.0, 0.0, 0) for node in chosen}
+    x, rows = _columns(labels, groups, seed)
+    if rows.size < FEWEST:
+        return {node: Share(0.0, 0.0, 1.0, int(rows.size)) for node in chosen}  # nothing can be said
+    return {
+        node: share_of_variance(z[rows, node], _by_labels(x[rows], z[rows, node], seed)) for node in chosen
+    }
+
+
+def moves_at_labels(
+    codes: ArrayLike, labels: Mapping[str, ArrayLike], *, nodes: Sequence[int], seed: int = 0
+) -> dict[int, Floats]:
+    """How all codes move with a node where no label moves: node -> (nodes of the code,), 1 at itself.
+
+    A network may lay its axes otherwise than the labels: one node for the metals and one for their ratio to
+    the alpha elements, say, where labels know the metals. What such a node does while other nodes stand still
+    is not what it does while the labels stand still, and only the latter is what labels leave unexplained. So
+    what labels predict is taken off, and the rest of each node is regressed on the rest of this one; slopes
+    that chance may give are 0. Only nodes of which labels predict less than `LOOSE` are given.
+    """
+    z = np.asarray(codes, dtype=np.float64)
+    chosen = [int(node) for node in nodes]
+    if not labels or len(chosen) < 2:
+        return {}
+    from scipy.stats import pearsonr
+
+    x, rows = _columns(labels, None, seed)
+    if rows.size < FEWEST:
+        return {}
+    seen = z[rows][:, chosen]
+    width = np.maximum(seen.std(0), 1e-12)
+    left = (seen - _by_labels(x[rows], seen / width, seed) * width) / width
+    moves = {}
+    for place, node in enumerate(chosen):
+        mine = left[:, place] - left[:, place].mean()
+        if float(mine.var()) < 1 - LOOSE:
+            continue
+        direction = np.zeros(z.shape[1])
+        for other, name in enumerate(chosen):
+            told = pearsonr(mine, left[:, other])
+            if other != place and told.pvalue * (len(chosen) - 1) < SURE:
+                slope = float(mine @ left[:, other] / (mine @ mine))
+                direction[name] = slope * width[other] / width[place]
+        direction[node] = 1.0
+        moves[node] = direction
+    return moves
+
+
+def _columns(labels: Mapping[str, ArrayLike], groups: ArrayLike | None, seed: int) -> tuple[Floats, Rows]:
+    """All labels as columns for trees, blanks told as such, and the rows that know any of them."""
     columns = []
     for name, given in labels.items():
         values, categorical = column(plain(given), str(name), categorical=None)
@@ -73,11 +125,8 @@ def predicted_by_labels(
         columns.append(np.where(np.isfinite(values), values, np.nan))
     x = np.column_stack(columns).astype(np.float64)
     known = np.isfinite(x)
-    x = np.column_stack([_filled(x), known[:, ~known.all(axis=0)]])
     rows = _rows(np.flatnonzero(known.any(axis=1)), groups, seed, most=MOST_IN_FOREST)
-    if rows.size < FEWEST:
-        return {node: Share(0.0, 0.0, 1.0, int(rows.size)) for node in chosen}  # nothing can be said
-    return {node: share_of_variance(z[rows, node], _forest(x[rows], z[rows, node], seed)) for node in chosen}
+    return np.column_stack([_filled(x), known[:, ~known.all(axis=0)]]), rows
 
 
 def read_out(
@@ -167,18 +216,40 @@ def _common(classes: NDArray[Any], most: int = 30) -> NDArray[np.int64]:
     return np.asarray(np.where(classes >= 0, place[np.maximum(classes, 0)], -1), dtype=np.int64)
 
 
-def _forest(x: Floats, y: Floats, seed: int) -> Floats:
-    """Extremely random trees: they bend as nearest neighbours do, and are not led astray by idle labels."""
-    from sklearn.ensemble import ExtraTreesRegressor
+def _by_labels(x: Floats, y: Floats, seed: int) -> Floats:
+    """y (rows,) or (rows, columns) from labels, each fold by the others: a parabola, then trees on its rest.
 
-    told = np.empty_like(y)
-    middle = np.median(y)
-    spread = np.median(np.abs(y - middle)) * 1.4826 or 1.0
-    held = np.clip(y, middle - 6 * spread, middle + 6 * spread)  # a few stray codes would own the trees
+    Trees alone bend as they must, but are stairs: what they leave of a steep code still hangs on the label. A
+    parabola takes that; it is drawn where labels lie, not where a stray one does.
+    """
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+    middle, spread = _middle_and_spread(y)
+    held = np.clip(y, middle - 6 * spread, middle + 6 * spread)  # a few stray codes would own the fit
+    told = np.empty_like(held)
+    centre, width = _middle_and_spread(x)
+    inside = np.clip((x - centre) / width, -4, 4)
+    degree = 2 if x.shape[1] <= MOST_BENT else 1
     for fitted, left in _folds(len(y), seed):
+        curve = make_pipeline(
+            PolynomialFeatures(degree, include_bias=False), StandardScaler(), RidgeCV(np.logspace(-4, 4, 17))
+        )
+        curve.fit(inside[fitted], held[fitted])
         trees = ExtraTreesRegressor(60, min_samples_leaf=3, random_state=seed)
-        told[left] = trees.fit(x[fitted], held[fitted]).predict(x[left])
+        trees.fit(x[fitted], held[fitted] - curve.predict(inside[fitted]))
+        told[left] = curve.predict(inside[left]) + trees.predict(x[left])
     return told
+
+
+def _middle_and_spread(columns: Floats) -> tuple[Floats, Floats]:
+    """Median and robust spread along the rows; the plain one where most rows are equal, 1 where all are."""
+    middle = np.median(columns, axis=0)
+    spread = np.median(np.abs(columns - middle), axis=0) * 1.4826
+    spread = np.where(spread > 0, spread, columns.std(axis=0))
+    return middle, np.where(spread > 0, spread, 1.0)
 
 
 def _ridge(x: Floats, y: Floats, at: Floats) -> Floats:

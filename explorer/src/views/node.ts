@@ -137,7 +137,18 @@ function dossier(told: Record<string, unknown>): HTMLElement {
   const trend = told["trend"] as { spearman: number; p: number; spreads_a_year: number; low: number; high: number; years: number; n: number } | null | undefined;
   return h("section", { class: "dossier", "aria-label": "Dossier" }, h("h2", {}, "Dossier: no label explains this node"),
     trend ? h("p", {}, `With time: ${signedFixed(trend.spreads_a_year, 3)} spreads a year (${number(trend.low, 2)} to ${number(trend.high, 2)}) over ${fixed(trend.years, 1)} years; rank correlation ${signedFixed(trend.spearman, 2)}, p = ${chance(trend.p)}, ${many(trend.n, "spectrum", "spectra")}, one a target.`) : h("p", { class: "dim" }, "Times are not known, or too few, for a trend."),
+    ...atLabels(told),
     h("p", { class: "dim" }, `${String(told["lines_tested"] ?? 0)} groups of lines were tested. Its extremes, keywords and lines stand above.`));
+}
+
+/** What moves where the labels stay, if other nodes then move with this one. */
+function atLabels(told: Record<string, unknown>): HTMLElement[] {
+  const others = (told["moves_with"] ?? []) as { node: number; slope: number }[];
+  if (!others.length) return [];
+  const groups = (told["lines"] ?? []) as { name: string; p: number }[];
+  const beside = others.map((one) => `node ${one.node} (${signedFixed(one.slope, 2)})`).join(", ");
+  const moved = groups.map((one) => `${one.name} (p = ${chance(one.p)})`).join(", ") || "no group of lines";
+  return [h("p", {}, `Where the labels stay, other nodes move with this one: ${beside} a unit. Together they move ${moved}.`)];
 }
 
 /** A plot of curves that the server gives by window. */

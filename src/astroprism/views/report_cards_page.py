@@ -35,7 +35,7 @@ def card(node: Mapping[str, Any], intervals: Mapping[str, float], *, figure: Cal
         _response(node),
         _matches(node),
         f'<div class="pair">{pair}</div>' if pair else "",
-        _lines(node),
+        "<h4>Lines</h4>" + _lines(node["lines"], "Groups of lines that the node moves"),
         figure(f"{stem}-lines"),
         _dossier(node, figure=figure, stem=stem) if node["unexplained"] else "",
     ]
@@ -59,8 +59,8 @@ def _scores(node: Mapping[str, Any], intervals: Mapping[str, float]) -> dict[str
     share = node.get("predicted_by_labels")
     if share and share["n"]:
         told["predicted by all labels"] = (
-            f"{ranged(share['value'], share['low'], share['high'])} of its variance, by a forest on "
-            f"{share['n']:,} targets"
+            f"{ranged(share['value'], share['low'], share['high'])} of its variance, by a parabola and trees "
+            f"on {share['n']:,} targets"
         )
     told["survival"] = _survival(node)
     return told
@@ -167,12 +167,11 @@ def _verdict(match: Mapping[str, Any]) -> str:
     return "not beyond chance" if match["q"] > 0.05 else "weak: below 0.1 nat"
 
 
-def _lines(node: Mapping[str, Any]) -> str:
-    told = node["lines"]
+def _lines(told: Sequence[Mapping[str, Any]], caption: str) -> str:
     if not told:
-        return "<h4>Lines</h4>" + paragraph("No group of lines stands out against lines at random places.")
+        return paragraph("No group of lines stands out against lines at random places.")
     rows = told[:LINES]
-    return "<h4>Lines</h4>" + table(
+    return table(
         {
             "group": [one["name"] for one in rows],
             "at rest with": ["star" if one["frame"] == "star" else "observer" for one in rows],
@@ -182,16 +181,31 @@ def _lines(node: Mapping[str, Any]) -> str:
             "q": [chance(one["q"]) for one in rows],
             "strongest": [", ".join(str(top["line"]) for top in one["top"][:3]) for one in rows],
         },
-        caption="Groups of lines that the node moves"
-        + (f" (the first {len(rows)} of {len(told)})" if len(told) > len(rows) else ""),
+        caption=caption + (f" (the first {len(rows)} of {len(told)})" if len(told) > len(rows) else ""),
         left=("at rest with",),
         long=("strongest",),
     )
 
 
+def _lines_at_labels(told: Mapping[str, Any]) -> list[str]:
+    """Where other nodes move with this one at fixed labels: what they do together."""
+    others = told.get("moves_with") or []
+    if not others:
+        return []
+    beside = ", ".join(f"node {one['node']} ({one['slope']:+.2f})" for one in others)
+    return [
+        paragraph(
+            f"Where the labels stay, other nodes move with this one: {beside} for each unit of it. What they "
+            "do together is what the labels leave unexplained, and may be other lines than those that the "
+            "node moves alone."
+        ),
+        _lines(told["lines"], "Groups of lines that move where the labels stay"),
+    ]
+
+
 def _dossier(node: Mapping[str, Any], *, figure: Callable[[str], str], stem: str) -> str:
     told = node.get("dossier") or {}
-    blocks = ["<h4>Dossier: no label explains it</h4>", figure(f"{stem}-extremes")]
+    blocks = ["<h4>Dossier: no label explains it</h4>", figure(f"{stem}-extremes"), *_lines_at_labels(told)]
     keywords = told.get("keywords") or []
     if keywords:
         blocks.append(
