@@ -58,7 +58,15 @@ def made_up(folder: Path, *, spectra: int, pixels: int) -> None:
 
 
 def _store(place: Path, grid: Any, index: Any) -> None:
-    from astroprism.layout import ARRAYS, Layout, array_metadata, crc32c, create_store, resize, shard_file
+    from astroprism.store.layout import (
+        ARRAYS,
+        Layout,
+        array_metadata,
+        crc32c,
+        create_store,
+        resize,
+        shard_file,
+    )
 
     layout = Layout(grid, PER_SHARD)
     assert array_metadata(layout, "flux", n_shards=1)
@@ -94,7 +102,7 @@ def _codes(folder: Path, index: Any, codes: Any, rng: Any) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    from astroprism.codes import FORMAT, VERSION
+    from astroprism.model.codes import FORMAT, VERSION
 
     columns = {name: pa.array(index[name], pa.string()) for name in ("spectrum_id", "target")}
     columns |= {f"mean_{i:03d}": codes[:, i] for i in range(NODES)}
@@ -106,7 +114,7 @@ def _codes(folder: Path, index: Any, codes: Any, rng: Any) -> None:
 
 
 def _model(folder: Path, pixels: int, step: float) -> None:
-    from astroprism.checkpoint import write_model
+    from astroprism.model.checkpoint import write_model
     from astroprism.network import Prism
     from astroprism.network.prism import sized_for
 

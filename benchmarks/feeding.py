@@ -18,12 +18,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from astroprism.batches import Draws, Feed, Source
 from astroprism.grid import SPEED_OF_LIGHT, log_grid
-from astroprism.loss import gaussian_nll
+from astroprism.model.batches import Draws, Feed, Source
+from astroprism.model.loss import gaussian_nll
 from astroprism.network import Prism, sized_for
-from astroprism.shards import BlockWriter, Layout, create_store, publish, resize, rows_per_shard, seal
 from astroprism.store import Store
+from astroprism.store.shards import (
+    BlockWriter,
+    Layout,
+    create_store,
+    publish,
+    resize,
+    rows_per_shard,
+    seal,
+)
 from store_reads import chill, spectrum
 
 ASKED = 0.05

@@ -31,11 +31,11 @@ COPY = "teff copied noisily"
 
 def trained(data: dict[str, Any], *, seed: int, folder: Path | None, paper: int = 0) -> tuple[Any, float]:
     """(network with all nodes, floor of its errors): from `folder`, or trained and put there."""
-    from astroprism.batches import Source
-    from astroprism.checkpoint import read_model, write_model
+    from astroprism.model.batches import Source
+    from astroprism.model.checkpoint import read_model, write_model
+    from astroprism.model.loop import Training
+    from astroprism.model.recipe import PaperRecipe, Recipe
     from astroprism.network import PaperConfig, PaperNetwork, Prism, sized_for
-    from astroprism.recipe import PaperRecipe, Recipe
-    from astroprism.training import Training
 
     recipe = PaperRecipe(steps=paper) if paper else Recipe()
     floor = recipe.floor_at(1.0)
@@ -66,12 +66,12 @@ def trained(data: dict[str, Any], *, seed: int, folder: Path | None, paper: int 
 
 def evidence_of(network: Any, data: dict[str, Any], *, floor: float, labels: dict[str, Any]) -> Any:
     """What `find` gathers from a study, from arrays."""
-    from astroprism import nodes
-    from astroprism.batches import Source
-    from astroprism.effects import measure
-    from astroprism.findings import Evidence
-    from astroprism.fitting import fitted
-    from astroprism.sampling import load
+    from astroprism.findings.assembling import Evidence
+    from astroprism.findings.effects import measure
+    from astroprism.model import nodes
+    from astroprism.model.batches import Source
+    from astroprism.model.fitting import fitted
+    from astroprism.model.sampling import load
 
     rows = np.arange(TRAIN, len(data["flux"]))
     source = fitted(
@@ -148,7 +148,7 @@ def matched(evidence: Any, content: dict[str, Any], truth: dict[str, Any]) -> di
 
 def copied(evidence: Any, content: dict[str, Any], truth: dict[str, Any], *, seed: int) -> dict[str, Any]:
     """A noisy copy of the temperature beside it: what is said of both on the temperature's node."""
-    from astroprism.findings import assemble
+    from astroprism.findings.assembling import assemble
 
     rng = np.random.default_rng(seed)
     teff = truth["teff"]
@@ -171,8 +171,8 @@ def copied(evidence: Any, content: dict[str, Any], truth: dict[str, Any], *, see
 
 def shuffled(evidence: Any, content: dict[str, Any], truth: dict[str, Any], *, trials: int) -> dict[str, Any]:
     """False discoveries: all labels shuffled, and one shuffled among true ones."""
+    from astroprism.findings.match import EXPLAINS_Q, match_labels
     from astroprism.information import sampled_codes
-    from astroprism.match import EXPLAINS_Q, match_labels
 
     z = sampled_codes(evidence.mean, evidence.sd, seed=0)
     asked = [one["node"] for one in content["nodes"] if one["informative"] or one["doubtful"]]
@@ -206,7 +206,7 @@ def shuffled(evidence: Any, content: dict[str, Any], truth: dict[str, Any], *, t
 
 def measured(network: Any, data: dict[str, Any], *, floor: float, seed: int, shuffles: int) -> dict[str, Any]:
     """All of it for one network."""
-    from astroprism.findings import assemble
+    from astroprism.findings.assembling import assemble
 
     truth = {name: values[TRAIN:] for name, values in data["truth"].items()}
     evidence = evidence_of(network, data, floor=floor, labels=truth)

@@ -123,10 +123,10 @@ def measure(
     """All that the targets ask for, on the spectra at `test`, of the unpruned network."""
     import torch
 
-    from astroprism import nodes
-    from astroprism.batches import Tensors
-    from astroprism.loss import ablation_bound, chi2_per_pixel, residual
-    from astroprism.polish import polish
+    from astroprism.model import nodes
+    from astroprism.model.batches import Tensors
+    from astroprism.model.loss import ablation_bound, chi2_per_pixel, residual
+    from astroprism.model.polish import polish
 
     moving = getattr(network.config, "moving_air", False)
     berv = torch.from_numpy(data["berv"][test]) if moving else None
@@ -222,11 +222,11 @@ def run(
     """Train on the first `train` spectra with the default recipe and measure on the rest."""
     import torch
 
-    from astroprism.batches import Source
+    from astroprism.model.batches import Source
+    from astroprism.model.loop import Training
+    from astroprism.model.recipe import Recipe, sized
     from astroprism.network import Prism, sized_for
-    from astroprism.recipe import Recipe, sized
-    from astroprism.split import assign
-    from astroprism.training import Training
+    from astroprism.stars.split import assign
 
     torch.set_num_threads(threads)
     source = Source.from_arrays(

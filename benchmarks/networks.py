@@ -40,9 +40,9 @@ def rig(kind: str, *, pixels: int, batch: int, device: str = "cpu", likelihood: 
     """One network, and made-up spectra of that many pixels; the paper's has its authors' loss by default."""
     import torch
 
-    from astroprism.batches import Tensors
+    from astroprism.model.batches import Tensors
+    from astroprism.model.objective import PaperObjective, PrismObjective, Terms
     from astroprism.network import PaperConfig, PaperNetwork, Prism, sized_for
-    from astroprism.objective import PaperObjective, PrismObjective, Terms
 
     random = torch.Generator().manual_seed(1)
     flux = 1 - 0.3 * torch.rand(batch, pixels, generator=random)

@@ -59,8 +59,8 @@ def same_star(study: Any, *, bounds: tuple[float, ...] = (40, 60, 100, 200, 300)
     import numpy as np
     import pandas as pd
 
-    from astroprism.metric import metric, nuisances
-    from astroprism.similar import Neighbours, coded
+    from astroprism.similar.metric import metric, nuisances
+    from astroprism.similar.search import Neighbours, coded
 
     codes = coded(study.store, study.path / "codes.parquet", study.findings())
     left_out = nuisances(study.findings())
@@ -111,7 +111,7 @@ def speed(rows: int, nodes: int, queries: int) -> None:
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
 
-    from astroprism.similar import Neighbours
+    from astroprism.similar.search import Neighbours
 
     rng = np.random.default_rng(0)
     points = rng.normal(size=(rows, nodes)).astype(np.float32)

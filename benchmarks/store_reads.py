@@ -18,9 +18,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from astroprism.grid import Grid, log_grid
-from astroprism.layout import ARRAYS
-from astroprism.shards import BlockWriter, Layout, create_store, publish, resize, rows_per_shard, seal
-from astroprism.store import Batch, Store
+from astroprism.store import Store
+from astroprism.store.layout import ARRAYS
+from astroprism.store.reading import Batch
+from astroprism.store.shards import (
+    BlockWriter,
+    Layout,
+    create_store,
+    publish,
+    resize,
+    rows_per_shard,
+    seal,
+)
 
 WINDOW = 1_000
 

@@ -62,9 +62,9 @@ class Clock:
 
 def build(kind: str, data: dict[str, Any], *, seed: int, recipe: Any) -> Any:
     """A training of one network on the archive."""
-    from astroprism.batches import Source
+    from astroprism.model.batches import Source
+    from astroprism.model.loop import Training
     from astroprism.network import PaperConfig, PaperNetwork, Prism, sized_for
-    from astroprism.training import Training
 
     berv = data["berv"] if kind == "prism" else None
     source = Source.from_arrays(
@@ -82,9 +82,9 @@ def told(network: Any, data: dict[str, Any], rows: Any) -> tuple[float, Any, Any
     """Median chi2 a pixel, KL of each node, and mean codes, of held-out spectra."""
     import torch
 
-    from astroprism import nodes
-    from astroprism.batches import Tensors
-    from astroprism.loss import chi2_per_pixel, kl_per_node, residual
+    from astroprism.model import nodes
+    from astroprism.model.batches import Tensors
+    from astroprism.model.loss import chi2_per_pixel, kl_per_node, residual
 
     moving = getattr(network.config, "moving_air", False)
     flux, sigma = (torch.from_numpy(data[name][rows]) for name in ("flux", "sigma"))
@@ -149,7 +149,7 @@ def reached(curve: list[tuple[float, float]], chi2: float) -> float:
 def main() -> None:
     import torch
 
-    from astroprism.recipe import PaperRecipe, released, sized
+    from astroprism.model.recipe import PaperRecipe, released, sized
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

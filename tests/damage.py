@@ -12,8 +12,8 @@ import numpy as np
 from astroprism.archive import read
 from astroprism.errors import SpectrumError
 from astroprism.grid import Grid
-from astroprism.prepare import Prepared, PrepareOptions, prepare
 from astroprism.spectrum import Spectrum
+from astroprism.store.prepare import Prepared, PrepareOptions, prepare
 
 Damage = Callable[[bytes, np.random.Generator], bytes]
 

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astroprism import IngestOptions, Study, TrainOptions, apply_files
-from astroprism.apply_files import write_table
-from astroprism.applying import apply_spectra
+from astroprism import IngestOptions, Study, TrainOptions
+from astroprism.apply import files as apply_files
+from astroprism.apply.files import write_table
+from astroprism.apply.unseen import apply_spectra
 from astroprism.archive import read
-from astroprism.checkpoint import read_model, write_model
 from astroprism.errors import AstroprismError, ConfigError, ModelError, SpectrumError, StoreError
+from astroprism.model.checkpoint import read_model, write_model
 from astroprism.simulate import SimulationConfig, write_archive
 from astroprism.spectrum import Spectrum
 
@@ -228,7 +229,7 @@ def test_a_kill_costs_one_block(study, made, tmp_path, monkeypatch):
     study.apply(made / "new", out=whole)
     out = tmp_path / "told.csv"
     code = (
-        "import sys, time; from astroprism import IngestOptions, Study, apply_files as a\n"
+        "import sys, time; from astroprism import Study; from astroprism.apply import files as a\n"
         "a.FILES_A_BLOCK = 3; block = a._block\n"
         "a._block = lambda *x, **k: (block(*x, **k), time.sleep(0.5))\n"
         "Study(sys.argv[1]).apply(sys.argv[2], out=sys.argv[3])\n"

@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from astroprism.checkpoint import (  # noqa: E402
+from astroprism.errors import AstroprismError, ModelError  # noqa: E402
+from astroprism.model.checkpoint import (  # noqa: E402
     State,
     read_model,
     read_state,
@@ -21,7 +22,6 @@ from astroprism.checkpoint import (  # noqa: E402
     write_state,
     write_tensors,
 )
-from astroprism.errors import AstroprismError, ModelError  # noqa: E402
 from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig  # noqa: E402
 
 MADE = {"seed": 1, "recipe": {"beta": [[0.1, 2.0]]}}

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from astroprism import EncodeOptions, Study, TrainOptions, codes
-from astroprism.checkpoint import read_model, write_model
-from astroprism.codes import codes_facts, read_codes
+from astroprism import EncodeOptions, Study, TrainOptions
 from astroprism.errors import ConfigError, ModelError
+from astroprism.model import codes
+from astroprism.model.checkpoint import read_model, write_model
+from astroprism.model.codes import codes_facts, read_codes
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from astroprism.counting import ablation_bound, count, dispersion, find_copies
+from astroprism.findings.counting import ablation_bound, count, dispersion, find_copies
 from astroprism.information import EvidenceError
 
 N, NODES, CAUSES = 800, 12, 4

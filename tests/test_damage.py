@@ -10,9 +10,9 @@ import pytest
 
 from astroprism.archive import read
 from astroprism.grid import Grid, log_grid
-from astroprism.prepare import Prepared, PrepareOptions, prepare
 from astroprism.simulate import SimulationConfig, write_archive
 from astroprism.spectrum import Spectrum
+from astroprism.store.prepare import Prepared, PrepareOptions, prepare
 from damage import WAYS, Verdict, judge
 
 OPTICAL = log_grid(5885.0, 5915.0, step=10.0)

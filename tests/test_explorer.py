@@ -58,7 +58,7 @@ def a_node(number, label):
 
 def write_findings(study, labels):
     """Findings as they would be of a network that had learned: the one of these tests has not."""
-    from astroprism.findings import FEW
+    from astroprism.findings.assembling import FEW
 
     rng = np.random.default_rng(3)
     nodes = [a_node(number, label) for number, label in SHOWN.items()]

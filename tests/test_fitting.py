@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from astroprism import Study, TrainOptions, fitting
+from astroprism import Study, TrainOptions
 from astroprism.errors import ConfigError, GridError, ModelError, StoreError
-from astroprism.fitting import TrainReport, device_for, train
-from astroprism.fitting_options import read_config
-from astroprism.fitting_plan import model_facts
+from astroprism.model import fitting
+from astroprism.model.fitting import TrainReport, device_for, train
+from astroprism.model.options import read_config
+from astroprism.model.plan import model_facts
 
 FILES = ("weights.safetensors", "unpruned.safetensors", "model.json", "history.parquet")
 
@@ -271,7 +272,7 @@ def test_the_prism_wants_a_log_grid(tmp_path, asked):
 
 
 def test_too_few_spectra_are_told(trained):
-    from astroprism.fitting import _warnings
+    from astroprism.model.fitting import _warnings
 
     some = _warnings({"train": 1.0, "valid": 1.6}, kept=[0], spectra=30)
     assert "too few" in some[0]
@@ -319,7 +320,7 @@ def test_killed_it_goes_on(study):
 
 
 def test_history_is_drawn(trained):
-    from astroprism.history import read_history
+    from astroprism.model.history import read_history
     from astroprism.views.figures import history_figure
 
     table = read_history(trained.model_path / "history.parquet")

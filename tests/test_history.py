@@ -5,7 +5,7 @@ import math
 import pytest
 
 from astroprism.errors import ModelError
-from astroprism.history import Moment, Progress, read_history, to_table, write_history
+from astroprism.model.history import Moment, Progress, read_history, to_table, write_history
 
 
 def moments():

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
+from astroprism.findings.lines import (
+    Group,
+    line_groups,
+    line_name,
+    match_lines,
+    rest_profile,
+    star_velocity,
+)
 from astroprism.grid import parse_grid
 from astroprism.information import EvidenceError
-from astroprism.lines import Group, line_groups, line_name, match_lines, rest_profile, star_velocity
 from astroprism.simulate.layer import ALPHA_ELEMENTS
 from astroprism.simulate.star import Synthesiser
 

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 import astroprism.network as network_package  # noqa: E402
 from astroprism.errors import ConfigError  # noqa: E402
 from astroprism.grid import log_grid  # noqa: E402
-from astroprism.loss import gaussian_nll, kl_per_node, residual  # noqa: E402
+from astroprism.model.loss import gaussian_nll, kl_per_node, residual  # noqa: E402
 from astroprism.network import Prism, PrismConfig, sized_for  # noqa: E402
 from astroprism.network.doppler import _Filter, _Ramp, fast_length, pixels_of, shift, velocity_of  # noqa: E402
 from astroprism.network.prism import Parts, drift  # noqa: E402

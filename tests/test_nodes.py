@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism import nodes  # noqa: E402
-from astroprism.batches import Tensors  # noqa: E402
+from astroprism.model import nodes  # noqa: E402
+from astroprism.model.batches import Tensors  # noqa: E402
 from astroprism.network import Prism, PrismConfig  # noqa: E402
 
 PIXELS, COUNT = 256, 64

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from astroprism.errors import ConfigError
-from astroprism.recipe import PaperRecipe, from_mapping, released
+from astroprism.model.recipe import PaperRecipe, from_mapping, released
 
 
 def test_the_default_fits_first_then_squeezes_then_lets_go():
@@ -71,9 +71,9 @@ def spectra():
 
 def trained(spectra, recipe, **network):
     torch = pytest.importorskip("torch")
-    from astroprism.batches import Source
+    from astroprism.model.batches import Source
+    from astroprism.model.loop import Training
     from astroprism.network import PaperConfig, PaperNetwork
-    from astroprism.training import Training
 
     flux, sigma, _ = spectra
     torch.set_num_threads(1)

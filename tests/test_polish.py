@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism.loss import gaussian_nll, residual  # noqa: E402
-from astroprism.polish import polish  # noqa: E402
+from astroprism.model.loss import gaussian_nll, residual  # noqa: E402
+from astroprism.model.polish import polish  # noqa: E402
 from test_nodes import Lines, shapes, spectra, tiny  # noqa: E402
 
 

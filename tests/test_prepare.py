@@ -3,9 +3,9 @@ import pytest
 
 from astroprism.errors import BadSpectrum, ConfigError
 from astroprism.grid import PAPER, PAPER_DEAD, log_grid
-from astroprism.mask import estimate_sigma, fast_median
-from astroprism.prepare import PrepareOptions, prepare
 from astroprism.spectrum import Spectrum
+from astroprism.store.mask import estimate_sigma, fast_median
+from astroprism.store.prepare import PrepareOptions, prepare
 
 GRID = log_grid(5000, 5200, step=5.0)
 

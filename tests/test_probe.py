@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from astroprism.errors import ModelError
-from astroprism.probe import (
+from astroprism.apply.probe import (
     ClassProbe,
     fit,
     predict,
@@ -14,6 +13,7 @@ from astroprism.probe import (
     threshold,
     write_probe,
 )
+from astroprism.errors import ModelError
 
 
 def world(n, *, seed, nodes=5):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from astroprism.grid import PAPER, doppler_factor, log_grid, vacuum_to_air
-from astroprism.rebin import find_lattice, place
+from astroprism.store.rebin import find_lattice, place
 
 
 def mean(placement, row):

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from astroprism.errors import ConfigError
-from astroprism.recipe import Recipe, from_mapping, sized
+from astroprism.model.recipe import Recipe, from_mapping, sized
 
 
 def test_schedules_hang_on_the_fraction_alone():

@@ -4,10 +4,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism.batches import Tensors  # noqa: E402
+from astroprism.model.batches import Tensors  # noqa: E402
+from astroprism.model.relock import elsewhere, relocked  # noqa: E402
 from astroprism.network import Prism  # noqa: E402
 from astroprism.network.prism import Look, Parts, PrismConfig  # noqa: E402
-from astroprism.relock import elsewhere, relocked  # noqa: E402
 
 PIXELS, APART = 400, 60  # pixels between the two lines
 

@@ -151,7 +151,7 @@ def plain_node(number: int) -> dict:
 @pytest.fixture(scope="module")
 def found(trained) -> Study:
     """Findings as `find` writes them: node 0 is explained, 1 unexplained, 2 doubtful, 3 a copy."""
-    from astroprism.codes import digest_of
+    from astroprism.model.codes import digest_of
     from astroprism.reporting.gathered import Gathered
 
     study = trained

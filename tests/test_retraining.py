@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astroprism import Study, TrainOptions, fitting
+from astroprism import Study, TrainOptions
 from astroprism.errors import ConfigError
-from astroprism.finding import FindOptions, find
-from astroprism.retraining import cost_of, finished, parts_of, read_retraining
+from astroprism.findings.find import FindOptions, find
+from astroprism.findings.retraining import cost_of, finished, parts_of, read_retraining
+from astroprism.model import fitting
 
 SHARES = {"seed": 3, "valid": 0.25, "test": 0.25}
 

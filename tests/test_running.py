@@ -131,6 +131,14 @@ def test_what_cannot_be_run_is_said_before_anything_is_done(folder, tmp_path):
 
 
 @pytest.mark.full
+def test_labels_of_other_spectra_are_refused_before_the_training(folder, tmp_path):
+    study = Study(tmp_path / "study")
+    others = pd.DataFrame({"spectrum_id": ["x1", "x2", "x3"], "rv": [1.0, 2.0, 3.0]})
+    with pytest.raises(AstroprismError, match="x1"):
+        study.run(folder / "spectra", labels=others, options=options(folder))
+    assert not (study.path / "model").exists()
+
+
 def test_killed_and_interrupted_it_goes_on(folder, first, tmp_path):
     command = [sys.executable, "-m", "astroprism.cli", "run", tmp_path / "study", folder / "spectra"]
     command += [

@@ -9,9 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from astroprism import IngestOptions, Study
-from astroprism.codes import FORMAT, VERSION
 from astroprism.errors import AstroprismError, ConfigError, ModelError
-from astroprism.metric import metric, nuisances
+from astroprism.model.codes import FORMAT, VERSION
+from astroprism.similar.metric import metric, nuisances
 
 NODES = 6
 
@@ -69,7 +69,7 @@ def visits():
 
 def first_ones(points, targets):
     """Share of a star's other visits that come first."""
-    from astroprism.similar import Neighbours
+    from astroprism.similar.search import Neighbours
 
     built, shares = Neighbours(points), []
     for row, target in enumerate(targets):

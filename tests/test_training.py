@@ -15,14 +15,15 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from astroprism import nodes, training
-from astroprism.batches import Source
-from astroprism.checkpoint import read_model, write_model
 from astroprism.errors import ConfigError, ModelError
+from astroprism.model import loop as training
+from astroprism.model import nodes
+from astroprism.model.batches import Source
+from astroprism.model.checkpoint import read_model, write_model
+from astroprism.model.loop import Training
+from astroprism.model.recipe import PaperRecipe, Recipe
+from astroprism.model.sampling import fair
 from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
-from astroprism.recipe import PaperRecipe, Recipe
-from astroprism.sampling import fair
-from astroprism.training import Training
 
 PIXELS, SPECTRA = 256, 160
 SMALL = Recipe(
@@ -250,7 +251,7 @@ def test_a_full_disk_ends_no_training_and_leaves_the_last_checkpoint(often, tmp_
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("astroprism.checkpoint.save_file", full)
+        patch.setattr("astroprism.model.checkpoint.save_file", full)
         next(m for m in run if m.step == 40)
     assert path.read_bytes() == before
     assert [x.name for x in tmp_path.iterdir()] == ["state"]

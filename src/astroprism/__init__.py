@@ -9,14 +9,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .archive import read
-    from .codes import EncodeOptions
-    from .counting import count
-    from .embedding import describe_embedding
     from .errors import AstroprismError
-    from .fitting_options import TrainOptions
+    from .findings.counting import count
+    from .findings.embedding import describe_embedding
     from .grid import Grid, parse_grid
     from .information import conditional_mutual_information, mutual_information
     from .ingest import IngestOptions
+    from .model.codes import EncodeOptions
+    from .model.options import TrainOptions
     from .simulate import SimulationConfig, write_archive
     from .spectrum import Spectrum
     from .store import Store, open_store
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 # name -> where it lives; loaded when first asked for, so that importing the package costs nothing
 _FACE = {
     "AstroprismError": ("errors", "AstroprismError"),
-    "EncodeOptions": ("codes", "EncodeOptions"),
+    "EncodeOptions": ("model.codes", "EncodeOptions"),
     "Grid": ("grid", "Grid"),
     "IngestOptions": ("ingest", "IngestOptions"),
     "SimulationConfig": ("simulate", "SimulationConfig"),
     "Spectrum": ("spectrum", "Spectrum"),
     "Store": ("store", "Store"),
     "Study": ("study", "Study"),
-    "TrainOptions": ("fitting_options", "TrainOptions"),
+    "TrainOptions": ("model.options", "TrainOptions"),
     "conditional_mutual_information": ("information", "conditional_mutual_information"),
-    "count": ("counting", "count"),
-    "describe_embedding": ("embedding", "describe_embedding"),
+    "count": ("findings.counting", "count"),
+    "describe_embedding": ("findings.embedding", "describe_embedding"),
     "mutual_information": ("information", "mutual_information"),
     "open_store": ("store", "open_store"),
     "parse_grid": ("grid", "parse_grid"),

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .codes import codes_facts, digest_of
 from .errors import UnreadableFile
-from .fitting_plan import model_facts
-from .layout import read_json
+from .model.codes import codes_facts, digest_of
+from .model.plan import model_facts
 from .store import Store
+from .store.layout import read_json
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:

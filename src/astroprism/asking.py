@@ -11,9 +11,9 @@ import numpy as np
 
 from .errors import ConfigError, SpectrumError, StoreError, UnreadableFile
 from .grid import SPEED_OF_LIGHT
-from .prepare import PrepareOptions, prepare
-from .similar import Coded, Query
+from .similar.search import Coded, Query
 from .spectrum import Spectrum
+from .store.prepare import PrepareOptions, prepare
 
 if TYPE_CHECKING:
     from .store import Store

@@ -101,7 +101,7 @@ def run_demo(
     say: Callable[[str], object] = silent,
 ) -> Answer:
     """Simulate, then run; see `astroprism.running` for stage, tell and say."""
-    from .fitting_options import TrainOptions
+    from .model.options import TrainOptions
     from .running import run
     from .study import Study
 
@@ -125,8 +125,8 @@ def _simulate(
     folder: Path, varied: tuple[str, ...], *, spectra: int, seed: int, stage: Stage
 ) -> tuple[Step, Path, Path]:
     """The archive, and its true factors as a table of labels that is read after training."""
-    from .layout import write_aside
     from .simulate import SimulationConfig, write_archive
+    from .store.layout import write_aside
 
     simulation = SimulationConfig.from_mapping(
         {
@@ -179,7 +179,7 @@ def beside_truth(
     """
     from scipy.optimize import linear_sum_assignment
 
-    from .split import assign
+    from .stars.split import assign
 
     found = [node for node in findings["nodes"] if node["informative"] or node["doubtful"]]
     both = codes.merge(truth, on="spectrum_id", suffixes=("", "_of_truth"))

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ModelError
+from .tables import as_table
 
 if TYPE_CHECKING:
-    from .codes import EncodeOptions
-    from .finding import FindOptions
-    from .fitting_options import TrainOptions
+    import pandas as pd
+
+    from .findings.find import FindOptions
     from .ingest import IngestOptions
+    from .model.codes import EncodeOptions
+    from .model.options import TrainOptions
     from .study import Study
 
 DONE, SKIPPED, STALE = "done", "skipped", "stale"
@@ -90,7 +93,7 @@ def run(
     study: Study,
     paths: Iterable[str | os.PathLike[str]],
     *,
-    labels: Iterable[str | os.PathLike[str]] = (),
+    labels: Iterable[object] = (),
     options: RunOptions | None = None,
     stage: Stage | None = None,
     tell: Callable[[Step], object] = silent,
@@ -98,13 +101,14 @@ def run(
 ) -> RunReport:
     """Every step that is due, in order.
 
-    stage  gives, for a step's name, a context whose value watches its progress
-    tell   is called with each step when it is over; say with warnings on the way
+    labels  tables: paths, pandas DataFrames or astropy Tables
+    stage   gives, for a step's name, a context whose value watches its progress
+    tell    is called with each step when it is over; say with warnings on the way
     """
     options = options or RunOptions()
     stage = stage or (lambda _: nullcontext(silent))
-    tables = [Path(table) for table in labels]
-    _readable(tables)
+    # a label table that cannot be read, or has none of the spectra, is an error before the training
+    tables = [as_table(table) for table in labels]
     steps: list[Step] = []
 
     def news(text: str) -> None:
@@ -112,7 +116,7 @@ def run(
             say(text)
 
     path: dict[str, Callable[[Any], Outcome]] = {
-        "ingest": lambda watch: _ingest(study, paths, options, news, watch),
+        "ingest": lambda watch: _ingest(study, paths, tables, options, news, watch),
         "train": lambda watch: _train(study, options, news, watch),
         "encode": lambda watch: _encode(study, options, news, watch),
         "find": lambda _: _find(study, tables, options, news),
@@ -127,18 +131,12 @@ def run(
     return RunReport(study.path, tuple(steps), study.findings())
 
 
-def _readable(tables: list[Path]) -> None:
-    """A label table that cannot be read is an error now, not after the training."""
-    if not tables:
-        return
-    from .catalog import read_table
-
-    for table in tables:
-        read_table(table)
-
-
-def _ingest(study: Study, paths: Any, options: RunOptions, say: Any, watch: Any) -> Outcome:
+def _ingest(
+    study: Study, paths: Any, tables: list[pd.DataFrame], options: RunOptions, say: Any, watch: Any
+) -> Outcome:
     report = study.ingest(paths, options=options.ingest, say=say, watch=watch)
+    for table in tables:
+        study.labels(table)
     grid = study.store.grid
     refused = len(study.store.rejects)
     told = (
@@ -149,7 +147,7 @@ def _ingest(study: Study, paths: Any, options: RunOptions, say: Any, watch: Any)
 
 
 def _train(study: Study, options: RunOptions, say: Any, watch: Any) -> Outcome:
-    from .fitting_options import TrainOptions
+    from .model.options import TrainOptions
 
     asked = options.train or TrainOptions()
     if not options.again and (older := _of_fewer_spectra(study, asked)) is not None:
@@ -162,7 +160,7 @@ def _train(study: Study, options: RunOptions, say: Any, watch: Any) -> Outcome:
 
 def _of_fewer_spectra(study: Study, asked: TrainOptions) -> dict[str, Any] | None:
     """model.json of a finished model that differs from what is asked in the store's content alone."""
-    from .fitting_plan import model_facts, what_is_asked
+    from .model.plan import model_facts, what_is_asked
 
     facts = model_facts(study.model_path)
     if facts is None or (study.model_path / "plan.json").exists():
@@ -188,7 +186,7 @@ def _encode(study: Study, options: RunOptions, say: Any, watch: Any) -> Outcome:
     return (DONE if report.encoded else SKIPPED), told, report.as_dict()
 
 
-def _find(study: Study, tables: list[Path], options: RunOptions, say: Any) -> Outcome:
+def _find(study: Study, tables: list[pd.DataFrame], options: RunOptions, say: Any) -> Outcome:
     try:
         report = study.find(tables, options=options.find, say=say)
     except ModelError as error:

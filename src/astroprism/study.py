@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any, overload
 
 from . import __version__
 from .errors import AstroprismError, StoreError
-from .layout import blame, read_json, write_aside
+from .store.layout import blame, read_json, write_aside
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from .apply_files import ApplyReport
-    from .applying import Applied
-    from .catalog import Joined
-    from .codes import EncodeOptions, EncodeReport
+    from .apply.files import ApplyReport
+    from .apply.unseen import Applied
     from .explorer.serving import Running
-    from .finding import FindOptions, FindReport
-    from .fitting import TrainReport
-    from .fitting_options import TrainOptions
-    from .history import Moment
+    from .findings.find import FindOptions, FindReport
     from .ingest import IngestOptions, IngestReport, Progress
+    from .model.codes import EncodeOptions, EncodeReport
+    from .model.fitting import TrainReport
+    from .model.history import Moment
+    from .model.options import TrainOptions
     from .network import PaperNetwork, Prism
     from .reporting import ReportReport
     from .running import RunOptions, RunReport, Stage, Step
-    from .similar import Similar
+    from .similar.search import Similar
     from .spectrum import Spectrum
+    from .stars.catalog import Joined
     from .store import Store
 
 
@@ -96,13 +96,13 @@ class Study:
         say: Callable[[str], object] | None = None,
         watch: Callable[[Moment, int], object] | None = None,
     ) -> TrainReport:
-        """Train a network on the store, or go on where it was cut off; see `astroprism.fitting`.
+        """Train a network on the store, or go on where it was cut off; see `astroprism.model.fitting`.
 
         steps, minutes  short for options that differ in these alone
         say, watch      called with remarks (try say=print), and with every Moment and the number of steps
         """
-        from .fitting import train
-        from .fitting_options import TrainOptions
+        from .model.fitting import train
+        from .model.options import TrainOptions
 
         options = options or TrainOptions()
         if steps is not None or minutes is not None:
@@ -129,8 +129,8 @@ class Study:
         say: Callable[[str], object] | None = None,
         watch: Callable[[int, int], object] | None = None,
     ) -> EncodeReport:
-        """Codes of every spectrum of the store, or of those that have none yet; see `astroprism.codes`."""
-        from .codes import encode
+        """Codes of every spectrum, or of those that have none yet; see `astroprism.model.codes`."""
+        from .model.codes import encode
 
         report = encode(
             self.store,
@@ -151,54 +151,51 @@ class Study:
 
     def model(self, *, unpruned: bool = False) -> tuple[Prism | PaperNetwork, dict[str, Any]]:
         """The trained network, ready to encode, and what is known of it (model.json)."""
-        from .checkpoint import read_model
+        from .model.checkpoint import read_model
 
         return read_model(self.model_path, unpruned=unpruned)
 
     def codes(self, *, unpruned: bool = False) -> pd.DataFrame:
         """A row a spectrum: spectrum_id, target, mean_000.., sd_000..; unpruned: what the counts read."""
-        from .codes import read_codes
+        from .model.codes import read_codes
 
         return read_codes(self.path / ("codes_unpruned.parquet" if unpruned else "codes.parquet"))
 
     def _draw_history(self) -> None:
-        from .history import read_history
+        from .model.history import read_history
         from .views.figures import history_figure
 
         figure = history_figure(read_history(self.model_path / "history.parquet"))
         with blame(self.model_path):
             figure.savefig(self.model_path / "history.png", dpi=120)
 
-    def labels(self, tables: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]) -> Joined:
-        """Label tables joined to the index of the store; see `astroprism.catalog`."""
-        from .catalog import join, read_table
+    def labels(self, table: str | os.PathLike[str] | object) -> Joined:
+        """A label table (path, pandas DataFrame or astropy Table) joined to the index of the store.
 
-        given = [tables] if isinstance(tables, str | os.PathLike) else list(tables)
-        joined = None
-        for table in given:
-            joined = join(self.index, read_table(Path(table)))
-        if joined is None:
-            raise AstroprismError("no label table given")
-        return joined
+        See `astroprism.stars.catalog`.
+        """
+        from .stars.catalog import join
+
+        return join(self.index, table)
 
     def find(
         self,
-        labels: Iterable[str | os.PathLike[str]] | str | os.PathLike[str] = (),
+        labels: object = (),
         *,
         options: FindOptions | None = None,
         say: Callable[[str], object] | None = None,
         watch: Callable[[Moment, int], object] | None = None,
     ) -> FindReport:
-        """Count the causes, match them with labels and lines, and say what is left; see `astroprism.finding`.
+        """Count causes, match them with labels and lines, say what is left; see `astroprism.findings.find`.
 
-        labels  label tables, joined to the spectra by identifier, name or position
+        labels  a label table (path, pandas DataFrame or astropy Table) or several in a list; joined to the
+                spectra by identifier, name or position
         watch   called with every Moment of a retraining and its number of steps (FindOptions.stability)
         """
-        from .catalog import combine, join, read_table
-        from .finding import find
+        from .findings.find import find
+        from .stars.catalog import combine, join, label_tables
 
-        given = [labels] if isinstance(labels, str | os.PathLike) else list(labels)
-        joined = [join(self.index, read_table(Path(table))) for table in given]
+        joined = [join(self.index, table) for table in label_tables(labels)]
         table = combine([replace(one, labels=one.labels[one.usable]) for one in joined]) if joined else None
         sources = {one.report.source: sorted(map(str, one.usable)) for one in joined}
         for one in joined:
@@ -250,7 +247,7 @@ class Study:
         window  (low, high) angstrom: compare pixels there; else codes, of the informative nodes or of `nodes`
         """
         from .asking import ask
-        from .similar import coded, similar
+        from .similar.search import coded, similar
 
         found = (self.path / "findings.json").exists()
         codes = None
@@ -272,7 +269,7 @@ class Study:
 
     def _code_of(self, spectrum: Spectrum) -> tuple[Any, list[str]]:
         """Code of a spectrum that is not of the study, and in which ways it lies outside of it."""
-        from .applying import apply_spectra
+        from .apply.unseen import apply_spectra
 
         applied = apply_spectra(self, [spectrum])
         if applied.refused:
@@ -283,7 +280,7 @@ class Study:
         self,
         paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
         *,
-        labels: Iterable[str | os.PathLike[str]] | str | os.PathLike[str] = (),
+        labels: object = (),
         options: RunOptions | None = None,
         stage: Stage | None = None,
         tell: Callable[[Step], object] | None = None,
@@ -291,13 +288,13 @@ class Study:
     ) -> RunReport:
         """Ingest, train, encode, find: each step that is due; see `astroprism.running`."""
         from .running import run
+        from .stars.catalog import label_tables
 
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        tables = [labels] if isinstance(labels, str | os.PathLike) else list(labels)
         return run(
             self,
             given,
-            labels=tables,
+            labels=label_tables(labels),
             options=options,
             stage=stage,
             tell=tell or _silent,
@@ -331,10 +328,10 @@ class Study:
 
         things  a file, a folder, or spectra in memory: numpy arrays (wavelength, flux[, sigma]), tables,
                 specutils objects, `Spectrum`, or a list of these
-        out     of files and folders: the table to write, a block at a time; see `astroprism.apply_files`
+        out     of files and folders: the table to write, a block at a time; see `astroprism.apply.files`
         """
-        from .apply_files import ApplyOptions, apply_files, apply_read, paths_of
-        from .applying import apply_spectra, spectra_from
+        from .apply.files import ApplyOptions, apply_files, apply_read, paths_of
+        from .apply.unseen import apply_spectra, spectra_from
 
         paths, say = paths_of(things), say or _silent
         if paths is None and out is not None:
@@ -354,8 +351,8 @@ class Study:
         say: Callable[[str], object] | None = None,
         watch: Callable[[int, int], object] | None = None,
     ) -> pd.DataFrame:
-        """Every spectrum judged, the oddest first, with why; see `astroprism.judging`."""
-        from .judging import outlier_table
+        """Every spectrum judged, the oddest first, with why; see `astroprism.apply.judging`."""
+        from .apply.judging import outlier_table
 
         frame, made = outlier_table(
             self.store,

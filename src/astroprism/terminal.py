@@ -22,8 +22,8 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
-    from .history import Moment
     from .ingest import Progress
+    from .model.history import Moment
     from .running import RunReport, Step
 
 # progress and remarks go to stderr: stdout holds the result alone
@@ -148,7 +148,7 @@ def step_line(step: Step) -> str:
 
 def run_text(report: RunReport) -> str:
     """The end of a run: what was found, where it lies, how long it took."""
-    from .findings import text_of
+    from .findings.assembling import text_of
 
     return "\n".join(
         [

@@ -24,7 +24,7 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Codes, labels with intervals, outlier scores and warnings of spectra never seen, in a table."""
-    from ..apply_files import ApplyOptions, apply_files
+    from ..apply.files import ApplyOptions, apply_files
     from ..study import Study
     from ..terminal import counting_bar, messages
 

@@ -26,7 +26,7 @@ def find(
     as_json: Json = False,
 ) -> None:
     """How many features are real, what each one is, and which ones no label explains."""
-    from ..finding import FindOptions
+    from ..findings.find import FindOptions
     from ..study import Study
     from ..terminal import messages, training_bar
 

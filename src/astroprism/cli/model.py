@@ -39,7 +39,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a network on the study's spectra; cut off, the same command goes on."""
-    from ..fitting_options import TrainOptions
+    from ..model.options import TrainOptions
     from ..study import Study
     from ..terminal import messages, training_bar
 
@@ -89,7 +89,7 @@ def encode(
     as_json: Json = False,
 ) -> None:
     """Codes of every spectrum; of the new ones alone where others are encoded already."""
-    from ..codes import EncodeOptions
+    from ..model.codes import EncodeOptions
     from ..study import Study
     from ..terminal import counting_bar, messages
 

@@ -36,10 +36,10 @@ def run(
     as_json: Json = False,
 ) -> None:
     """From files to findings in one go; the same command goes on, and does what is new."""
-    from ..codes import EncodeOptions
-    from ..finding import FindOptions
-    from ..fitting_options import TrainOptions
+    from ..findings.find import FindOptions
     from ..ingest import IngestOptions
+    from ..model.codes import EncodeOptions
+    from ..model.options import TrainOptions
     from ..running import RunOptions
     from ..study import Study
     from ..terminal import messages, run_stage, run_text, step_line

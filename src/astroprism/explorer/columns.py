@@ -152,7 +152,7 @@ class Columns:
     def _needs_unpruned(self) -> bool:
         if self.findings is None or not (self.study.path / "codes.parquet").exists():
             return False
-        from ..codes import codes_facts
+        from ..model.codes import codes_facts
 
         kept = codes_facts(self.study.path / "codes.parquet")["kept"]
         shown = {
@@ -198,7 +198,7 @@ class Columns:
     @property
     def nuisances(self) -> dict[int, str]:
         """Nodes of the velocity, the atmosphere, the noise or the instrument, and why."""
-        from ..metric import nuisances
+        from ..similar.metric import nuisances
 
         return self._once("nuisances", lambda: {} if self.findings is None else nuisances(self.findings))  # type: ignore[no-any-return]
 
@@ -226,7 +226,7 @@ class Columns:
 
     @property
     def _facts(self) -> dict[str, Any]:
-        from ..codes import codes_facts
+        from ..model.codes import codes_facts
 
         return self._once("facts", lambda: codes_facts(self.codes_path))  # type: ignore[no-any-return]
 
@@ -331,7 +331,7 @@ class Columns:
 
     def part(self, row: int) -> str | None:
         """train, valid or test; None without a model."""
-        from .. import split
+        from ..stars import split
 
         shares = self._once("shares", self._shares)
         if shares is None:
@@ -340,7 +340,7 @@ class Columns:
         return str(split.assign([target], shares["seed"], valid=shares["valid"], test=shares["test"])[0])
 
     def _shares(self) -> dict[str, Any] | None:
-        from ..layout import read_json
+        from ..store.layout import read_json
 
         path = self.study.model_path / "model.json"
         return read_json(path).get("split") if path.exists() else None

@@ -112,7 +112,7 @@ class Decoder:
         """Mean and sd (n,) of one spectrum (p,), its mean polished as `encode` does it."""
         import torch
 
-        from ..batches import Tensors
+        from ..model.batches import Tensors
 
         with self._turn:
             speed = torch.tensor([berv], dtype=torch.float32) if self.moving_air else None
@@ -126,7 +126,7 @@ class Decoder:
                 mean, logvar = self.network.encode(batch.flux, good=batch.good, berv=batch.berv)
             kept = [int(i) for i in self.about.get("kept", [])]
             if polish and self.kind == "prism" and kept:
-                from ..polish import polish as polished
+                from ..model.polish import polish as polished
 
                 mean = polished(self.network, mean, batch, nodes=kept, floor=self.floor)
             return mean[0].detach().float().numpy(), (0.5 * logvar[0]).exp().detach().float().numpy()

@@ -18,7 +18,7 @@ from .reading import prepared_from
 from .refusals import Refused, tidy, told
 
 if TYPE_CHECKING:
-    from ..applying import Applied
+    from ..apply.unseen import Applied
     from .viewer import Viewer
 
 KEPT = 16
@@ -94,7 +94,7 @@ class Drops:
         labels: dict[str, Any] = {}
         outlier = None
         try:
-            from ..applying import apply_prepared
+            from ..apply.unseen import apply_prepared
 
             applied = apply_prepared(viewer.kit, [(spectrum, prepared)])
             code, sd = applied.mean[0].astype(np.float32), applied.sd[0].astype(np.float32)
@@ -133,7 +133,7 @@ def safe_name(name: str) -> str:
 
 def labels_told(applied: Applied) -> dict[str, Any]:
     """Each label of the first spectrum, with its interval, or with the classes that cannot be ruled out."""
-    from ..probe import LEVEL
+    from ..apply.probe import LEVEL
 
     found: dict[str, Any] = {}
     for name, one in applied.labels.items():

@@ -17,8 +17,8 @@ from .once import Once
 from .refusals import Refused
 
 if TYPE_CHECKING:
-    from ..metric import Metric
-    from ..neighbours import Neighbours
+    from ..similar.metric import Metric
+    from ..similar.neighbours import Neighbours
 
 KEPT = 3  # choices of nodes whose points are kept: at 300,000 spectra and 24 nodes 30 MB each
 MOST = 200
@@ -64,8 +64,8 @@ class Nearest:
         return self._once(key, lambda: self._make(left, beside))  # type: ignore[no-any-return]
 
     def _make(self, nodes: list[int], beside: Mapping[int, str]) -> Compared:
-        from ..metric import metric
-        from ..neighbours import Neighbours
+        from ..similar.metric import metric
+        from ..similar.neighbours import Neighbours
 
         read = [*nodes, *sorted(beside)]
         mean = self.columns.means(read)

@@ -21,9 +21,9 @@ import numpy as np
 from .refusals import Refused, told
 
 if TYPE_CHECKING:
-    from ..prepare import Prepared
     from ..spectrum import Spectrum
     from ..store import Store
+    from ..store.prepare import Prepared
 
 SECONDS = 45.0  # of one file on a busy machine, start of the process included
 CPU_SECONDS = 20
@@ -71,8 +71,8 @@ def _environment() -> dict[str, str]:
 
 
 def _loaded(folder: Path, facts: dict[str, Any], pixels: int) -> tuple[Spectrum, Prepared]:
-    from ..prepare import Prepared
     from ..spectrum import Spectrum
+    from ..store.prepare import Prepared
 
     arrays: dict[str, Any] = {
         name: np.fromfile(folder / f"{name}.raw", kind)
@@ -114,13 +114,13 @@ def _limit() -> None:
 
 
 def _read(path: Path, folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    from ..applying import preparation
+    from ..apply.unseen import preparation
     from ..archive import identify, read
     from ..errors import SpectrumError
     from ..grid import Grid
     from ..ingest.block import describe
-    from ..prepare import prepare
     from ..spectrum import Spectrum
+    from ..store.prepare import prepare
 
     grid, options = Grid(**wanted["grid"]), preparation(wanted["config"])
     kind = identify(path)

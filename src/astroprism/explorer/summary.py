@@ -87,7 +87,7 @@ def summary(viewer: Viewer) -> dict[str, Any]:
 def _network(viewer: Viewer) -> dict[str, Any] | None:
     if not viewer.has_model:
         return None
-    from ..layout import read_json
+    from ..store.layout import read_json
 
     about = read_json(viewer.study.model_path / "model.json")
     kind, config = about["network"]["kind"], about["network"]["config"]
@@ -171,7 +171,7 @@ def _known(values: NDArray[Any]) -> int:
 
 def _lines(viewer: Viewer) -> list[dict[str, Any]]:
     """Lines within the grid, in its medium; the deepest where there are too many."""
-    from ..lines import atomic_groups, line_name, telluric_groups
+    from ..findings.lines import atomic_groups, line_name, telluric_groups
 
     grid = viewer.study.store.grid
     low, high = float(viewer.wavelength[0]), float(viewer.wavelength[-1])

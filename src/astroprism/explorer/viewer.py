@@ -179,9 +179,9 @@ class Viewer:
         return self._once("rest", self._find_rest)  # type: ignore[no-any-return]
 
     def _find_rest(self) -> float | None:
-        from ..effects import SURE
+        from ..findings.effects import SURE
+        from ..findings.lines import star_velocity
         from ..grid import convert_medium
-        from ..lines import star_velocity
 
         code, _ = self.base_code(None)
         made = self.decoder.decode(code)
@@ -285,7 +285,7 @@ class Viewer:
         kit = self._once.get("kit")
         if kit is None:
             return None
-        from ..probe import predict
+        from ..apply.probe import predict
 
         nodes = list(kit.probe.nodes)
         mean, sd = (np.zeros((1, self.decoder.nodes)) for _ in range(2))
@@ -308,7 +308,7 @@ class Viewer:
     @property
     def kit(self) -> Any:
         """What judges spectra: probe and reference of the study, made where they are not there yet."""
-        from ..applying import kit_for
+        from ..apply.unseen import kit_for
 
         return self._once("kit", lambda: kit_for(self.study))
 

@@ -26,10 +26,10 @@ from .._kernels import keep_memory
 from ..archive import ReadOptions
 from ..archive import read as read_file
 from ..errors import REASONS, SpectrumError, StoreError
-from ..layout import Layout
-from ..prepare import PrepareOptions, prepare
-from ..shards import BlockWriter
 from ..spectrum import Spectrum
+from ..store.layout import Layout
+from ..store.prepare import PrepareOptions, prepare
+from ..store.shards import BlockWriter
 from .journal import Journal, JournalWriter, read_journal
 
 # A file that a worker died on this often is refused rather than tried again.

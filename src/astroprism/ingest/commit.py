@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import StoreError
-from ..layout import Layout, blame, resize, sync
-from ..shards import publish, seal
-from ..targets import group_targets
+from ..stars.targets import group_targets
+from ..store.layout import Layout, blame, resize, sync
+from ..store.shards import publish, seal
 from .block import part_folder
 from .journal import read_journal
 

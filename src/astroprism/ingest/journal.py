@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..layout import blame
+from ..store.layout import blame
 
 
 @dataclass

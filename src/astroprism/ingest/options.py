@@ -9,8 +9,8 @@ from typing import Any
 from ..archive import ReadOptions
 from ..errors import ConfigError
 from ..grid import parse_grid
-from ..layout import DTYPES
-from ..prepare import PrepareOptions
+from ..store.layout import DTYPES
+from ..store.prepare import PrepareOptions
 
 
 @dataclass(frozen=True)

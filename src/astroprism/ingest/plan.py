@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import StoreError
-from ..layout import blame, write_aside
+from ..store.layout import blame, write_aside
 from .commit import read_files, work_folder
 from .listing import FileEntry
 

@@ -12,9 +12,9 @@ from ..archive import ReadOptions
 from ..archive import read as read_file
 from ..errors import GridError, SpectrumError
 from ..grid import SPEED_OF_LIGHT, Grid, convert_medium, log_grid
-from ..layout import Layout
-from ..prepare import PrepareOptions, prepare
 from ..spectrum import Spectrum
+from ..store.layout import Layout
+from ..store.prepare import PrepareOptions, prepare
 from .listing import FileEntry, spread
 
 SAMPLE_FILES = 200

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import StoreError
-from ..layout import Layout, resize
-from ..prepare import PrepareOptions
+from ..store.layout import Layout, resize
+from ..store.prepare import PrepareOptions
 from .block import BlockTask, note_crash
 from .commit import Ledger, commit_block, committed_blocks, read_committed, read_index, work_folder
 from .journal import JournalTail, read_journal

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import AstroprismError, ConfigError
-from ..layout import blame, read_json, write_aside
+from ..store.layout import blame, read_json, write_aside
 from .drawn import View, views
 from .gathered import SHORT, Gathered
 

@@ -17,7 +17,7 @@ from .reading import Floats, Read
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..batches import Tensors
+    from ..model.batches import Tensors
 
 # held-out spectra that are decoded: so many, and no more pixels than that
 FIT_SAMPLE, FIT_PIXELS = 300, 2**22
@@ -108,8 +108,8 @@ class Gathered(Read):
 
     def _star_velocity(self, pixels: pd.DataFrame) -> float:
         """km/s of the median star, by which its lines are marked."""
-        from ..effects import SURE
-        from ..lines import star_velocity
+        from ..findings.effects import SURE
+        from ..findings.lines import star_velocity
 
         wave = pixels["wavelength"].to_numpy()
         vacuum = air_to_vacuum(wave) if self.grid.medium == "air" else wave
@@ -153,8 +153,8 @@ class Gathered(Read):
         """Spectra at positions `rows` and what the network makes of their codes (rows, nodes)."""
         import torch
 
-        from ..batches import Source, Tensors
-        from ..fitting import fitted
+        from ..model.batches import Source, Tensors
+        from ..model.fitting import fitted
 
         source = fitted(Source.from_store(self.store, memory=0), self._network)
         got = source.read(rows)
@@ -170,7 +170,7 @@ class Gathered(Read):
         """How well held-out spectra are rebuilt: spectra (a row each), pixels, and three examples."""
         import pandas as pd
 
-        from ..loss import chi2_per_pixel, residual
+        from ..model.loss import chi2_per_pixel, residual
 
         most = min(FIT_SAMPLE, max(16, FIT_PIXELS // self.grid.size))
         place = np.arange(self.held.size)

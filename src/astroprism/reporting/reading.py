@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import split
 from ..errors import AstroprismError, ModelError
+from ..stars import split
 from ..views.report_cards import QUANTILES
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Read:
     @cached_property
     def model_facts(self) -> dict[str, Any] | None:
         """model.json."""
-        from ..layout import read_json
+        from ..store.layout import read_json
 
         path = self.study.model_path / "model.json"
         return read_json(path) if path.exists() else None
@@ -47,7 +47,7 @@ class Read:
     @cached_property
     def history(self) -> pd.DataFrame | None:
         """A row a moment of the training."""
-        from ..history import read_history
+        from ..model.history import read_history
 
         path = self.study.model_path / "history.parquet"
         return read_history(path) if self.model_facts is not None and path.exists() else None
@@ -124,7 +124,7 @@ class Read:
         import pandas as pd
         from pyarrow import parquet
 
-        from ..codes import codes_facts
+        from ..model.codes import codes_facts
 
         path = self.study.path / "codes_unpruned.parquet"
         codes_facts(path)
@@ -195,7 +195,7 @@ class Read:
 
     def stale(self) -> list[str]:
         """What was made from something that has changed since."""
-        from ..codes import codes_facts, digest_of
+        from ..model.codes import codes_facts, digest_of
 
         told = []
         if self.model_facts is not None and self.model_facts["store"]["spectra"] < len(self.store):

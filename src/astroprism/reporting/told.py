@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import REASONS
-from ..layout import read_json
+from ..store.layout import read_json
 from ..views.report_facts import Facts, Shown
 from ..views.words import chance, short
 from .drawn import readouts

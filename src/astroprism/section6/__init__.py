@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..counting import MAD_THRESHOLD, dispersion
+from ..findings.counting import MAD_THRESHOLD, dispersion
 from ..information import (
     EvidenceError,
     benjamini_hochberg,

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..archive import read
-from ..catalog import join
 from ..errors import CatalogError, SpectrumError
 from ..grid import PAPER, PAPER_DEAD
-from ..layout import blame, write_aside
-from ..prepare import PrepareOptions, prepare
 from ..spectrum import Spectrum
-from ..targets import group_targets
+from ..stars.catalog import join
+from ..stars.targets import group_targets
+from ..store.layout import blame, write_aside
+from ..store.prepare import PrepareOptions, prepare
 from .release import IDENTIFIER, LABELS, ReleaseError, check_columns, numeric
 
 if TYPE_CHECKING:

@@ -14,15 +14,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from .layer import (
-    Array,
-    Layer,
-    continuous_opacity,
-    masses,
-    populations,
-    solve_layer,
-    species_index,
-)
+from .layer import Array, Layer, continuous_opacity, masses, populations, solve_layer, species_index
 
 MICROTURBULENCE = 1.2  # km/s
 # Opacity of one layer to depth of a line formed over many: fits the solar equivalent widths of weak lines.

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..layout import blame, write_aside
 from ..section6.verdict import explained
+from ..store.layout import blame, write_aside
 from . import section6 as draw
 from .page import document, frame_table, image, text
 

@@ -1,0 +1,1 @@
+"""What a study says of spectra: labels with intervals, how odd they are, when to distrust it."""

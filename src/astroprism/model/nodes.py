@@ -1,0 +1,311 @@
+"""What each node does to the spectra, which nodes are worth keeping, and how nodes are given back.
+
+Shapes: b spectra, p pixels, n nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..network import Prism
+from ..network.doppler import pixels_of, shift
+from ..network.prism import cut, widened
+from .batches import Tensors
+from .loss import gaussian_nll, kl_per_node, residual
+
+ENERGY = 0.9  # share of a node's doing that its directions must hold
+
+
+class Network(Protocol):
+    """What measures need of a network: both of ours have it."""
+
+    def encode(
+        self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """flux (b, p) -> mean and log-variance, (b, n) each."""
+
+    def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Tensor:
+        """z (b, n) -> spectra (b, p)."""
+
+
+class Sizing(NamedTuple):
+    """How many spectra the measures take, so that they fit in memory at any length."""
+
+    sample: int
+    few: int  # of which derivatives are taken
+
+
+def sizing(pixels: int, count: int) -> Sizing:
+    """At most a GiB of flux, and 3,000 spectra; derivatives of 64, or 8 of long ones."""
+    return Sizing(min(count, 3000, max(64, 2**28 // pixels)), min(count, 64, max(8, 2**18 // pixels)))
+
+
+def part(batch: Tensors, rows: slice | Tensor) -> Tensors:
+    """Some spectra of a batch."""
+    return Tensors(*(None if x is None else x[rows] for x in batch))  # type: ignore[arg-type]
+
+
+def pieces(batch: Tensors, pixels: int = 2**20) -> Iterator[Tensors]:
+    """The batch in parts of about that many pixels."""
+    size = max(1, pixels // batch.flux.shape[1])
+    for start in range(0, len(batch.flux), size):
+        yield part(batch, slice(start, start + size))
+
+
+@torch.no_grad()
+def codes(network: Network, batch: Tensors) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance of every spectrum, (b, n) each."""
+    found = [network.encode(x.flux, good=x.good, berv=x.berv) for x in pieces(batch)]
+    return torch.cat([mean for mean, _ in found]), torch.cat([logvar for _, logvar in found])
+
+
+@torch.no_grad()
+def misfit(network: Network, z: Tensor, batch: Tensors, *, floor: float) -> Tensor:
+    """Negative log-likelihood of the spectra at codes z (b, n), in nats a spectrum (b,)."""
+    out, start = [], 0
+    for x in pieces(batch):
+        made = network.decode(z[start : start + len(x.flux)], berv=x.berv)
+        left = residual(x.flux, made, good=x.good)
+        out.append(gaussian_nll(left, x.sigma, good=x.good, floor=floor))
+        start += len(x.flux)
+    return torch.cat(out)
+
+
+@torch.no_grad()
+def ablation(
+    network: Network, mean: Tensor, batch: Tensors, *, floor: float, nodes: Sequence[int] | None = None
+) -> Tensor:
+    """Rise of the negative log-likelihood with one node fixed at its mean code, nats (b, n).
+
+    nodes  those looked at, all by default; 0 for the others
+    """
+    rise = torch.zeros_like(mean)
+    base = misfit(network, mean, batch, floor=floor)
+    for i in range(mean.shape[1]) if nodes is None else nodes:
+        fixed = mean.clone()
+        fixed[:, i] = mean[:, i].mean()
+        rise[:, i] = misfit(network, fixed, batch, floor=floor) - base
+    return rise
+
+
+@torch.no_grad()
+def derivatives(
+    network: Network,
+    z: Tensor,
+    batch: Tensors,
+    *,
+    nodes: Sequence[int] | None = None,
+    directions: Tensor | None = None,
+) -> Tensor:
+    """What a unit of each node does to the spectra, in sigma: (b, nodes, p), by central differences.
+
+    directions  (d, n) in which codes move, instead of each of `nodes` alone: (b, d, p)
+    """
+    out, h = [], 0.01
+    if directions is None:
+        alone = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+        directions = alone if nodes is None else alone[list(nodes)]
+    for direction in directions:
+        move = h * direction
+        rise = network.decode(z + move, berv=batch.berv) - network.decode(z - move, berv=batch.berv)
+        slope = rise / (2 * h * batch.sigma)
+        out.append(slope if batch.good is None else slope.masked_fill(~batch.good, 0))
+    return torch.stack(out, 1)
+
+
+@torch.no_grad()
+def overlaps(slopes: Tensor) -> Tensor:
+    """How alike two nodes act, (n, n) from derivatives (b, n, p): 0 apart, 1 the same.
+
+    The share of one node's doing that lies in the directions of the other's, over the data, the smaller way
+    round. Codes need not correlate for that: one cause can be split over nodes of independent codes.
+    """
+    n = slopes.shape[1]
+    bases = []
+    for i in range(n):
+        a = slopes[:, i]  # (b, p)
+        energy, vectors = torch.linalg.eigh(a @ a.T)
+        energy, vectors = energy.flip(0).clamp(min=0), vectors.flip(1)
+        rank = int((energy.cumsum(0) < ENERGY * energy.sum()).sum()) + 1
+        bases.append((a.T @ vectors[:, :rank]) / energy[:rank].clamp(min=1e-20).sqrt())
+    out = torch.zeros(n, n)
+    for i in range(n):
+        whole = (slopes[:, i] ** 2).sum().clamp(min=1e-20)
+        for j in range(n):
+            out[i, j] = ((slopes[:, i] @ bases[j]) ** 2).sum() / whole
+    return torch.minimum(out, out.T)
+
+
+class Choice(NamedTuple):
+    """Which nodes stay."""
+
+    kept: list[int]
+    weak: list[int]  # too few nats
+    copies: dict[int, int]  # node that did the same as a stronger one: that one
+
+
+def choose(
+    network: Prism, batch: Tensors, *, kl: float, bound: float, floor: float, overlap: float
+) -> Choice:
+    """Nodes worth keeping, on a sample of the training spectra.
+
+    kl       nats of KL a node must carry
+    bound    nats a spectrum that it must explain
+    overlap  with a stronger node, from which it is a copy
+    """
+    few = sizing(batch.flux.shape[1], len(batch.flux)).few
+    mean, logvar = codes(network, batch)
+    carried = kl_per_node(mean, logvar).mean(0)
+    alive = [i for i in carried.argsort(descending=True).tolist() if network.keep[i] > 0 and carried[i] > kl]
+    some = part(batch, slice(max(few, 512)))
+    rise = ablation(network, mean[: max(few, 512)], some, floor=floor, nodes=alive).mean(0)
+    strong = [i for i in alive if rise[i] > bound]
+    kept: list[int] = []
+    copies: dict[int, int] = {}
+    if strong:
+        same = overlaps(derivatives(network, mean[:few], part(batch, slice(few)), nodes=strong))
+        place = {node: i for i, node in enumerate(strong)}
+        for node in sorted(strong, key=lambda i: -float(rise[i])):
+            twins = [other for other in kept if same[place[node], place[other]] >= overlap]
+            if twins:
+                copies[node] = twins[0]
+            else:
+                kept.append(node)
+    weak = [i for i in range(len(carried)) if network.keep[i] > 0 and i not in strong]
+    return Choice(kept, weak, copies)
+
+
+class Lead(NamedTuple):
+    """A direction in the residuals that a fresh node could take up."""
+
+    gain: float  # nats a spectrum
+    predicted: float  # share of it that the encoder's features tell, on spectra set aside
+    scores: Tensor  # (b,) as the features tell it
+    weight: Tensor  # (features + 1,) of the head that gives these scores
+
+
+@torch.no_grad()
+def leads(network: Prism, batch: Tensors, *, floor: float, most: int = 4) -> list[Lead]:
+    """Principal components of the residuals that the encoder's features can predict, the strongest first.
+
+    A weak cause gives a random node no gradient to grow by; a node that begins on the strongest unexplained
+    component has one.
+    """
+    mean, _ = codes(network, batch)
+    features, residuals, moves = [], [], []
+    start = 0
+    for x in pieces(batch):
+        z = mean[start : start + len(x.flux)]
+        start += len(x.flux)
+        air = None if x.berv is None else pixels_of(x.berv, network.config.step)
+        features.append(network.encoder.features(network._standard(x.flux, x.good), air=air)[0])
+        left = residual(x.flux, network.decode(z, berv=x.berv), good=x.good)
+        residuals.append((left / (x.sigma**2 + floor**2).sqrt()).clamp(-5, 5))
+        if not network.config.agnostic:
+            moves.append(network.parts(z).shift)
+    seen, left = torch.cat(features), torch.cat(residuals)
+    g = functional.pad((seen - seen.mean(0)) / (seen.std(0) + 1e-6), (0, 1), value=1.0)
+    amplitude = batch.sigma.median(1).values
+    found = []
+    for view in _views(left, network, moves, batch):
+        energy, vectors = torch.linalg.eigh(view @ view.T)
+        for j in range(1, 1 + min(most, len(left) // 4)):
+            # Residuals over sigma make scores grow with SNR: back to amplitudes, which a code can hold.
+            t = vectors[:, -j] * amplitude
+            found.append(_lead((t - t.mean()) / (t.std() + 1e-12), g, float(energy[-j]) / 2 / len(left)))
+    return sorted(found, key=lambda lead: -lead.gain)
+
+
+def _views(left: Tensor, network: Prism, moves: list[Tensor], batch: Tensors) -> Iterator[Tensor]:
+    """Residuals as they are; with physics, also at rest of the star and of a moving atmosphere."""
+    config = network.config
+    yield left
+    if not config.agnostic:
+        wide = widened(left, config=config)
+        yield cut(shift(wide, -torch.cat(moves)), config=config)
+        if batch.berv is not None:
+            yield cut(shift(wide, -pixels_of(batch.berv, config.step)), config=config)
+
+
+def _lead(t: Tensor, g: Tensor, energy: float) -> Lead:
+    half = len(t) // 2
+    ridge = 10.0 * torch.eye(g.shape[1]).to(g)
+
+    def head(rows: slice) -> Tensor:
+        weight: Tensor = torch.linalg.solve(g[rows].T @ g[rows] + ridge, g[rows].T @ t[rows])
+        return weight
+
+    ahead, rest = g[half:] @ head(slice(half)), t[half:]
+    predicted = 1 - float(((rest - ahead) ** 2).mean() / rest.var().clamp(min=1e-12))
+    weight = head(slice(len(t)))
+    return Lead(energy * max(predicted, 0.0), predicted, g @ weight, weight)
+
+
+@torch.no_grad()
+def give_back(
+    network: Prism, batch: Tensors, *, seed: int, seeds: int, floor: float, bound: float, quiet: bool = False
+) -> tuple[list[int], dict[int, float]]:
+    """Switch all nodes on again, up to `seeds` of them on leads; (nodes returned, nats of each lead).
+
+    quiet  the others begin by saying almost nothing
+    """
+    dead = [i for i in range(network.config.n_latent) if network.keep[i] == 0]
+    free = [i for i in dead if network.config.agnostic or i > 0]
+    sought = leads(network, batch, floor=floor) if seeds and free else []
+    network.renew(dead, seed=seed, quiet=quiet)
+    taken: list[Tensor] = []
+    started: dict[int, float] = {}
+    heads, n = network.encoder.heads, network.config.n_latent
+    for lead in sought:
+        if len(taken) == min(seeds, len(free)):
+            break
+        fresh = all(abs(_correlation(lead.scores, other)) < 0.5 for other in taken)
+        if lead.predicted > 0.2 and lead.gain > bound and fresh:
+            node = free[len(taken)]
+            _aim(heads, node, n, lead, network, batch)
+            taken.append(lead.scores)
+            started[node] = lead.gain
+    return dead, started
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
+
+
+def _aim(heads: torch.nn.Linear, node: int, n: int, lead: Lead, network: Prism, batch: Tensors) -> None:
+    """Make a node's mean code the lead's scores, scaled to unit spread."""
+    seen = []
+    for x in pieces(batch):
+        air = None if x.berv is None else pixels_of(x.berv, network.config.step)
+        seen.append(network.encoder.features(network._standard(x.flux, x.good), air=air)[0])
+    features = torch.cat(seen)
+    centre, width = features.mean(0), features.std(0) + 1e-6
+    weight = lead.weight / lead.scores.std().clamp(min=1e-12)
+    heads.weight[node] = weight[:-1] / width
+    heads.bias[node] = weight[-1] - (weight[:-1] / width * centre).sum()
+    heads.weight[n + node] = 0.0
+    heads.bias[n + node] = -2.0
+
+
+@torch.no_grad()
+def mend_moments(optimizer: torch.optim.Optimizer, places: Sequence[tuple[Tensor, int, Tensor]]) -> None:
+    """Give an optimiser's moments of returned nodes the scale of the living ones'.
+
+    A dead row has seen almost no gradient: its tiny second moment would make the first steps enormous.
+    """
+    for parameter, dim, indices in places:
+        state = optimizer.state.get(parameter)
+        if not state or not len(indices):
+            continue
+        state["exp_avg"].index_fill_(dim, indices, 0.0)
+        second = state["exp_avg_sq"]
+        alive = torch.ones(second.shape[dim], dtype=torch.bool, device=second.device)
+        alive[indices] = False
+        if alive.any():
+            usual = second.index_select(dim, alive.nonzero()[:, 0]).mean()
+            second.index_fill_(dim, indices, float(usual))

@@ -1,0 +1,100 @@
+"""Train, valid, test; weights; one spectrum a target.
+
+Everything hangs on a hash of the target (or the spectrum) and the seed, never on the order of rows or
+files: a study that grows keeps every target where it was, and no star is on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+
+PARTS = ("train", "valid", "test")
+
+
+def assign(
+    targets: Sequence[str] | NDArray[np.object_], seed: int, *, valid: float = 0.1, test: float = 0.1
+) -> NDArray[np.str_]:
+    """'train', 'valid' or 'test' for each spectrum, shape (n,).
+
+    valid, test  shares of the targets (not of the spectra), met to within the scatter of a hash. A larger
+                 `test` keeps what was in test and takes from valid.
+    """
+    if not (0 <= valid < 1 and 0 <= test < 1 and valid + test < 1):
+        raise ConfigError(
+            f"shares valid={valid:g} and test={test:g} must be at least 0 and sum to less than 1"
+        )
+    names, of = _targets(targets)
+    draw = np.array([_uniform(seed, "split", name) for name in names])
+    part = np.where(draw < test, "test", np.where(draw < test + valid, "valid", "train"))
+    return np.asarray(part[of], dtype=np.str_)
+
+
+def weights(targets: Sequence[str] | NDArray[np.object_], *, balance: str = "target") -> NDArray[np.float64]:
+    """Training weight of each spectrum, shape (n,), mean 1.
+
+    balance  'target': 1/(spectra of that target), so that a star observed a thousand times counts as one;
+             'none': all equal
+    """
+    if balance not in ("target", "none"):
+        raise ConfigError(f"balance {balance!r} is neither 'target' nor 'none'")
+    names, of = _targets(targets)
+    if balance == "none":
+        return np.ones(of.size)
+    weight = 1 / np.bincount(of, minlength=len(names))[of]
+    return np.asarray(weight * (of.size / max(len(names), 1)))
+
+
+def one_per_target(
+    targets: Sequence[str] | NDArray[np.object_],
+    seed: int,
+    *,
+    identifiers: Sequence[str] | NDArray[np.object_] | None = None,
+) -> NDArray[np.int64]:
+    """Rows of one seeded spectrum of each target, shape (targets,), ascending.
+
+    identifiers  spectrum identifiers, shape (n,): with them the choice does not hang on the order of rows;
+                 without, the first, second ... row of each target stands for its name
+    """
+    names, of = _targets(targets)
+    if identifiers is None:
+        order = np.argsort(of, kind="stable")
+        first = np.searchsorted(of[order], np.arange(len(names)))
+        visit = np.empty(of.size, dtype=np.int64)
+        visit[order] = np.arange(of.size) - first[of[order]]
+        labels: Sequence[str] = [str(v) for v in visit]
+    elif len(identifiers) != of.size:
+        raise ConfigError(
+            f"{of.size} targets, but {len(identifiers)} identifiers; give one for each spectrum"
+        )
+    else:
+        labels = [str(identifier) for identifier in identifiers]
+    draw = np.array([_uniform(seed, names[t], label) for t, label in zip(of, labels, strict=True)])
+    order = np.lexsort((np.arange(of.size), draw, of))
+    chosen = order[np.unique(of[order], return_index=True)[1]]
+    return np.sort(chosen).astype(np.int64)
+
+
+def _targets(targets: Sequence[str] | NDArray[np.object_]) -> tuple[list[str], NDArray[np.int64]]:
+    """(names of the targets, which of them each spectrum is)."""
+    number: dict[str, int] = {}
+    of = np.empty(len(targets), dtype=np.int64)
+    for row, target in enumerate(targets):
+        if not isinstance(target, str) or not target:
+            raise ConfigError(
+                f"spectrum {row} has target {target!r}; every spectrum needs one, `group_targets` gives it"
+            )
+        of[row] = number.setdefault(target, len(number))
+    return list(number), of
+
+
+def _uniform(seed: int, *words: str) -> float:
+    """A number in [0, 1) that these words always give: Python's own hash changes from run to run."""
+    text = "\x1f".join([str(int(seed)), *words])
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53

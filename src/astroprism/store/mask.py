@@ -1,0 +1,236 @@
+"""Which pixels of a spectrum are measurements, and what their errors are.
+
+What a pixel must not be: not finite, exactly zero where nothing was measured, beyond what light can
+do (INSANE times the median), or a single-pixel spike narrower than any spectrograph's line profile.
+Such pixels are masked and counted; a spectrum made of them is refused with its reason.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._kernels import between, rim, spikes, survey
+from ..errors import BadSpectrum
+from ..spectrum import Spectrum
+
+# No line or cosmic ray is this many times brighter than the median of its spectrum; damage is
+# (finite values up to 1.6e21 were met in an archive).
+INSANE = 1e4
+# A value this many times smaller than the median is no measurement either: it is what is left of a
+# number when its leading bytes are lost.
+VANISHING = 1e-10
+# Pixels between and beside impossible ones are not to be trusted: damage comes in stretches.
+DAMAGE_REACH = 16
+# An error this many times smaller than is typical of its spectrum is a fault, and would weigh without bound.
+TINY_SIGMA = 1e-3
+# One this many times larger, or negative, is what damage makes of a number.
+HUGE_SIGMA = 1e9
+# No spectrograph measures a pixel to this part of its flux; errors that say so are no errors.
+SURE = 1e-6
+# More insane pixels than this share, and the file is damaged, not merely hit.
+INSANE_SHARE = 0.005
+INSANE_ELSEWHERE = 0.05
+# A deviation of one pixel from both neighbours, in sigma, that counts as a spike ...
+SPIKE_SIGMA = 6.0
+# ... where the ground beside it is flat to this share of its height, pixel by pixel, on both sides: a
+# line profile two pixels wide at half maximum (the sharpest a sampled spectrum can show) has 0.9.
+SPIKE_NEIGHBOURS = 0.2
+# Width of the pieces the noise is measured in, and how many pixels typical values are taken from where an
+# exact one is not needed.
+NOISE_PIECE = 512
+SAMPLE = 2_048
+FLOAT_MAX = float(np.finfo(np.float32).max)
+
+
+def measured(
+    spectrum: Spectrum, part: slice
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], str, float]:
+    """Flux, sigma, which pixels are measurements, where sigma is from, and a typical value of the flux.
+
+    Refuses what holds no signal and what is damaged rather than hit.
+    """
+    flux = _as_float32(spectrum.flux[part])
+    good = np.ones(flux.size, dtype=bool) if spectrum.good is None else spectrum.good[part].copy()
+    sample = np.abs(flux[:: max(1, flux.size // SAMPLE)])
+    sample = sample[(sample > 0) & (sample < np.inf)]
+    unit = fast_median(sample) if sample.size else 0.0
+    gaps = not _whole_numbers(flux)
+    sigma = None if spectrum.sigma is None else _as_float32(spectrum.sigma[part])
+    typical = 0.0 if sigma is None else typical_error(sigma)
+    limits = gaps, VANISHING * unit, INSANE * unit
+    before = good.copy()
+    measured, impossible, known, wild, zeros = survey(
+        flux, sigma, good, *limits, TINY_SIGMA * typical, min(HUGE_SIGMA * typical, FLOAT_MAX)
+    )
+    usable = measured - impossible
+    if sigma is not None and not (typical > SURE * unit and known >= 0.5 * usable):
+        sigma = None
+        good = before.copy()
+        wild = survey(flux, None, good, *limits, 0.0, 0.0)[3]
+    if measured < 2:
+        raise BadSpectrum(f"{measured} of {good.size} pixels in the grid's range are usable", reason="masked")
+    _refuse_damage(flux, good, measured=measured, impossible=impossible, unit=unit)
+    if wild or impossible:
+        good &= ~_with_neighbours(_wild(flux, sigma, unit=unit, typical=typical))
+    if gaps and zeros:
+        # beside a run of zeros lies what was lost in part: the last number of a cut, the rim of a chip
+        rim(flux, good)
+    if wild:
+        flux, sigma = _tame(flux, INSANE * unit), None if sigma is None else _tame(sigma, INSANE * unit)
+    if sigma is None:
+        return flux, estimate_sigma(flux, good), good, "scatter", unit
+    return flux, sigma, good, "file", unit
+
+
+def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _whole_numbers(flux: NDArray[Any]) -> bool:
+    """Counts can be zero; an exact zero among fractions is where nothing was measured."""
+    sample = flux[:: max(1, flux.size // SAMPLE)]
+    sample = sample[np.isfinite(sample)]
+    return bool(np.all(sample == np.round(sample)))
+
+
+def typical_error(sigma: NDArray[Any]) -> float:
+    """Median of a sample of the positive errors, 0 where there are none."""
+    sample = sigma[:: max(1, sigma.size // SAMPLE)]
+    sample = sample[(sample > 0) & (sample < np.inf)]
+    return fast_median(sample) if sample.size else 0.0
+
+
+def _refuse_damage(
+    flux: NDArray[np.float32], good: NDArray[np.bool_], *, measured: int, impossible: int, unit: float
+) -> None:
+    """Refuse a spectrum that holds one value only, or too many impossible ones."""
+    if impossible > INSANE_SHARE * measured:
+        magnitude = np.abs(flux[np.isfinite(flux)])
+        raise BadSpectrum(
+            f"{impossible / measured:.1%} of the pixels are impossible, up to {magnitude.max():.3g} where "
+            f"{unit:g} is typical: the data are damaged",
+            reason="insane",
+        )
+    sample = flux[:: max(1, flux.size // SAMPLE)]
+    if sample.min() == sample.max() or np.count_nonzero(good) < flux.size // 2:
+        values = flux[good]
+        if values.size == 0 or values.min() == values.max():
+            raise BadSpectrum(
+                f"every one of {values.size} pixels holds {values[0] if values.size else 0:g}",
+                reason="constant",
+            )
+
+
+def refuse_damage_elsewhere(flux: NDArray[Any], part: slice) -> None:
+    """Refuse a file that is plainly damaged outside the grid's range: what is inside is not to be trusted.
+
+    More is let pass there than within: calibrated fluxes can run away at the ends of a detector.
+    """
+    if part.stop - part.start > 0.9 * flux.size:
+        return
+    magnitude = np.abs(flux[np.isfinite(flux) & (flux != 0)])
+    if magnitude.size == 0:
+        return
+    share = np.count_nonzero(magnitude > INSANE * np.median(magnitude)) / magnitude.size
+    if share > INSANE_ELSEWHERE:
+        raise BadSpectrum(
+            f"{share:.1%} of the pixels of the whole file are impossible, up to {magnitude.max():.3g}: the "
+            "data are damaged, though not within the grid",
+            reason="insane",
+        )
+
+
+def _wild(
+    flux: NDArray[np.float32], sigma: NDArray[np.float32] | None, *, unit: float, typical: float
+) -> NDArray[np.bool_]:
+    """Pixels whose flux or error is what damage makes of a number."""
+    size = np.abs(flux)
+    wild = (size > INSANE * unit) | ((size < VANISHING * unit) & (size > 0))
+    if sigma is not None:
+        wild |= (sigma < 0) | (sigma > HUGE_SIGMA * typical)
+    return wild
+
+
+def _with_neighbours(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`bad`, and all pixels within DAMAGE_REACH of two bad ones that lie as close to each other."""
+    places = np.flatnonzero(bad)
+    spread = bad.copy()
+    for first, second in pairwise(places):
+        if second - first <= DAMAGE_REACH:
+            spread[max(0, first - DAMAGE_REACH) : second + DAMAGE_REACH + 1] = True
+    return spread
+
+
+def _tame(values: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
+    """`values` with 0 for what is not finite or beyond `limit`: such pixels are masked, but a wild
+    number under a mask still spoils every square it enters."""
+    return np.where(np.abs(values) <= limit, values, values.dtype.type(0))
+
+
+def estimate_sigma(flux: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """1-sigma noise a pixel, (n,), from the scatter between every second pixel, piece by piece.
+
+    The estimator of Stoehr et al. (2008, ADASS XVII, 394): 1.482602/sqrt(6) times the median of
+    |2 f[i] - f[i-2] - f[i+2]|; a lag of two pixels survives noise correlated between neighbours.
+    """
+    n = flux.size
+    centres, values = [], []
+    curvature = np.abs(2 * flux[2:-2] - flux[:-4] - flux[4:])
+    usable = good[2:-2] & good[:-4] & good[4:]
+    for start in range(0, max(1, n - 4), NOISE_PIECE):
+        piece = curvature[start : start + NOISE_PIECE][usable[start : start + NOISE_PIECE]]
+        if piece.size >= 32:
+            centres.append(start + 2 + NOISE_PIECE / 2)
+            values.append(1.482602 / np.sqrt(6) * float(np.median(piece)))
+    positive = [value for value in values if value > 0]
+    if not positive:
+        raise BadSpectrum("no piece of the spectrum shows any scatter to take an error from", reason="masked")
+    floor = 0.1 * float(np.median(positive))  # quantised pieces can show no scatter at all
+    return np.interp(np.arange(n), centres, np.maximum(values, floor)).astype(np.float32)
+
+
+def mask_spikes(flux: NDArray[Any], sigma: NDArray[Any], good: NDArray[np.bool_]) -> int:
+    """Mask single-pixel spikes in place and count them; several in a row are light and stay.
+
+    A spike stands out of the scatter too: errors that a file states too small make no spikes.
+    """
+    stride = max(1, flux.size // SAMPLE)
+    left, centre, right = (flux[shift : flux.size - 2 + shift : stride] for shift in (0, 1, 2))
+    curvature = np.abs(2 * centre - left - right)[good[1:-1:stride]]
+    # curvature of noise spreads by sqrt(6) sigma; 1.4826 makes a median a standard deviation
+    scatter = 1.4826 / np.sqrt(6) * fast_median(curvature) if curvature.size else 0.0
+    return spikes(flux, sigma, good, scatter, SPIKE_SIGMA, SPIKE_NEIGHBOURS)
+
+
+def fast_median(values: NDArray[np.float32], good: NDArray[np.bool_] | None = None) -> float:
+    """Exactly numpy's median of the good values, both (n,), none of the good ones NaN.
+
+    A sample says where the median must lie; only the few values there are put in order.
+    """
+    n = values.size if good is None else int(np.count_nonzero(good))
+    if values.size > 8 * SAMPLE:
+        stride = values.size // SAMPLE
+        sample = values[::stride] if good is None else values[::stride][good[::stride]]
+        middle, reach = sample.size // 2, SAMPLE // 16  # nearly six standard deviations of a median's rank
+        if middle > reach:
+            part = np.partition(sample, (middle - reach, middle + reach))
+            near = np.empty(values.size + 1, dtype=np.float32)
+            low, high = float(part[middle - reach]), float(part[middle + reach])
+            below, found = between(values, good, low, high, near)
+            if below <= (n - 1) // 2 and n // 2 < below + found:
+                return _selected(near[:found], n, below)
+    return _selected(values if good is None else values[good], n, 0)
+
+
+def _selected(values: NDArray[np.floating], n: int, below: int) -> float:
+    """The median of n values of which `below` lie below all of `values`, the rest above or among them."""
+    at = n // 2 - below
+    part = np.partition(values, at)
+    if n % 2:
+        return float(part[at])
+    return float(np.mean(np.array([part[:at].max(), part[at]])))
