@@ -122,7 +122,8 @@ def _bound(host: str, port: int | None) -> socket.socket:
         ) from None
     wanted = [port] if port is not None else [*range(PORT, PORT + TRIED), 0]
     for place in wanted:
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio turns Nagle's delay off only where the protocol is named; else each answer waits 40 ms
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, place))
