@@ -145,7 +145,7 @@ def test_a_dossier_tells_what_moves_where_the_labels_stay(evidence):
     assert [line["name"] for line in node["dossier"]["lines"]] == ["Ca II"]
     assert "star_at_labels_002" in tables["derivatives"]
     assert set(tables["left_lines"]["node"]) == {2}
-    assert "where labels stay, with node 1, moves Ca II" in text_of(content)
+    assert "where labels stay, along with 1, moves Ca II" in text_of(content)
 
 
 def test_without_labels_all_that_is_informative_is_unexplained(evidence):

@@ -134,7 +134,7 @@ def _node(viewer: Viewer, node: int) -> dict[str, Any]:
         "matches": told.get("matches", []),
         "response": told.get("response", {}),
         "survival": told.get("survival"),
-        "lines": [one["name"] for one in told.get("lines", ())],
+        "lines": [one["name"] for one in (told.get("dossier") or told).get("lines", ())],
     }
 
 

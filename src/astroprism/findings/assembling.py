@@ -175,8 +175,8 @@ def text_of(content: Mapping[str, Any]) -> str:
             what.append("moves " + ", ".join(named))
         if node["dossier"] and (others := node["dossier"]["moves_with"]):
             left = [one["name"] for one in node["dossier"]["lines"]][:4]
-            beside = ", ".join(str(one["node"]) for one in others)
-            what.append(f"where labels stay, with node {beside}, moves {', '.join(left) or 'no line'}")
+            beside = " and ".join(str(one["node"]) for one in others)
+            what.append(f"where labels stay, along with {beside}, moves {', '.join(left) or 'no line'}")
         if (found := node["dossier"]) and found["keywords"]:
             best = found["keywords"][0]
             what.append(f"keyword {best['label']} {best['mi_nats']:.2f} nats")

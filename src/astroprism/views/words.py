@@ -55,7 +55,7 @@ def node_title(node: Mapping[str, Any]) -> str:
 
 
 def node_words(node: Mapping[str, Any]) -> str:
-    """What a node is: its labels; or the lines it moves, where no label explains it."""
+    """What a node is: its labels; or the lines that move with it, where no label explains it."""
     if node.get("copies_of") is not None:
         return f"copy of node {node['copies_of']}"
     told = []
@@ -63,7 +63,8 @@ def node_words(node: Mapping[str, Any]) -> str:
         words = label_words(str(pair["label"]))
         if pair.get("explains") and not pair.get("shadow_of") and words not in told:
             told.append(words)
-    lines = [str(one["name"]) for one in node.get("lines", ())][:3]
+    dossier = node.get("dossier") or node  # its lines are those that move where the labels stay
+    lines = [str(one["name"]) for one in dossier.get("lines", ())][:3]
     moves = f"moves {', '.join(lines)}" if lines else "moves no line of our tables"
     if node.get("unexplained"):
         partly = f" (knows something of {told[0]})" if told else ""
