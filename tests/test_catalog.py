@@ -12,7 +12,7 @@ from astropy import units
 from astropy.table import Table
 
 from astroprism.errors import CatalogError
-from astroprism.stars.catalog import combine, join
+from astroprism.stars.catalog import combine, join, label_tables
 from astroprism.stars.targets import group_targets
 
 NAN = np.nan
@@ -321,7 +321,7 @@ def test_nothing_matches_and_the_error_helps():
         "table ra",
         "index spectrum_id",
         "'HD189733', 'HD 189733', 'Gl581'",
-        "id_column",
+        "rename the column",
         "aliases",
     ):
         assert part in text
@@ -425,3 +425,16 @@ def test_a_join_is_told_in_a_line():
     assert "1 of 3 spectra by id" in told
     assert "left out: " in told
     assert "1 refused: rows contradict each other" in told
+
+
+def test_tables_as_people_hold_them():
+    """By an index of identifiers, as a dict; a doubled title and what is no table are refused."""
+    frame = pd.DataFrame({"rv": [1.0, 2.0, 3.0]}, index=["s1", "s2", "s3"])
+    index = pd.DataFrame({"spectrum_id": ["s3", "s1", "s2"], "target": ["c", "a", "b"]})
+    assert join(index, frame).labels["rv"].tolist() == [3.0, 1.0, 2.0]
+    assert join(index, {"id": ["s1", "s2", "s3"], "rv": [1, 2, 3]}).labels["rv"].tolist() == [3, 1, 2]
+    with pytest.raises(CatalogError, match="several columns named rv"):
+        join(index, pd.concat([frame, frame], axis=1))
+    with pytest.raises(CatalogError, match="type int"):
+        join(index, label_tables(5)[0])
+    assert len(label_tables([frame, frame])) == 2

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from astroprism import EncodeOptions, Study, TrainOptions
-from astroprism.errors import ConfigError, ModelError
+from astroprism.errors import AstroprismError, ConfigError, ModelError
 from astroprism.model import codes
 from astroprism.model.checkpoint import read_model, write_model
 from astroprism.model.codes import codes_facts, read_codes
@@ -155,8 +155,14 @@ def test_a_model_of_another_grid_is_refused(study):
 
 
 def test_released_weights_want_the_paper_grid(study, tmp_path):
+    from astroprism.network import PaperConfig, PaperNetwork
+
+    file = tmp_path / "ae1d.pth.tar"
+    with pytest.raises(AstroprismError, match="cannot be read"):  # before an archive is ingested for it
+        study.encode(options=EncodeOptions(weights=file))
+    torch.save({"state_dict": PaperNetwork(PaperConfig(start="torch")).state_dict()}, file)
     with pytest.raises(ConfigError, match="--grid paper --normalise paper-median"):
-        study.encode(options=EncodeOptions(weights=tmp_path / "ae1d.pth.tar"))
+        study.encode(options=EncodeOptions(weights=file))
     with pytest.raises(ConfigError, match="none of auto"):
         EncodeOptions(device="tpu")
 

@@ -152,3 +152,14 @@ def test_a_bound_needs_pixels():
         ablation_bound(np.full(10, np.nan), floor=0.01)
     with pytest.raises(EvidenceError, match="floor"):
         ablation_bound(np.ones(10), floor=-1)
+
+
+def test_copies_are_not_looked_for_without_the_decoder():
+    rng = np.random.default_rng(3)
+    one, other = rng.normal(size=(2, 400))
+    mean, sd = np.column_stack([one, -3 * one, other]), np.full((400, 3), 0.05)
+    told = count(mean, sd, ablation=np.full((400, 3), 900.0) + rng.normal(size=(400, 3)), bound=50)
+    assert told.alike == ((0, 1, pytest.approx(-1)),)
+    assert "copies were not looked for" in told.text()
+    assert "nodes 0 and 1 (-1.00)" in told.text()
+    assert count(mean, sd, overlap=np.eye(3)).alike is None

@@ -110,7 +110,8 @@ def test_it_is_told_in_a_few_lines(found):
     assert "the two counts agree" in text
     assert "copy of node 1" in text
     assert "UNEXPLAINED by labels; moves Ca II; keyword HUMIDITY" in text
-    assert len(text.splitlines()) == 2 + 4
+    assert "labels left out (empty: known for 0 targets" in text
+    assert len(text.splitlines()) == 2 + 4 + 1
 
 
 def test_the_tables_hold_all_pairs(found):

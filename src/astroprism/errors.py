@@ -8,6 +8,7 @@ AstroprismError
 ├── StoreError           a store that is damaged, foreign, unfinished or cannot be written
 ├── CatalogError         a label table that cannot be read or joined
 ├── ModelError           a model that is damaged, foreign, or cannot be trained
+│   └── TrainingFailed   a training that fell back again and again
 ├── ConfigError          a configuration that contradicts itself or names unknown keys
 └── MissingExtra         an optional dependency that is not installed
 
@@ -78,6 +79,10 @@ class CatalogError(AstroprismError):
 
 class ModelError(AstroprismError):
     """A model that is damaged, foreign, or cannot be trained."""
+
+
+class TrainingFailed(ModelError):
+    """A training that fell back again and again, and was given up."""
 
 
 class ConfigError(AstroprismError):

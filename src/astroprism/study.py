@@ -189,13 +189,15 @@ class Study:
         """Count causes, match them with labels and lines, say what is left; see `astroprism.findings.find`.
 
         labels  a label table (path, pandas DataFrame or astropy Table) or several in a list; joined to the
-                spectra by identifier, name or position
+                spectra by identifier, name or position. What `Study.labels` gave is taken, too
         watch   called with every Moment of a retraining and its number of steps (FindOptions.stability)
         """
         from .findings.find import find
-        from .stars.catalog import combine, join, label_tables
+        from .stars.catalog import Joined, combine, join, label_tables
 
-        joined = [join(self.index, table) for table in label_tables(labels)]
+        joined = [
+            table if isinstance(table, Joined) else join(self.index, table) for table in label_tables(labels)
+        ]
         table = combine([replace(one, labels=one.labels[one.usable]) for one in joined]) if joined else None
         sources = {one.report.source: sorted(map(str, one.usable)) for one in joined}
         for one in joined:

@@ -12,7 +12,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +85,19 @@ def as_table(table: object) -> pd.DataFrame:
 
     if isinstance(table, str | Path):
         return read_table(table)
+    if isinstance(table, Mapping):
+        try:
+            table = pd.DataFrame(dict(table))
+        except ValueError as error:
+            raise CatalogError(f"a label table given as a dict must be one of columns ({error})") from None
     if isinstance(table, pd.DataFrame):
-        return clean(table.reset_index(drop=True).rename(columns=str))
+        # an index of identifiers is a column like others
+        numbered = table.index.name is None and table.index.dtype.kind in "iu"
+        frame = table.reset_index(drop=numbered).rename(columns=str)
+        if not frame.columns.is_unique:
+            twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+            raise CatalogError(f"the label table has several columns named {', '.join(twice)}; rename them")
+        return clean(frame)
     if hasattr(table, "colnames") and hasattr(table, "meta"):
         return clean(_from_astropy(table))
     raise CatalogError(

@@ -188,9 +188,9 @@ def info(
         if labels:
             from ..study import Study
 
-            report = Study(path).labels(labels).report
-            result["labels"] = report.to_dict()
-            text.append(report.text())
+            reports = [Study(path).labels(table).report for table in labels]
+            result["labels"] = [report.to_dict() for report in reports]
+            text += [report.text() for report in reports]
     elif picture is not None or labels or verify:
         raise ConfigError(f"{path} is a {result['kind']}; --picture, --labels and --verify are for a study")
     show(result, as_json, "\n".join(text))

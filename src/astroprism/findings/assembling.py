@@ -33,6 +33,7 @@ class Evidence:
 
     identifiers, targets, mean, sd: of every held-out target; effects.rows: places among them, of the sample
     that nodes were switched off on. labels, keywords: name -> (rows,). time: days. wavelength: vacuum.
+    warnings: what the model or the label tables must be told of, in words.
     moves, at_labels: how codes move with a node where the labels stay, and what spectra then do.
     """
 
@@ -49,6 +50,7 @@ class Evidence:
     at_labels: Profiles = field(default_factory=lambda: Profiles({}, {}))
     responses: Responses = field(default_factory=Responses)
     survival: Survival | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -112,7 +114,7 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
         "targets": len(evidence.targets),
         "null_draws": {"labels": matches.null, "keywords": keywords.null},
         "stability": None if evidence.survival is None else evidence.survival.summary(),
-        "warnings": _warnings(evidence, counted),
+        "warnings": _warnings(evidence, counted, matches),
     }
     tables = {
         "nodes": _node_table(counted),
@@ -199,7 +201,7 @@ def _explained_by(matches: Matches, node: int) -> list[str]:
 
 
 def _share(share: Share | None) -> dict[str, Any] | None:
-    return None if share is None else asdict(share)
+    return None if share is None or not share.n else asdict(share)  # of no rows nothing is known
 
 
 def _labels(
@@ -238,14 +240,19 @@ def _read(out: ReadOut | None) -> dict[str, Any]:
     }
 
 
-def _warnings(evidence: Evidence, counted: Count) -> list[str]:
-    told = []
+def _warnings(evidence: Evidence, counted: Count, matches: Matches) -> list[str]:
+    told = list(evidence.warnings)
     if len(evidence.targets) < FEW:
         told.append(
             f"{len(evidence.targets)} held-out targets are few: intervals are wide, weak matches are missed"
         )
     if not evidence.labels:
         told.append("no labels were given: every informative node counts as unexplained")
+    elif matches.left_out:
+        why = "; ".join(f"{name}: {reason}" for name, reason in matches.left_out.items())
+        none = len(matches.left_out) == len(evidence.labels)
+        all_of_them = "no label can be used, so every informative node counts as unexplained" if none else ""
+        told.append(f"{all_of_them or 'labels left out'} ({why})")
     if not counted.agree:
         told.append("the two counts differ: read them as a range, and train longer before trusting either")
     return told

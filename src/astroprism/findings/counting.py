@@ -21,6 +21,7 @@ SOFT_SHARE = 1 / 3  # the soft bound of ablation and of the paper's dispersion, 
 MAD_THRESHOLD = 0.02  # Sedaghat et al. (2021), section 6.1
 EFFECT = 0.003  # the weakest cause that counts, as an even change of the flux, in units of the continuum
 LEAST_BOUND = 1.0  # nats: a node that saves less does not pay for the half nat that makes it informative
+ALIKE = 0.95  # rank correlation of codes that is told where the decoder cannot be asked for copies
 COPY_OVERLAP = 0.5  # share of what two nodes do to the spectrum that is the same
 
 
@@ -54,7 +55,9 @@ class Count:
 
     statistical, information: None where what they read was not given; agree is None then. informative: above
     the bound in both, or in the one that was made; doubtful: in one of two. copies_of: the node that does the
-    same to the spectrum and more of it, or -1. dispersion_ratio: var(mean) / E[sd^2], NaN without sd.
+    same to the spectrum and more of it, or -1. dispersion_ratio: var(mean) / E[sd^2], NaN without sd. alike:
+    where copies could not be looked for, pairs of counted nodes whose codes follow each other, with their
+    rank correlation; None where they were looked for.
     """
 
     statistical: MethodCount | None
@@ -66,6 +69,7 @@ class Count:
     copies_of: NDArray[np.intp]
     dispersion_ratio: Floats
     n: int
+    alike: tuple[tuple[int, int, float], ...] | None = None
 
     def summary(self) -> dict[str, Any]:
         """The block "count" of findings.json."""
@@ -112,6 +116,12 @@ class Count:
             )
         else:
             said.append("the information count was not made: it wants `sd`, the error of each code")
+        if self.alike is not None:
+            pairs = ", ".join(f"{a} and {b} ({r:.2f})" for a, b, r in self.alike)
+            said.append(
+                "copies were not looked for: give `overlap`, how much of what two nodes do is the same"
+                + (f"; perhaps one cause each, by their rank correlation: nodes {pairs}" if pairs else "")
+            )
         said.append(f"the seed paper's spread above {self.mad.bound:g} would count {self.mad.k}")
         return "\n".join([*said, f"{self.n:,} spectra, {len(self.copies_of)} nodes"])
 
@@ -181,6 +191,7 @@ def count(
         0.0,
     )
     made = [one.score > one.bound for one in (statistical, information) if one is not None]
+    counted = np.flatnonzero(np.logical_or.reduce(made))
     return Count(
         statistical=statistical,
         information=information,
@@ -191,7 +202,18 @@ def count(
         copies_of=copies,
         dispersion_ratio=mean.var(axis=0) / (errors**2).mean(axis=0) if known else np.full(nodes, np.nan),
         n=n,
+        alike=_alike(mean, counted) if overlap is None else None,
     )
+
+
+def _alike(mean: Floats, nodes: NDArray[np.intp]) -> tuple[tuple[int, int, float], ...]:
+    """Pairs of nodes whose codes rise or fall together, and their rank correlation."""
+    if len(nodes) < 2:
+        return ()
+    ranks = np.argsort(np.argsort(mean[:, nodes], axis=0), axis=0)
+    same = np.asarray(np.corrcoef(ranks, rowvar=False))
+    pairs = zip(*np.nonzero(np.triu(np.abs(same) > ALIKE, 1)), strict=True)
+    return tuple((int(nodes[a]), int(nodes[b]), float(same[a, b])) for a, b in pairs)
 
 
 def ablation_bound(

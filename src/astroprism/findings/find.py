@@ -216,7 +216,17 @@ def gather(
         moves=moves,
         at_labels=at_labels,
         responses=responses,
+        warnings=_of_the_fit(about),
     )
+
+
+def _of_the_fit(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning where the model is far from describing the spectra."""
+    from ..model.fitting import POOR, poor_fit
+
+    chi2 = about.get("chi2", {})
+    held = chi2.get("valid") if chi2.get("valid") is not None else chi2.get("train")
+    return (poor_fit(held),) if held is not None and held > POOR else ()
 
 
 def _survival(evidence: Evidence, out: Path, numbers: list[int], *, seed: int) -> Survival:

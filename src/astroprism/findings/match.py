@@ -268,7 +268,7 @@ def _told(
         z[:, node],
         label.given,
         groups=groups,
-        categorical=label.categorical,
+        categorical=label.categorical or None,
         seed=seed,
         draws=draws,
         null=0,

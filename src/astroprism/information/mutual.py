@@ -13,6 +13,7 @@ from .evidence import (
     EvidenceError,
     Floats,
     Rows,
+    classes_if_few,
     column,
     finite,
     one_a_target,
@@ -89,12 +90,17 @@ def mutual_information(
 
     x, y: (n,) of numpy, pandas, pyarrow or astropy; rows that are blank in either are left out and counted.
     groups: (n,) the target of each row; one seeded row a target is used, `draws` times over, and local terms
-    are summed by target. categorical: whether numbers of y name classes; text does in any case. rows: the
-    most that nearest neighbours are searched among, a seeded subsample above. null: draws of the null behind
-    p, 0 for none.
+    are summed by target. categorical: whether numbers of y name classes; without it they do where they are
+    few (12 values at most, as of a flag); text does in any case. rows: the most that nearest neighbours are
+    searched among, a seeded subsample above. null: draws of the null behind p, 0 for none. Blank is None, NaN
+    or masked: a number that stands for it in some tables, such as -9999, is a number here.
     """
     x, x_is = column(x, "x", categorical=None)
     y, y_is = column(y, "y", categorical=categorical)
+    if not x_is:
+        x, x_is = classes_if_few(x)
+    if not y_is and categorical is None:
+        y, y_is = classes_if_few(y)
     targets = targets_of(groups)
     total = same_length(x=x, y=y, groups=targets)
     known = finite(x, y)
@@ -105,8 +111,8 @@ def mutual_information(
         varied(one[first], name)
         if is_category and np.bincount(one[first]).max() < 2:
             raise EvidenceError(
-                f"{name} is text that differs in each of {first.size} rows: names or dates; give numbers, or "
-                "classes that several rows share"
+                f"{name} is of classes, and differs in each of {first.size} rows (names, dates, or numbers "
+                "that are no classes); give numbers, or classes that several rows share"
             )
 
     bins_x, _ = _binned(x[first], x_is, rng)
@@ -243,6 +249,11 @@ def conditional_mutual_information(
         raise EvidenceError("x and y are both categorical; conditional information needs one that is numeric")
     others = [column(one, f"z {name}".strip(), categorical=None) for name, one in _columns(z)]
     targets = targets_of(groups)
+    if len(others) > 1 and len(others[0][0]) != len(x) and len(others) == len(x):
+        raise EvidenceError(
+            f"z has {len(others[0][0])} rows of {len(others)} columns, x has {len(x)} rows: give z as (rows, "
+            "columns), transposed"
+        )
     total = same_length(x=x, y=y, groups=targets, **{f"z {i}": one for i, (one, _) in enumerate(others)})
     known = finite(x, y, *(one for one, _ in others))
     rng = np.random.default_rng(seed)

@@ -209,12 +209,12 @@ def _tasks(store: Store, model: Path, options: EncodeOptions, *, say: Callable[[
 def _released(store: Store, weights: Path, *, say: Callable[[str], object]) -> Task:
     from ..network import load_released
 
+    network = load_released(weights)
     if store.grid.kind != "paper":
         raise ConfigError(
             f"the released weights read spectra on the paper's grid only, this store is on "
             f"{store.grid.text!r}: ingest into another study with --grid paper --normalise paper-median"
         )
-    network = load_released(weights)
     if (norm := store.config.get("normalise")) != "paper-median":
         say(f"warning: the released weights were trained on --normalise paper-median, this store has {norm}")
     kept = list(range(network.config.n_latent))

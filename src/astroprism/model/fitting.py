@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, GridError
+from ..errors import ConfigError, GridError, TrainingFailed
 from ..stars import split
 from .batches import Source
 from .options import TrainOptions
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # torch is loaded by the first training, not by reading optio
     from .history import Moment
     from .loop import Training
 
+POOR = 1.5  # held-out chi2 a pixel from which spectra are not yet described
 OVERFIT = 1.5  # held-out chi2 over training chi2, from which spectra were too few
 FEWEST_STEPS = 100  # below that no schedule means anything
 SPARE = 0.08  # share of --minutes kept for what is not a step: telling chi2, pruning, writing
@@ -133,8 +134,13 @@ def train(
     if resumed:
         say(f"going on from step {resumed:,} of {recipe.steps:,}")
     elif checkpoint.exists() and first:
-        say("the unfinished training there is of another version of astroprism: beginning again")
-    rate = _run(training, say=say, watch=watch)
+        say("what the unfinished training left cannot be gone on with: beginning again")
+    try:
+        rate = _run(training, say=say, watch=watch)
+    except TrainingFailed:
+        if first:
+            clear(folder)  # going on would only fail again; a finished model beside it still stands
+        raise
     unpruned = training.finish()
     facts = _facts(training, store, options, asked=asked, parts=parts, warnings=warnings)
     for text in facts["warnings"]:
@@ -334,12 +340,27 @@ def _warnings(chi2: Mapping[str, float | None], *, kept: list[int], spectra: int
     elif fit is not None and held > OVERFIT * fit:
         found.append(
             f"held-out spectra fit worse than training spectra (chi2 {held:.2f} against {fit:.2f} a pixel): "
-            f"{spectra:,} spectra are too few for this network, which has learned some of them by heart. "
-            "Codes of new spectra are less sure than they look; more spectra help most"
+            + (
+                f"{spectra:,} spectra are too few for this network, which has learned some of them by heart. "
+                "Codes of new spectra are less sure than they look; more spectra help most"
+                if fit <= POOR
+                else "some of them are like none that it trained on, or hold damage that no mask tells"
+            )
         )
+    if (worst := held if held is not None else fit) is not None and worst > POOR:
+        found.append(poor_fit(worst))
     if not kept:
         found.append("no node was kept: the spectra do not differ beyond their noise, or training was short")
     return found
+
+
+def poor_fit(chi2: float) -> str:
+    """What a chi2 far above 1 means for whoever counts causes."""
+    return (
+        f"chi2 is {chi2:.3g} a pixel, and 1 would be the noise alone: the network does not describe these "
+        "spectra yet, or their errors are stated too small. Causes that it has not learned are not counted: "
+        "read the counts as lower limits, and train for more steps"
+    )
 
 
 def _told(value: float) -> float | None:

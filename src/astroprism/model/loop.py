@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..errors import AstroprismError, ConfigError, ModelError
+from ..errors import AstroprismError, ConfigError, ModelError, TrainingFailed
 from ..network import PaperNetwork, Prism
 from ..network.paper import level
 from . import nodes
@@ -346,7 +346,7 @@ class Training:
             hint = "Look at the spectra for values that dwarf the rest, or lower the rate in --config"
             if collapse and self.recipe.steps < SHORT:
                 hint = f"{self.recipe.steps} steps are few: train for {SHORT} or more"
-            raise ModelError(
+            raise TrainingFailed(
                 f"training failed {len(p.setbacks) + 1} times, last at step {p.step}: {why}. {hint}"
             )
         state = self.first if collapse else self.good

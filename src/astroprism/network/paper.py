@@ -176,9 +176,11 @@ def load_released(path: str | Path) -> PaperNetwork:
         KeyError,
     ) as error:
         first = (str(error).splitlines() or [""])[0]
+        # torch would advise to load it with code and all
+        said = type(error).__name__ + ("" if "weights_only" in str(error) else f": {first}")
         raise AstroprismError(
             f"{path}: not a file of weights that can be read without running code from it "
-            f"({type(error).__name__}: {first}); expected the released *.pth.tar"
+            f"({said}); expected the released *.pth.tar"
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         found = (

@@ -6,9 +6,8 @@ matched, what did not and why. Rows that contradict each other about one spectru
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -256,8 +255,8 @@ def label_tables(given: object) -> list[object]:
     """One table or several, as a list; a table is a path, a pandas DataFrame or an astropy Table."""
     import pandas as pd
 
-    one = isinstance(given, str | os.PathLike | pd.DataFrame) or hasattr(given, "colnames")
-    return [given] if one else list(given)  # type: ignore[call-overload]
+    several = isinstance(given, Iterable) and not isinstance(given, str | Mapping | pd.DataFrame)
+    return list(given) if several and not hasattr(given, "colnames") else [given]  # type: ignore[call-overload]
 
 
 def combine(joins: Sequence[Joined]) -> pd.DataFrame:
@@ -281,7 +280,7 @@ def combine(joins: Sequence[Joined]) -> pd.DataFrame:
             if differ.any():
                 raise CatalogError(
                     f"column {name!r} is in {origin[name]} and in {joined.report.source} and differs for "
-                    f"{int(differ.sum()):,} spectra; rename it in one of them, or leave it out by `columns`"
+                    f"{int(differ.sum()):,} spectra; rename it in one of them, or take it out"
                 )
     return pd.DataFrame(out)
 
@@ -316,8 +315,9 @@ def _no_match(index: pd.DataFrame, frame: pd.DataFrame, *, on: str, radius: floa
         if name in index.columns:
             lines.append(f"  index {name}: {some(index[name])}")
     lines.append(
-        "  name the columns to use (id_column, name_column, or ra_column and dec_column in degrees), "
-        f"give other names of the stars as aliases, or widen the radius ({radius:g} arcsec)"
+        "  rename the column of identifiers to spectrum_id, of stars' names to name, or of coordinates to ra "
+        f"and dec (degrees; within {radius:g} arcsec); astroprism.stars.catalog.join takes names of columns, "
+        "aliases and a radius"
     )
     return "\n".join(lines)
 

@@ -34,6 +34,9 @@ SURE = 1e-6
 # More insane pixels than this share, and the file is damaged, not merely hit.
 INSANE_SHARE = 0.005
 INSANE_ELSEWHERE = 0.05
+# A flux below minus its typical size, by so many sigma, is no light.
+DARK_SIGMA = 20.0
+DARK_SHARE = 0.05  # of more such pixels, the spectrum is judged as a whole
 # A deviation of one pixel from both neighbours, in sigma, that counts as a spike ...
 SPIKE_SIGMA = 6.0
 # ... where the ground beside it is flat to this share of its height, pixel by pixel, on both sides: a
@@ -81,9 +84,13 @@ def measured(
         rim(flux, good)
     if wild:
         flux, sigma = _tame(flux, INSANE * unit), None if sigma is None else _tame(sigma, INSANE * unit)
+    origin = "file"
     if sigma is None:
-        return flux, estimate_sigma(flux, good), good, "scatter", unit
-    return flux, sigma, good, "file", unit
+        sigma, origin = estimate_sigma(flux, good), "scatter"
+    dark = flux < -unit
+    if 0 < dark.sum() < DARK_SHARE * dark.size:  # less than no light, by more than noise: a bad subtraction
+        good &= ~(dark & (flux < -DARK_SIGMA * sigma))
+    return flux, sigma, good, origin, unit
 
 
 def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
