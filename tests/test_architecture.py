@@ -13,7 +13,7 @@ ROOT = Path(astroprism.__file__).parent
 
 # Each row may import from its own and from rows above (docs/design/README.md draws it).
 ROWS = [
-    "_kernels errors spectrum grid names sky tables",
+    "_kernels errors spectrum grid names sky cells tables",
     "archive simulate",
     "store",
     "stars",
@@ -35,7 +35,7 @@ ROWS = [
     "section6",
     "similar.neighbours similar.metric",
     "similar.search similar",
-    "apply.bundle apply.residuals apply.surface",
+    "apply.bundle apply.residuals apply.surface apply.columns",
     "apply.probe apply.outliers apply.seen",
     "apply.reference",
     "apply.judging",

@@ -11,8 +11,9 @@ from astropy import units
 from astropy.io.votable import from_table, writeto
 from astropy.table import MaskedColumn, Table
 
+from astroprism.cells import clean, sentinels
 from astroprism.errors import CatalogError
-from astroprism.tables import as_table, clean, read_table, sentinels
+from astroprism.tables import as_table, read_table
 
 TEXT = """star,teff,feh,sptype,gaia
 HD 189733,5040,-0.03,K2V,4295806720123456789

@@ -3,7 +3,7 @@
 import type { Code, Neighbour, Outlier, Predicted, Study } from "./api";
 import { h, svg, table } from "./dom";
 import { chance, decimalsFor, fixed, number, signedFixed } from "./format";
-import { called, labelText, nodeOf, unitOf, withUnit } from "./quantity";
+import { called, nodeOf, unitOf, withUnit } from "./quantity";
 import { to } from "./route";
 
 /** A link to a spectrum. */
@@ -17,13 +17,13 @@ export function codesTable(study: Study, codes: Code[], small = false): HTMLElem
     const node = nodeOf(study, code);
     return [
       h("a", { href: to("node", { node: String(code.node) }) }, node ? called(node) : `node ${code.node}`),
-      node ? labelText(node, code.value) || "\u2013" : "\u2013",
+      String(code.node),
       `${signedFixed(code.spreads, 2)} \u03c3`,
       bar(code.spreads),
       ...(small ? [] : [fixed(node ? code.sd / (node.sd || 1) : code.sd, 3)]),
     ];
   });
-  return table("Codes: where this spectrum stands in each cause", ["cause", "in the label's unit", "from the median", "", ...(small ? [] : ["its uncertainty (\u03c3)"])], rows, { numeric: [1, 2, 4] });
+  return table("Codes: where this spectrum stands in each cause", ["cause", "node", "from the median", "", ...(small ? [] : ["its uncertainty (\u03c3)"])], rows, { numeric: [1, 2, 4] });
 }
 
 function bar(spreads: number): SVGElement {
@@ -36,7 +36,7 @@ function bar(spreads: number): SVGElement {
 }
 
 /** Labels: what the catalogue says, what the codes say, with intervals. */
-export function labelsTable(study: Study, known: Record<string, number | string | null>, predicted: Record<string, Predicted> | null): HTMLElement | null {
+export function labelsTable(study: Study, known: Record<string, number | string | null>, predicted: Record<string, Predicted> | null, doubtful = false): HTMLElement | null {
   const names = study.labels.map((label) => label.name).filter((name) => (known[name] !== undefined && known[name] !== null) || predicted?.[name]);
   for (const name of Object.keys(predicted ?? {})) if (!names.includes(name)) names.push(name);
   if (!names.length) return null;
@@ -55,7 +55,7 @@ export function labelsTable(study: Study, known: Record<string, number | string 
     return [name, ...(withKnown ? [h("span", { class: off ? "warn" : null, title: off ? "outside the interval" : null }, withUnit(study, name, given), off ? " \u26a0" : "", off ? h("span", { class: "hidden" }, " outside the interval") : null)] : []), ...(predicted ? [value, span] : [])];
   });
   const coverage = Object.values(predicted ?? {})[0]?.coverage;
-  return table("Labels", ["label", ...(withKnown ? ["catalogue"] : []), ...(predicted ? ["from the codes", `${coverage ? `${fixed(100 * coverage, 0)} %` : "90 %"} interval`] : [])], rows, { numeric: [1, 2, 3] });
+  return table(doubtful ? "Labels; beyond what the model has seen their intervals do not hold" : "Labels", ["label", ...(withKnown ? ["catalogue"] : []), ...(predicted ? ["from the codes", `${coverage ? `${fixed(100 * coverage, 0)} %` : "90 %"} interval`] : [])], rows, { numeric: [1, 2, 3] });
 }
 
 /** The outlier score in words; null where there is none. */

@@ -55,7 +55,10 @@ export function picker(label: string, picked: (found: Found) => void): HTMLEleme
       waiting = window.setTimeout(() => void find(), 150);
     },
     onkeydown: (event: KeyboardEvent) => {
-      if (event.key === "Enter") list.querySelector("button")?.click();
+      if (event.key === "Enter") {
+        window.clearTimeout(waiting); // whoever types fast and presses Enter need not wait for the list
+        void find().then(() => list.querySelector("button")?.click());
+      }
       if (event.key === "Escape") put(list);
       if (event.key === "ArrowDown") list.querySelector("button")?.focus();
     },

@@ -194,6 +194,7 @@ def _find(study: Study, tables: list[pd.DataFrame], options: RunOptions, say: An
     content = report.content
     first, second = content["count"]["statistical"], content["count"]["information"]
     k = f"{first['k']}" if first["k"] == second["k"] else f"{first['k']} or {second['k']}"
+    k += f" ({min(first['low'], second['low'])} to {max(first['high'], second['high'])})"
     unexplained = sum(bool(node["unexplained"]) for node in content["nodes"])
     told = f"{k} causes, {unexplained} of them unexplained" + ("" if tables else "; no labels were given")
     return (DONE if report.made else SKIPPED), told, {"made": report.made, "count": content["count"]}

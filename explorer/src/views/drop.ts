@@ -57,7 +57,7 @@ export const dropped: Make = (host, settings, study) => {
       window: range(settings),
       tell: (window, how) => note({ low: window ? window[0].toFixed(3) : null, high: window ? window[1].toFixed(3) : null }, how),
     });
-    const labels = labelsTable(study, {}, Object.keys(answer.labels).length ? answer.labels : null);
+    const labels = labelsTable(study, {}, Object.keys(answer.labels).length ? answer.labels : null, answer.warnings.length > 0);
     const worst = answer.outlier?.worst ?? [];
     put(result,
       h("div", { class: "heading" }, h("h2", { tabindex: "-1" }, answer.target || answer.spectrum_id || answer.name), h("p", { class: "dim" }, answer.name)),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import __version__
 from ..archive import ReadOptions
 from ..errors import ConfigError, SpectrumError
 from ..ingest.block import deadline, seconds_for, spectra_of
@@ -282,14 +283,19 @@ def _write_table(path: Path, frame: pd.DataFrame, kind: str, *, facts: dict[str,
         if kind == "csv":
             frame.to_csv(aside, index=False)
         else:
-            _astropy(frame, ascii_only=kind == "fits").write(aside, format=kind, overwrite=True)
+            table = _astropy(frame, kind=kind)
+            table.meta["ORIGIN"] = f"astroprism {__version__}"
+            table.meta["MADEFROM"] = str(facts.get("made_from", ""))  # digest of files, study and settings
+            table.write(aside, format=kind, overwrite=True)
         sync(aside)
         os.replace(aside, path)
 
 
-def _astropy(frame: pd.DataFrame, *, ascii_only: bool) -> Any:
+def _astropy(frame: pd.DataFrame, *, kind: str) -> Any:
     """FITS tables hold ASCII only: another letter becomes '?'."""
     from astropy.table import Table
+
+    from .columns import described
 
     columns: dict[str, Any] = {}
     for name in frame:
@@ -297,11 +303,11 @@ def _astropy(frame: pd.DataFrame, *, ascii_only: bool) -> Any:
         if values.dtype.kind not in "fiu":
             text = ["" if v is None or v != v else str(v) for v in values.tolist()]
             values = np.array(
-                [v.encode("ascii", "replace").decode() if ascii_only else v for v in text], dtype=str
+                [v.encode("ascii", "replace").decode() if kind == "fits" else v for v in text], dtype=str
             )
             values = values.astype("U1") if values.dtype.itemsize == 0 else values
         columns[str(name)] = values
-    return Table(columns)
+    return described(Table(columns), angstrom="Angstrom" if kind == "fits" else "0.1nm")
 
 
 def _write_refused(path: Path, refused: pd.DataFrame) -> None:

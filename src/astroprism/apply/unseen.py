@@ -99,10 +99,12 @@ class Applied:
         return len(self.identifiers)
 
     def table(self) -> Table:
-        """The rows as an astropy Table."""
+        """The rows as an astropy Table, with what each column means."""
         from astropy.table import Table
 
-        return Table.from_pandas(self.frame)
+        from .columns import described
+
+        return described(Table.from_pandas(self.frame))
 
 
 def kit_for(study: StudyLike, *, device: str = "auto", say: Callable[[str], object] = silent) -> Kit:
@@ -296,6 +298,7 @@ def _frame(
         "target": text(s.target for s, _ in rows),
         "warning": text("; ".join(told) for told in warnings),
         "snr": np.array([one.facts["snr"] for _, one in rows], dtype=np.float64),
+        "sigma_from": text(str(one.facts["sigma_from"]) for _, one in rows),
         "n_good": np.array([one.facts["n_good"] for _, one in rows], dtype=np.int64),
     }
     for name, one in labels.items():

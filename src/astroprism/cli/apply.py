@@ -46,7 +46,8 @@ def apply(
     if report.odd:
         lines.append(f"  {report.odd:>7,}  odd, at p of .01 or less: see the column outlier_reasons")
     if report.labels:
-        lines.append(f"  labels with 90 % intervals: {', '.join(report.labels)}")
+        doubt = "; they need not hold where a warning is raised" if report.warned else ""
+        lines.append(f"  labels with 90 % intervals: {', '.join(report.labels)}{doubt}")
     else:
         lines.append(f"  no labels: give some to `astroprism find {study} --labels TABLE` first")
     lines += [f"  label {name} is not told: {why}" for name, why in report.labels_missing.items()]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ConfigError
 from .once import Once
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Decoder:
     def decode(self, z: NDArray[np.floating], *, berv: float = 0.0) -> Decoded:
         """z (n,), and the atmosphere's velocity in km/s, which only a network with moving air reads."""
         code = np.ascontiguousarray(z, dtype=np.float32)
+        if not (np.isfinite(code).all() and np.isfinite(berv)):
+            raise ConfigError("a code or velocity to decode is not finite; give finite numbers")
         speed = round(float(berv), 4) if self.moving_air else 0.0
         return self._recent((code.tobytes(), speed), lambda: self._decode(code, speed))  # type: ignore[no-any-return]
 

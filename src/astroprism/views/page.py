@@ -47,7 +47,11 @@ p, li { max-width: 46rem } a { color: var(--link) } .soft, figcaption, caption {
   margin-left: .5em; vertical-align: .1em; white-space: nowrap }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 0 1.5rem }
 figure { margin: 1.1rem 0 } figcaption { font-size: .875rem; max-width: 46rem; margin-top: .3rem }
-.scroll { overflow-x: auto } .scroll:focus-visible, a:focus-visible, summary:focus-visible {
+.scroll { overflow-x: auto; background: linear-gradient(to right, var(--paper) 40%, transparent) left / 36px 100% no-repeat
+  local, linear-gradient(to left, var(--paper) 40%, transparent) right / 36px 100% no-repeat local,
+  linear-gradient(to right, var(--rule), transparent) left / 12px 100% no-repeat scroll,
+  linear-gradient(to left, var(--rule), transparent) right / 12px 100% no-repeat scroll }
+.scroll:focus-visible, a:focus-visible, summary:focus-visible {
   outline: 2px solid var(--link); outline-offset: 2px }
 svg { display: block; width: 100%; height: auto } svg * { stroke-linejoin: round; stroke-linecap: butt }
 svg.wide, img.wide { min-width: 40rem } svg.half { max-width: 30rem }
@@ -58,7 +62,7 @@ caption { text-align: left; padding-bottom: .3rem }
 td, th { padding: .22rem .7rem .22rem 0; text-align: right; border-bottom: 1px solid var(--rule); vertical-align: top;
   white-space: nowrap } td:last-child, th:last-child { padding-right: 0 }
 th { font-weight: 600 } th.left, td.left { text-align: left } td.long { white-space: normal; min-width: 14rem;
-  text-align: left } thead th { color: var(--soft); font-weight: 600 }
+  text-align: left } thead th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom }
 code { font: .85em/1.4 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere }
 pre { background: var(--panel); padding: .7rem 1rem; overflow-x: auto; border-radius: 4px } pre code { overflow-wrap: normal }
 summary { cursor: pointer; color: var(--link) } details { margin: .6rem 0 }
