@@ -43,6 +43,20 @@ def tiny(**changes):
     return Prism(PrismConfig(PIXELS, 5.0, **{**sizes, **changes}), seed=2)
 
 
+def test_a_depth_is_no_copy_of_a_shift():
+    """One line at many velocities: shifts span what its depth can do, but never in the same spectrum."""
+    x = torch.linspace(-60, 60, 241)
+    velocity = torch.linspace(-30, 30, 40)[:, None]
+    line = torch.exp(-0.5 * ((x - velocity) / 4) ** 2)
+    shifted = line * (x - velocity) / 16
+    slopes = torch.stack([shifted, -line, 0.3 * shifted + 0.1 * line], 1)
+    assert nodes.overlaps(slopes)[0, 1] > 0.5
+    found = nodes.overlaps(slopes, doppler=0)
+    assert found[0, 1] == found[1, 0] == 0
+    assert found[0, 2] > 0.5  # that one shifts, too
+    assert found[1, 2] == nodes.overlaps(slopes)[1, 2]
+
+
 def test_overlaps_are_one_for_copies_and_chance_for_strangers():
     generator = torch.Generator().manual_seed(1)
     own = torch.randn(40, 3, 400, generator=generator)

@@ -83,7 +83,7 @@ def measure(
     """
     import torch
 
-    from ..model.nodes import ablation, derivatives, overlaps, part, sizing
+    from ..model.nodes import ablation, derivatives, doppler_node, overlaps, part, sizing
 
     size = sizing(source.pixels, len(rows))
     rng = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ def measure(
     if alive:
         few = part(batch, slice(size.few))
         slopes = derivatives(network, z[: size.few], few, nodes=alive)
-        overlap[np.ix_(alive, alive)] = overlaps(slopes).cpu().numpy()
+        overlap[np.ix_(alive, alive)] = overlaps(slopes, doppler=doppler_node(network, alive)).cpu().numpy()
         velocity = _velocities(network, z[: size.few], few, wavelength)
         at_rest = _profiles(alive, slopes, few, wavelength=wavelength, velocity=velocity)
     return Effects(rows[order], rise, null, bound, overlap, at_rest.star, at_rest.sky, velocity)

@@ -18,6 +18,7 @@ from ..network.prism import cut, widened
 from .batches import Tensors
 from .loss import gaussian_nll, kl_per_node, residual
 
+APART = 0.05  # share of what the Doppler node does to the same spectra, below which a node is no copy of it
 ENERGY = 0.9  # share of a node's doing that its directions must hold
 
 
@@ -119,11 +120,15 @@ def derivatives(
 
 
 @torch.no_grad()
-def overlaps(slopes: Tensor) -> Tensor:
+def overlaps(slopes: Tensor, *, doppler: int | None = None) -> Tensor:
     """How alike two nodes act, (n, n) from derivatives (b, n, p): 0 apart, 1 the same.
 
     The share of one node's doing that lies in the directions of the other's, over the data, the smaller way
     round. Codes need not correlate for that: one cause can be split over nodes of independent codes.
+
+    doppler  place of the node that shifts, if one does. Over many velocities its directions span nearly all
+             that lines of one shape can do, their depth included; so it and another are the same only where
+             they do the same to the same spectrum, too
     """
     n = slopes.shape[1]
     bases = []
@@ -138,7 +143,20 @@ def overlaps(slopes: Tensor) -> Tensor:
         whole = (slopes[:, i] ** 2).sum().clamp(min=1e-20)
         for j in range(n):
             out[i, j] = ((slopes[:, i] @ bases[j]) ** 2).sum() / whole
-    return torch.minimum(out, out.T)
+    out = torch.minimum(out, out.T)
+    if doppler is not None:
+        together = torch.einsum("bp,bnp->bn", slopes[:, doppler], slopes) ** 2
+        energy = (slopes**2).sum(2)
+        same = together.sum(0) / (energy[:, doppler, None] * energy).sum(0).clamp(min=1e-20)
+        apart = same < APART
+        out[doppler, apart] = out[apart, doppler] = 0.0
+    return out
+
+
+def doppler_node(network: object, nodes: Sequence[int]) -> int | None:
+    """Place of the node that shifts among these, None where there is none: for `overlaps`."""
+    physical = isinstance(network, Prism) and not network.config.agnostic
+    return list(nodes).index(0) if physical and 0 in nodes else None
 
 
 class Choice(NamedTuple):
@@ -168,7 +186,8 @@ def choose(
     kept: list[int] = []
     copies: dict[int, int] = {}
     if strong:
-        same = overlaps(derivatives(network, mean[:few], part(batch, slice(few)), nodes=strong))
+        slopes = derivatives(network, mean[:few], part(batch, slice(few)), nodes=strong)
+        same = overlaps(slopes, doppler=doppler_node(network, strong))
         place = {node: i for i, node in enumerate(strong)}
         for node in sorted(strong, key=lambda i: -float(rise[i])):
             twins = [other for other in kept if same[place[node], place[other]] >= overlap]
