@@ -115,7 +115,7 @@ class Study:
             say=say or _silent,
             watch=watch or _silent,
         )
-        if report.trained and _first_process():
+        if report.trained and first_process():
             self._draw_history()
             facts = {name: value for name, value in report.as_dict().items() if name != "model"}
             chosen = {name: report.model[name] for name in ("asked", "steps", "chi2", "kept", "warnings")}
@@ -423,7 +423,7 @@ class Study:
         write_aside(self.path / "study.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
-def _first_process() -> bool:
+def first_process() -> bool:
     """False in the others that torchrun started: one writes."""
     return os.environ.get("RANK", "0") == "0"
 

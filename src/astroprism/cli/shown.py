@@ -14,8 +14,11 @@ StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder t
 
 
 def show(result: dict[str, Any], as_json: bool, text: str) -> None:
-    """The result as one JSON object, or as text."""
-    print(json.dumps(_plain(result)) if as_json else text)
+    """The result as one JSON object, or as text; under torchrun the first process tells it."""
+    from ..study import first_process
+
+    if first_process():
+        print(json.dumps(_plain(result)) if as_json else text)
 
 
 def _plain(value: Any) -> Any:

@@ -10,31 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .report_archive import JULIAN_2000, YEAR, draw_fit
-from .style import BLUE, GREY, HALF, ORANGE, SOFT, WIDE, nothing, plain_text, sheet, styled
+from .report_archive import JULIAN_2000, YEAR, reconstructions_figure
+from .style import BLUE, GREY, HALF, ORANGE, SOFT, nothing, plain_text, sheet, styled
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 
-@styled
 def extremes_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
     """The spectra of lowest and of highest code with what the network makes of them.
 
     pixels  a row a pixel: title, wavelength, flux, reconstruction, residual (sigma)
     """
-    groups = list(pixels.groupby("title", sort=False))
-    figure = sheet(WIDE, 0.5 + 1.7 * max(1, len(groups)))
-    if not groups:
-        nothing(figure.subplots(), "no spectra")
-        return figure
-    panels = figure.subplots(2 * len(groups), 1, sharex=True, height_ratios=(2.2, 1) * len(groups))
-    for number, (title, one) in enumerate(groups):
-        draw_fit(panels[2 * number], panels[2 * number + 1], one, title=str(title), legend=number == 0)
-    panels[-1].set_xlabel(f"wavelength in {medium} (angstrom)")
-    panels[-1].set_xlim(pixels["wavelength"].min(), pixels["wavelength"].max())
-    return figure
+    return reconstructions_figure(pixels, medium=medium)
 
 
 @styled
