@@ -65,7 +65,7 @@ def told(study: Any, folder: Path, *, without_header: bool = False) -> tuple[Any
     """(what the study says of an archive's spectra, what is true of them)."""
     import pandas as pd
 
-    from astroprism.apply.unseen import apply_spectra
+    from astroprism.apply.spectra import apply_spectra
     from astroprism.archive import read
 
     frames, blocks = [], sorted((folder / "spectra").iterdir())

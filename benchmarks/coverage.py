@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from astroprism.information import conditional_mutual_information, mutual_information
+from astroprism.measures import conditional_mutual_information, mutual_information
 
 TRIALS = {500: 1_000, 4_000: 400, 20_000: 150}
 Rng = np.random.Generator

@@ -102,7 +102,7 @@ def _codes(folder: Path, index: Any, codes: Any, rng: Any) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    from astroprism.model.codes import FORMAT, VERSION
+    from astroprism.model.encode import FORMAT, VERSION
 
     columns = {name: pa.array(index[name], pa.string()) for name in ("spectrum_id", "target")}
     columns |= {f"mean_{i:03d}": codes[:, i] for i in range(NODES)}

@@ -19,19 +19,11 @@ import pandas as pd
 import torch
 
 from astroprism.grid import SPEED_OF_LIGHT, log_grid
-from astroprism.model.batches import Draws, Feed, Source
+from astroprism.model.data import Draws, Feed, Source
 from astroprism.model.loss import gaussian_nll
 from astroprism.network import Prism, sized_for
 from astroprism.store import Store
-from astroprism.store.shards import (
-    BlockWriter,
-    Layout,
-    create_store,
-    publish,
-    resize,
-    rows_per_shard,
-    seal,
-)
+from astroprism.store.write import BlockWriter, Layout, create_store, publish, resize, rows_per_shard, seal
 from store_reads import chill, spectrum
 
 ASKED = 0.05

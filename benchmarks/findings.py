@@ -31,8 +31,8 @@ COPY = "teff copied noisily"
 
 def trained(data: dict[str, Any], *, seed: int, folder: Path | None, paper: int = 0) -> tuple[Any, float]:
     """(network with all nodes, floor of its errors): from `folder`, or trained and put there."""
-    from astroprism.model.batches import Source
     from astroprism.model.checkpoint import read_model, write_model
+    from astroprism.model.data import Source
     from astroprism.model.loop import Training
     from astroprism.model.recipe import PaperRecipe, Recipe
     from astroprism.network import PaperConfig, PaperNetwork, Prism, sized_for
@@ -66,11 +66,11 @@ def trained(data: dict[str, Any], *, seed: int, folder: Path | None, paper: int 
 
 def evidence_of(network: Any, data: dict[str, Any], *, floor: float, labels: dict[str, Any]) -> Any:
     """What `find` gathers from a study, from arrays."""
-    from astroprism.findings.assembling import Evidence
+    from astroprism.findings.assemble import Evidence
     from astroprism.findings.effects import measure
     from astroprism.model import nodes
-    from astroprism.model.batches import Source
-    from astroprism.model.fitting import fitted
+    from astroprism.model.data import Source
+    from astroprism.model.fit import fitted
     from astroprism.model.sampling import load
 
     rows = np.arange(TRAIN, len(data["flux"]))
@@ -106,7 +106,7 @@ def counts(content: dict[str, Any]) -> dict[str, Any]:
 
 def dead_nats(evidence: Any, content: dict[str, Any], truth: dict[str, Any]) -> tuple[float, int]:
     """(most nats that any node without a cause tells of any label, number of such nodes)."""
-    from astroprism.information import mutual_information, sampled_codes
+    from astroprism.measures import mutual_information, sampled_codes
 
     z = sampled_codes(evidence.mean, evidence.sd, seed=0)
     dead = [one["node"] for one in content["nodes"] if not (one["informative"] or one["doubtful"])]
@@ -116,7 +116,7 @@ def dead_nats(evidence: Any, content: dict[str, Any], truth: dict[str, Any]) -> 
 
 def matched(evidence: Any, content: dict[str, Any], truth: dict[str, Any]) -> dict[str, Any]:
     """For each true cause: the right node, the node named, and what is said of the pair."""
-    from astroprism.information import sampled_codes
+    from astroprism.measures import sampled_codes
 
     z = sampled_codes(evidence.mean, evidence.sd, seed=0)
     found: dict[str, Any] = {}
@@ -148,7 +148,7 @@ def matched(evidence: Any, content: dict[str, Any], truth: dict[str, Any]) -> di
 
 def copied(evidence: Any, content: dict[str, Any], truth: dict[str, Any], *, seed: int) -> dict[str, Any]:
     """A noisy copy of the temperature beside it: what is said of both on the temperature's node."""
-    from astroprism.findings.assembling import assemble
+    from astroprism.findings.assemble import assemble
 
     rng = np.random.default_rng(seed)
     teff = truth["teff"]
@@ -171,8 +171,8 @@ def copied(evidence: Any, content: dict[str, Any], truth: dict[str, Any], *, see
 
 def shuffled(evidence: Any, content: dict[str, Any], truth: dict[str, Any], *, trials: int) -> dict[str, Any]:
     """False discoveries: all labels shuffled, and one shuffled among true ones."""
-    from astroprism.findings.match import EXPLAINS_Q, match_labels
-    from astroprism.information import sampled_codes
+    from astroprism.measures import sampled_codes
+    from astroprism.measures.match import EXPLAINS_Q, match_labels
 
     z = sampled_codes(evidence.mean, evidence.sd, seed=0)
     asked = [one["node"] for one in content["nodes"] if one["informative"] or one["doubtful"]]
@@ -206,7 +206,7 @@ def shuffled(evidence: Any, content: dict[str, Any], truth: dict[str, Any], *, t
 
 def measured(network: Any, data: dict[str, Any], *, floor: float, seed: int, shuffles: int) -> dict[str, Any]:
     """All of it for one network."""
-    from astroprism.findings.assembling import assemble
+    from astroprism.findings.assemble import assemble
 
     truth = {name: values[TRAIN:] for name, values in data["truth"].items()}
     evidence = evidence_of(network, data, floor=floor, labels=truth)

@@ -224,7 +224,7 @@ def speed(
 
 def feeding(options: argparse.Namespace, best: dict[str, Any]) -> dict[str, Any]:
     """Waiting at the fastest training there was, by reading threads; from memory the disk lent, and cold."""
-    from astroprism.model.batches import Draws, Feed, Source
+    from astroprism.model.data import Draws, Feed, Source
     from feeding import build
     from store_reads import chill
 

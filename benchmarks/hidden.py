@@ -96,7 +96,7 @@ def run(
 
 def judged(case: Case, study: Any, truth: Any, *, content: dict[str, Any]) -> dict[str, Any]:
     """What the findings say of the node that follows the hidden cause."""
-    from astroprism.demo import share
+    from astroprism.cli.demo import share
 
     both = study.codes(unpruned=True).merge(truth, on="spectrum_id", suffixes=("", "_of_truth"))
     cause = both[case.hidden].to_numpy(float)

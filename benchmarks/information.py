@@ -46,7 +46,7 @@ def against_sklearn(rows: int, pairs: int) -> None:
     import numpy as np
     from sklearn.feature_selection import mutual_info_regression
 
-    from astroprism.information import mutual_information
+    from astroprism.measures import mutual_information
 
     codes, known = table(rows, nodes=pairs, labels=pairs)
     ours, theirs, apart = 0.0, 0.0, 0.0
@@ -70,7 +70,7 @@ def against_sklearn(rows: int, pairs: int) -> None:
 
 def full(rows: int) -> None:
     """Every node with every label, p-values from 100,000 draws included."""
-    from astroprism.information import mutual_information
+    from astroprism.measures import mutual_information
 
     codes, known = table(rows, nodes=NODES, labels=LABELS)
     start = time.perf_counter()

@@ -124,7 +124,7 @@ def measure(
     import torch
 
     from astroprism.model import nodes
-    from astroprism.model.batches import Tensors
+    from astroprism.model.data import Tensors
     from astroprism.model.loss import ablation_bound, chi2_per_pixel, residual
     from astroprism.model.polish import polish
 
@@ -222,11 +222,11 @@ def run(
     """Train on the first `train` spectra with the default recipe and measure on the rest."""
     import torch
 
-    from astroprism.model.batches import Source
+    from astroprism.model.data import Source
     from astroprism.model.loop import Training
     from astroprism.model.recipe import Recipe, sized
     from astroprism.network import Prism, sized_for
-    from astroprism.stars.split import assign
+    from astroprism.targets.split import assign
 
     torch.set_num_threads(threads)
     source = Source.from_arrays(

@@ -40,7 +40,7 @@ def rig(kind: str, *, pixels: int, batch: int, device: str = "cpu", likelihood: 
     """One network, and made-up spectra of that many pixels; the paper's has its authors' loss by default."""
     import torch
 
-    from astroprism.model.batches import Tensors
+    from astroprism.model.data import Tensors
     from astroprism.model.objective import PaperObjective, PrismObjective, Terms
     from astroprism.network import PaperConfig, PaperNetwork, Prism, sized_for
 

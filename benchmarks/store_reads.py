@@ -20,16 +20,8 @@ from numpy.typing import NDArray
 from astroprism.grid import Grid, log_grid
 from astroprism.store import Store
 from astroprism.store.layout import ARRAYS
-from astroprism.store.reading import Batch
-from astroprism.store.shards import (
-    BlockWriter,
-    Layout,
-    create_store,
-    publish,
-    resize,
-    rows_per_shard,
-    seal,
-)
+from astroprism.store.store import Batch
+from astroprism.store.write import BlockWriter, Layout, create_store, publish, resize, rows_per_shard, seal
 
 WINDOW = 1_000
 

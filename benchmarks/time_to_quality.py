@@ -62,7 +62,7 @@ class Clock:
 
 def build(kind: str, data: dict[str, Any], *, seed: int, recipe: Any) -> Any:
     """A training of one network on the archive."""
-    from astroprism.model.batches import Source
+    from astroprism.model.data import Source
     from astroprism.model.loop import Training
     from astroprism.network import PaperConfig, PaperNetwork, Prism, sized_for
 
@@ -83,7 +83,7 @@ def told(network: Any, data: dict[str, Any], rows: Any) -> tuple[float, Any, Any
     import torch
 
     from astroprism.model import nodes
-    from astroprism.model.batches import Tensors
+    from astroprism.model.data import Tensors
     from astroprism.model.loss import chi2_per_pixel, kl_per_node, residual
 
     moving = getattr(network.config, "moving_air", False)

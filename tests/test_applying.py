@@ -17,7 +17,7 @@ import pytest
 from astroprism import IngestOptions, Study, TrainOptions
 from astroprism.apply import files as apply_files
 from astroprism.apply.files import write_table
-from astroprism.apply.unseen import apply_spectra
+from astroprism.apply.spectra import apply_spectra
 from astroprism.archive import read
 from astroprism.errors import AstroprismError, ConfigError, ModelError, SpectrumError, StoreError
 from astroprism.model.checkpoint import read_model, write_model

@@ -13,10 +13,10 @@ import torch
 
 from astroprism.errors import AstroprismError, ConfigError, StoreError
 from astroprism.grid import PAPER, log_grid
-from astroprism.model.batches import Draws, Feed, Source
+from astroprism.model.data import Draws, Feed, Source
 from astroprism.store import Store
-from astroprism.store.rows import Batch
-from astroprism.store.shards import BlockWriter, Layout, create_store, publish, resize, seal
+from astroprism.store.read import Batch
+from astroprism.store.write import BlockWriter, Layout, create_store, publish, resize, seal
 
 GRID = log_grid(5000, 5005, step=1.5)  # 200 pixels
 ROWS = 23
@@ -428,6 +428,6 @@ def test_a_feed_refuses_what_makes_no_sense(source, wrong, match):
 
 
 def test_importing_loads_no_torch():
-    code = "import sys, astroprism.model.batches; print(*{'torch', 'pandas'} & set(sys.modules))"
+    code = "import sys, astroprism.model.data; print(*{'torch', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -12,8 +12,8 @@ from astropy import units
 from astropy.table import Table
 
 from astroprism.errors import CatalogError
-from astroprism.stars.catalog import combine, join, label_tables
-from astroprism.stars.targets import group_targets
+from astroprism.targets.catalog import combine, join, label_tables
+from astroprism.targets.group import group_targets
 
 NAN = np.nan
 ARCSEC = 1 / 3600
@@ -373,7 +373,7 @@ def test_tables_one_after_the_other(tmp_path):
 
 
 def test_a_table_cut_after_it_was_read_keeps_its_account(tmp_path):
-    from astroprism.stars.catalog import read_table
+    from astroprism.targets.catalog import read_table
 
     (tmp_path / "t.csv").write_text("name,feh\nHD 189733,-9999\nGJ 581,0.1\nHD 1,0.5\n")
     frame = read_table(tmp_path / "t.csv")

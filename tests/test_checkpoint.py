@@ -8,10 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import save_file
 
-from astroprism.errors import AstroprismError, ModelError  # noqa: E402
-from astroprism.model.checkpoint import (  # noqa: E402
+from astroprism.errors import AstroprismError, ModelError
+from astroprism.model.checkpoint import (
     State,
     read_model,
     read_state,
@@ -22,7 +22,7 @@ from astroprism.model.checkpoint import (  # noqa: E402
     write_state,
     write_tensors,
 )
-from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig  # noqa: E402
+from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
 
 MADE = {"seed": 1, "recipe": {"beta": [[0.1, 2.0]]}}
 FACTS = {"step": 50, "events": ["a"]}

@@ -11,9 +11,9 @@ import torch
 
 from astroprism import EncodeOptions, Study, TrainOptions
 from astroprism.errors import AstroprismError, ConfigError, ModelError
-from astroprism.model import codes
+from astroprism.model import encode as codes
 from astroprism.model.checkpoint import read_model, write_model
-from astroprism.model.codes import codes_facts, read_codes
+from astroprism.model.encode import codes_facts, read_codes
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_the_same_again_does_nothing_and_another_wish_does_all(study):
 
 
 def test_new_spectra_alone_are_encoded(study, tmp_path):
-    from astroprism.about import about
+    from astroprism.info import about
     from astroprism.simulate import SimulationConfig, write_archive
 
     before = study.codes()

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from astroprism.findings.counting import ablation_bound, count, dispersion, find_copies
-from astroprism.information import EvidenceError
+from astroprism.measures import EvidenceError
+from astroprism.measures.count import ablation_bound, count, dispersion, find_copies
 
 N, NODES, CAUSES = 800, 12, 4
 

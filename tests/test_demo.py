@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astroprism.about import about
-from astroprism.demo import Answer, answer_text, beside_truth, share
-from astroprism.running import RunReport, Step
+from astroprism.cli.demo import Answer, answer_text, beside_truth, share
+from astroprism.info import about
+from astroprism.pipeline import RunReport, Step
 
 SPLIT = {"seed": 0, "valid": 0.3, "test": 0.3}
 

@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 
 from astroprism import count, describe_embedding
-from astroprism.information import EvidenceError
+from astroprism.measures import EvidenceError
 
 N = 300
 

@@ -20,12 +20,12 @@ from fastapi.testclient import TestClient
 from astroprism import EncodeOptions, IngestOptions, Study, TrainOptions
 from astroprism.errors import ConfigError
 from astroprism.explorer import Viewer, create_app, start
-from astroprism.explorer.answers import as_csv, as_json, packed, unpacked
-from astroprism.explorer.curves import detail, window
-from astroprism.explorer.dropping import safe_name
-from astroprism.explorer.guard import Guard
-from astroprism.explorer.once import Once
-from astroprism.explorer.refusals import Refused, tidy, told
+from astroprism.explorer.data.cache import Once
+from astroprism.explorer.data.curves import detail, window
+from astroprism.explorer.server.answers import as_csv, as_json, packed, unpacked
+from astroprism.explorer.server.drop import safe_name
+from astroprism.explorer.server.guard import Guard
+from astroprism.explorer.server.refusals import Refused, tidy, told
 from requests_to_an_explorer import malformed
 
 HOME = "http://127.0.0.1:8765"
@@ -58,7 +58,7 @@ def a_node(number, label):
 
 def write_findings(study, labels):
     """Findings as they would be of a network that had learned: the one of these tests has not."""
-    from astroprism.findings.assembling import FEW
+    from astroprism.findings.assemble import FEW
 
     rng = np.random.default_rng(3)
     nodes = [a_node(number, label) for number, label in SHOWN.items()]
@@ -482,7 +482,7 @@ def test_files_that_cannot_be_used_are_refused(client, study):
 
 
 def test_a_file_that_fills_memory_or_time_ends_its_reader_only(client, study, monkeypatch):
-    from astroprism.explorer import reading
+    from astroprism.explorer.server import reading
 
     header = [
         f"SIMPLE  = {'T':>20}",

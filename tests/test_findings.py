@@ -9,12 +9,12 @@ import pytest
 
 from astroprism import Study, TrainOptions
 from astroprism.errors import ModelError
-from astroprism.findings.assembling import Evidence, assemble, text_of
+from astroprism.findings.assemble import Evidence, assemble, text_of
 from astroprism.findings.dossier import trend
 from astroprism.findings.effects import Effects, Profiles, along, measure
 from astroprism.findings.find import TABLES, FindOptions, find
 from astroprism.grid import SPEED_OF_LIGHT, parse_grid
-from astroprism.model.batches import Source
+from astroprism.model.data import Source
 from astroprism.simulate.star import Synthesiser
 
 N, NODES = 200, 6

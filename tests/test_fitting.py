@@ -16,8 +16,8 @@ import pytest
 
 from astroprism import Study, TrainOptions
 from astroprism.errors import ConfigError, GridError, ModelError, StoreError
-from astroprism.model import fitting
-from astroprism.model.fitting import TrainReport, device_for, train
+from astroprism.model import fit as fitting
+from astroprism.model.fit import TrainReport, device_for, train
 from astroprism.model.options import read_config
 from astroprism.model.plan import model_facts
 
@@ -272,7 +272,7 @@ def test_the_prism_wants_a_log_grid(tmp_path, asked):
 
 
 def test_too_few_spectra_are_told(trained):
-    from astroprism.model.fitting import _warnings
+    from astroprism.model.fit import _warnings
 
     some = _warnings({"train": 1.0, "valid": 1.6}, kept=[0], spectra=30)
     assert "too few" in some[0]
@@ -320,8 +320,8 @@ def test_killed_it_goes_on(study):
 
 
 def test_history_is_drawn(trained):
+    from astroprism.figures.archive import history_figure
     from astroprism.model.history import read_history
-    from astroprism.views.figures import history_figure
 
     table = read_history(trained.model_path / "history.parquet")
     assert table["step"].iloc[-1] == 40

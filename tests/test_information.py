@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from astroprism.information import (
+from astroprism.measures import (
     EvidenceError,
     benjamini_hochberg,
     code_information,
@@ -15,7 +15,7 @@ from astroprism.information import (
     screened_information,
     spacing_entropy,
 )
-from astroprism.information.evidence import one_a_target, ranks
+from astroprism.measures.evidence import one_a_target, ranks
 
 HALF_LOG = 0.5 * np.log(2 * np.pi * np.e)
 

@@ -3,16 +3,9 @@
 import numpy as np
 import pytest
 
-from astroprism.findings.lines import (
-    Group,
-    line_groups,
-    line_name,
-    match_lines,
-    rest_profile,
-    star_velocity,
-)
 from astroprism.grid import parse_grid
-from astroprism.information import EvidenceError
+from astroprism.measures import EvidenceError
+from astroprism.measures.lines import Group, line_groups, line_name, match_lines, rest_profile, star_velocity
 from astroprism.simulate.layer import ALPHA_ELEMENTS
 from astroprism.simulate.star import Synthesiser
 

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism.model.loss import (  # noqa: E402
+from astroprism.model.loss import (
     absolute_difference,
     blur,
     chi2_per_pixel,

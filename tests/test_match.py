@@ -3,15 +3,10 @@
 import numpy as np
 import pytest
 
-from astroprism.findings.bin_sweep import PAPER_BINS, bin_sweep
-from astroprism.findings.match import match_labels, sweep_keywords
-from astroprism.findings.readout import (
-    moves_at_labels,
-    predicted_by_labels,
-    read_out,
-    share_of_variance,
-)
-from astroprism.information import EvidenceError
+from astroprism.measures import EvidenceError
+from astroprism.measures.binned import PAPER_BINS, bin_sweep
+from astroprism.measures.match import match_labels, sweep_keywords
+from astroprism.measures.readout import moves_at_labels, predicted_by_labels, read_out, share_of_variance
 
 N = 300
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astroprism.names import catalogue, component, name_text, normalise_name
+from astroprism.targets.names import catalogue, component, name_text, normalise_name
 
 ONE_STAR = [
     [

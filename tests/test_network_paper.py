@@ -8,9 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism.errors import AstroprismError, ConfigError  # noqa: E402
-from astroprism.network import PaperConfig, PaperNetwork, load_released  # noqa: E402
-from astroprism.network.paper import level  # noqa: E402
+from astroprism.errors import AstroprismError, ConfigError
+from astroprism.network import PaperConfig, PaperNetwork, load_released
+from astroprism.network.paper import level
 
 # The release, written out by hand from its description: input and output channels, and kernel.
 ENCODER = [

@@ -9,14 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import astroprism.network as network_package  # noqa: E402
-from astroprism.errors import ConfigError  # noqa: E402
-from astroprism.grid import log_grid  # noqa: E402
-from astroprism.model.loss import gaussian_nll, kl_per_node, residual  # noqa: E402
-from astroprism.network import Prism, PrismConfig, sized_for  # noqa: E402
-from astroprism.network.doppler import _Filter, _Ramp, fast_length, pixels_of, shift, velocity_of  # noqa: E402
-from astroprism.network.prism import Parts, drift  # noqa: E402
-from astroprism.network.whitening import whitening  # noqa: E402
+import astroprism.network as network_package
+from astroprism.errors import ConfigError
+from astroprism.grid import log_grid
+from astroprism.model.loss import gaussian_nll, kl_per_node, residual
+from astroprism.network import Prism, PrismConfig, sized_for
+from astroprism.network.doppler import _Filter, _Ramp, fast_length, pixels_of, shift, velocity_of
+from astroprism.network.prism import Parts, drift
+from astroprism.network.whitening import whitening
 
 PIXELS, STEP = 512, 5.0
 

@@ -4,9 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism.model import nodes  # noqa: E402
-from astroprism.model.batches import Tensors  # noqa: E402
-from astroprism.network import Prism, PrismConfig  # noqa: E402
+from astroprism.model import nodes
+from astroprism.model.data import Tensors
+from astroprism.network import Prism, PrismConfig
 
 PIXELS, COUNT = 256, 64
 

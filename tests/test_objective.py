@@ -7,8 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism.model.batches import Tensors  # noqa: E402
-from astroprism.model.objective import (  # noqa: E402
+from astroprism.model.data import Tensors
+from astroprism.model.objective import (
     PaperObjective,
     PrismObjective,
     Sums,
@@ -18,8 +18,8 @@ from astroprism.model.objective import (  # noqa: E402
     thrown,
     throws_of,
 )
-from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig  # noqa: E402
-from astroprism.network.doppler import pixels_of, velocity_of  # noqa: E402
+from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
+from astroprism.network.doppler import pixels_of, velocity_of
 
 PIXELS, STEP, BATCH, NODES = 256, 5.0, 8, 6
 TERMS = Terms(3.0, 0.01, 4.0, 10.0, 1000.0)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from astroprism.apply.coverage import Seen, two_sided, warnings_of
 from astroprism.apply.outliers import REASONS, Usual, judge, loneliness, scores_of, usual, words
 from astroprism.apply.residuals import Left, look, model_error
-from astroprism.apply.seen import Seen, two_sided, warnings_of
 
 P = 300
 

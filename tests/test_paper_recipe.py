@@ -71,7 +71,7 @@ def spectra():
 
 def trained(spectra, recipe, **network):
     torch = pytest.importorskip("torch")
-    from astroprism.model.batches import Source
+    from astroprism.model.data import Source
     from astroprism.model.loop import Training
     from astroprism.network import PaperConfig, PaperNetwork
 

@@ -4,9 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism.model.loss import gaussian_nll, residual  # noqa: E402
-from astroprism.model.polish import polish  # noqa: E402
-from test_nodes import Lines, shapes, spectra, tiny  # noqa: E402
+from astroprism.model.loss import gaussian_nll, residual
+from astroprism.model.polish import polish
+from test_nodes import Lines, shapes, spectra, tiny
 
 
 def cost(network, z, batch, chosen, floor):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from astroprism.apply.probe import (
+from astroprism.errors import ModelError
+from astroprism.measures.probe import (
     ClassProbe,
     fit,
     predict,
@@ -13,7 +14,6 @@ from astroprism.apply.probe import (
     threshold,
     write_probe,
 )
-from astroprism.errors import ModelError
 
 
 def world(n, *, seed, nodes=5):

@@ -4,10 +4,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from astroprism.model.batches import Tensors  # noqa: E402
-from astroprism.model.relock import elsewhere, relocked  # noqa: E402
-from astroprism.network import Prism  # noqa: E402
-from astroprism.network.prism import Look, Parts, PrismConfig  # noqa: E402
+from astroprism.model.data import Tensors
+from astroprism.model.relock import elsewhere, relocked
+from astroprism.network import Prism
+from astroprism.network.prism import Look, Parts, PrismConfig
 
 PIXELS, APART = 400, 60  # pixels between the two lines
 

@@ -11,11 +11,14 @@ import pytest
 
 from astroprism import Study, TrainOptions
 from astroprism.errors import REASONS, AstroprismError, ConfigError
-from astroprism.reporting.gathered import thin
-from astroprism.views import report_archive, report_cards, report_dossier, report_nodes
-from astroprism.views.page import cell, document, table, text
-from astroprism.views.style import binned, files_of, inline_svg, plain_text, spread_labels
-from astroprism.views.words import chance, label_axis, node_title, ranged
+from astroprism.figures import cards as report_cards
+from astroprism.figures import dossier as report_dossier
+from astroprism.figures import fit as report_archive
+from astroprism.figures import nodes as report_nodes
+from astroprism.figures.style import binned, files_of, inline_svg, plain_text, spread_labels
+from astroprism.figures.words import chance, label_axis, node_title, ranged
+from astroprism.report.collect import thin
+from astroprism.report.html import cell, document, table, text
 
 EVIL = "<script>alert('x')</script>$\\frac{"
 VOID = {"meta", "img", "br", "use", "image", "path", "input", "link", "hr"}
@@ -67,7 +70,7 @@ class Page(HTMLParser):
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
     """Figures of few pixels, which take less time."""
-    monkeypatch.setattr("astroprism.views.style.DPI", 40)
+    monkeypatch.setattr("astroprism.figures.style.DPI", 40)
 
 
 def read_page(study: Study) -> Page:
@@ -151,8 +154,8 @@ def plain_node(number: int) -> dict:
 @pytest.fixture(scope="module")
 def found(trained) -> Study:
     """Findings as `find` writes them: node 0 is explained, 1 unexplained, 2 doubtful, 3 a copy."""
-    from astroprism.model.codes import digest_of
-    from astroprism.reporting.gathered import Gathered
+    from astroprism.model.encode import digest_of
+    from astroprism.report.collect import Gathered
 
     study = trained
     folder = study.path / "findings"

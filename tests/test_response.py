@@ -10,7 +10,7 @@ from astroprism.findings.changes import Changes, Seen
 from astroprism.findings.intervention import middle
 from astroprism.findings.response import Responses, best_change, respond, words
 from astroprism.grid import SPEED_OF_LIGHT, air_to_vacuum, log_grid
-from astroprism.model.batches import Source
+from astroprism.model.data import Source
 from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
 
 GRID = log_grid(5885.0, 5925.0, step=3.0)

@@ -10,8 +10,8 @@ import pytest
 from astroprism import Study, TrainOptions
 from astroprism.errors import ConfigError
 from astroprism.findings.find import FindOptions, find
-from astroprism.findings.retraining import cost_of, finished, parts_of, read_retraining
-from astroprism.model import fitting
+from astroprism.findings.retrain import cost_of, finished, parts_of, read_retraining
+from astroprism.model import fit as fitting
 
 SHARES = {"seed": 3, "valid": 0.25, "test": 0.25}
 

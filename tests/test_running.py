@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from astroprism import IngestOptions, SimulationConfig, Study, TrainOptions, write_archive
+from astroprism.cli.terminal import run_text, step_line
 from astroprism.errors import AstroprismError
-from astroprism.running import RunOptions
-from astroprism.terminal import run_text, step_line
+from astroprism.pipeline import RunOptions
 
 QUICK = "batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n"
 PATH = ["ingest", "train", "encode", "find", "report"]

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from astroprism.errors import AstroprismError, CatalogError
-from astroprism.information import EvidenceError
-from astroprism.section6 import LABELS, ReleaseError, read_codes, read_release, section6
-from astroprism.section6.noise import even_information, implied_noise
-from astroprism.section6.plugin import BINS, plug_in, sigma_clipped
-from astroprism.section6.smoothing import read_back, running_median
+from astroprism.measures import EvidenceError
+from astroprism.measures.plugin import BINS, plug_in, sigma_clipped
+from astroprism.measures.smoothing import read_back, running_median
+from astroprism.paper import LABELS, ReleaseError, read_codes, read_release, section6
+from astroprism.paper.noise import even_information, implied_noise
 
 SIX = (2, 5, 7, 11, 12, 15)  # nodes with something to say, of 16
 FOLDED, MONOTONE, WHISPER = 5, 7, 9
@@ -330,7 +330,7 @@ def test_fits_spectra_are_encoded_as_the_release_does(tmp_path):
     torch = pytest.importorskip("torch")
     from astroprism.grid import PAPER_DEAD, PAPER_LENGTH
     from astroprism.network import PaperConfig, PaperNetwork
-    from astroprism.section6.encoding import encode_spectra, labels_of, write_encoded
+    from astroprism.paper.encoding import encode_spectra, labels_of, write_encoded
 
     network = PaperNetwork(PaperConfig(), seed=1).eval()
     torch.save({"state_dict": network.state_dict()}, tmp_path / "w.pth.tar")

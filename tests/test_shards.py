@@ -17,15 +17,7 @@ import pytest
 from astroprism.errors import StoreError
 from astroprism.grid import PAPER, log_grid
 from astroprism.store.layout import ARRAYS, read_layout
-from astroprism.store.shards import (
-    BlockWriter,
-    Layout,
-    create_store,
-    publish,
-    resize,
-    rows_per_shard,
-    seal,
-)
+from astroprism.store.write import BlockWriter, Layout, create_store, publish, resize, rows_per_shard, seal
 
 GRID = log_grid(5000, 5001.2, step=1.5)  # 48 pixels: shorter than a shard index, so indices look like rows
 LAYOUT = Layout(GRID, 8)
@@ -148,7 +140,7 @@ def test_a_killed_process_loses_no_complete_row(tmp_path):
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
         "from astroprism.grid import log_grid\n"
-        "from astroprism.store.shards import BlockWriter, Layout\n"
+        "from astroprism.store.write import BlockWriter, Layout\n"
         "writer = BlockWriter(Path(sys.argv[1]), Layout(log_grid(5000, 5600, step=1.5), 256))\n"
         "for row in range(256):\n"
         "    writer.append(*[np.full(writer.layout.n_pixels, row)] * 3)\n"
@@ -318,7 +310,7 @@ def test_a_true_limit_on_file_size(tmp_path):
         "from pathlib import Path\n"
         "from astroprism.errors import StoreError\n"
         "from astroprism.grid import log_grid\n"
-        "from astroprism.store.shards import BlockWriter, Layout\n"
+        "from astroprism.store.write import BlockWriter, Layout\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"
         "writer = BlockWriter(Path(sys.argv[1]), Layout(log_grid(5000, 5001.2, step=1.5), 8))\n"
         "try:\n"

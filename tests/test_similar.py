@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from astroprism import IngestOptions, Study
 from astroprism.errors import AstroprismError, ConfigError, ModelError
-from astroprism.model.codes import FORMAT, VERSION
+from astroprism.model.encode import FORMAT, VERSION
 from astroprism.similar.metric import metric, nuisances
 
 NODES = 6

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from astroprism.errors import ConfigError
-from astroprism.stars.split import assign, one_per_target, weights
+from astroprism.targets.split import assign, one_per_target, weights
 
 TARGETS = np.array([f"HD {i}" for i in range(5000)], dtype=object)
 
@@ -49,7 +49,8 @@ def test_known_values_never_change():
 
 def test_the_same_in_another_process():
     code = (
-        "from astroprism.stars.split import assign; print(','.join(assign([f'S{i}' for i in range(200)], 5)))"
+        "from astroprism.targets.split import assign; "
+        "print(','.join(assign([f'S{i}' for i in range(200)], 5)))"
     )
     outs = {
         subprocess.run(

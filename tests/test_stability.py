@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from astroprism.findings.stability import LEAST_OWN, screens, share_told, survive
-from astroprism.information import EvidenceError, screened_information
-from astroprism.information.evidence import ranks
-from astroprism.information.nulls import equal_bins
+from astroprism.measures import EvidenceError, screened_information
+from astroprism.measures.evidence import ranks
+from astroprism.measures.nulls import equal_bins
+from astroprism.measures.stability import LEAST_OWN, screens, share_told, survive
 
 N = 600
 

@@ -19,8 +19,8 @@ from astroprism.errors import GridError, StoreError
 from astroprism.grid import log_grid
 from astroprism.store import Store, open_store
 from astroprism.store.layout import ARRAYS, crc32c
-from astroprism.store.reading import Batch
-from astroprism.store.shards import BlockWriter, Layout, create_store, publish, resize, seal
+from astroprism.store.store import Batch
+from astroprism.store.write import BlockWriter, Layout, create_store, publish, resize, seal
 
 GRID = log_grid(5000, 5005, step=1.5)  # 200 pixels
 LAYOUT = Layout(GRID, 8)
@@ -139,7 +139,7 @@ def test_reads_what_zarr_python_reads(tmp_path, dtype):
 
 @pytest.mark.parametrize("together", [0, 1 << 22])
 def test_short_rows_read_together_or_alone_are_the_same(built, monkeypatch, together):
-    monkeypatch.setattr("astroprism.store.rows.TOGETHER_BYTES", together)
+    monkeypatch.setattr("astroprism.store.read.TOGETHER_BYTES", together)
     store = Store(built)
     for positions in ([0, 1, 2, 3], [0, 0, 2], [3, 1, 3, 7, 6], [0, 7], [0, 3, 4, 4]):
         for window in (None, slice(5, 150), slice(199, 200)):
@@ -221,7 +221,7 @@ def test_a_window_reads_little(tmp_path):
 
 
 def test_many_threads_and_few_open_files(built, monkeypatch):
-    monkeypatch.setattr("astroprism.store.rows.OPEN_FILES", 2)
+    monkeypatch.setattr("astroprism.store.read.OPEN_FILES", 2)
     monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))
     store, rng = Store(built), np.random.default_rng(5)
     picks = [rng.integers(0, len(store), size=9) for _ in range(60)]

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from astroprism.errors import CatalogError
-from astroprism.sky import chord, friends, known_coordinates, position_name, separation, unit_vectors
-from astroprism.stars.targets import group_targets, read_aliases
+from astroprism.targets.group import group_targets, read_aliases
+from astroprism.targets.positions import (
+    chord,
+    friends,
+    known_coordinates,
+    position_name,
+    separation,
+    unit_vectors,
+)
 
 NAN = np.nan
 ARCSEC = 1 / 3600
@@ -215,7 +222,7 @@ def test_a_star_of_very_many_spectra_is_quick():
 
 def test_the_same_in_another_process():
     code = (
-        "import numpy as np; from astroprism.stars.targets import group_targets\n"
+        "import numpy as np; from astroprism.targets.group import group_targets\n"
         "r = np.random.default_rng(1); k = r.integers(0, 50, 300)\n"
         "t = group_targets([f'S{i}' if i % 3 else '' for i in k], k * 1.0, k * 0.5)\n"
         "print('|'.join(t.target), t.count)"

@@ -18,8 +18,8 @@ from lightning_fabric import Fabric
 from astroprism.errors import ConfigError, ModelError
 from astroprism.model import loop as training
 from astroprism.model import nodes
-from astroprism.model.batches import Source
 from astroprism.model.checkpoint import read_model, write_model
+from astroprism.model.data import Source
 from astroprism.model.loop import Training
 from astroprism.model.recipe import PaperRecipe, Recipe
 from astroprism.model.sampling import fair

@@ -10,12 +10,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .archive import read
     from .errors import AstroprismError
-    from .findings.counting import count
-    from .findings.embedding import describe_embedding
     from .grid import Grid, parse_grid
-    from .information import conditional_mutual_information, mutual_information
     from .ingest import IngestOptions
-    from .model.codes import EncodeOptions
+    from .measures import conditional_mutual_information, mutual_information
+    from .measures.count import count
+    from .measures.embedding import describe_embedding
+    from .model.encode import EncodeOptions
     from .model.options import TrainOptions
     from .simulate import SimulationConfig, write_archive
     from .spectrum import Spectrum
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # name -> where it lives; loaded when first asked for, so that importing the package costs nothing
 _FACE = {
     "AstroprismError": ("errors", "AstroprismError"),
-    "EncodeOptions": ("model.codes", "EncodeOptions"),
+    "EncodeOptions": ("model.encode", "EncodeOptions"),
     "Grid": ("grid", "Grid"),
     "IngestOptions": ("ingest", "IngestOptions"),
     "SimulationConfig": ("simulate", "SimulationConfig"),
@@ -33,10 +33,10 @@ _FACE = {
     "Store": ("store", "Store"),
     "Study": ("study", "Study"),
     "TrainOptions": ("model.options", "TrainOptions"),
-    "conditional_mutual_information": ("information", "conditional_mutual_information"),
-    "count": ("findings.counting", "count"),
-    "describe_embedding": ("findings.embedding", "describe_embedding"),
-    "mutual_information": ("information", "mutual_information"),
+    "conditional_mutual_information": ("measures", "conditional_mutual_information"),
+    "count": ("measures.count", "count"),
+    "describe_embedding": ("measures.embedding", "describe_embedding"),
+    "mutual_information": ("measures", "mutual_information"),
     "open_store": ("store", "open_store"),
     "parse_grid": ("grid", "parse_grid"),
     "read": ("archive", "read"),

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .apply.files import ApplyReport
-    from .apply.unseen import Applied
-    from .explorer.serving import Running
+    from .apply.spectra import Applied
+    from .explorer.server.serving import Running
     from .findings.find import FindOptions, FindReport
     from .ingest import IngestOptions, IngestReport, Progress
-    from .model.codes import EncodeOptions, EncodeReport
-    from .model.fitting import TrainReport
+    from .model.encode import EncodeOptions, EncodeReport
+    from .model.fit import TrainReport
     from .model.history import Moment
     from .model.options import TrainOptions
     from .network import PaperNetwork, Prism
-    from .reporting import ReportReport
-    from .running import RunOptions, RunReport, Stage, Step
+    from .pipeline import RunOptions, RunReport, Stage, Step
+    from .report import ReportReport
     from .similar.search import Similar
     from .spectrum import Spectrum
-    from .stars.catalog import Joined
     from .store import Store
+    from .targets.catalog import Joined
 
 
 class Study:
@@ -96,12 +96,12 @@ class Study:
         say: Callable[[str], object] | None = None,
         watch: Callable[[Moment, int], object] | None = None,
     ) -> TrainReport:
-        """Train a network on the store, or go on where it was cut off; see `astroprism.model.fitting`.
+        """Train a network on the store, or go on where it was cut off; see `astroprism.model.fit`.
 
         steps, minutes  short for options that differ in these alone
         say, watch      called with remarks (try say=print), and with every Moment and the number of steps
         """
-        from .model.fitting import train
+        from .model.fit import train
         from .model.options import TrainOptions
 
         options = options or TrainOptions()
@@ -129,8 +129,8 @@ class Study:
         say: Callable[[str], object] | None = None,
         watch: Callable[[int, int], object] | None = None,
     ) -> EncodeReport:
-        """Codes of every spectrum, or of those that have none yet; see `astroprism.model.codes`."""
-        from .model.codes import encode
+        """Codes of every spectrum, or of those that have none yet; see `astroprism.model.encode`."""
+        from .model.encode import encode
 
         report = encode(
             self.store,
@@ -157,13 +157,13 @@ class Study:
 
     def codes(self, *, unpruned: bool = False) -> pd.DataFrame:
         """A row a spectrum: spectrum_id, target, mean_000.., sd_000..; unpruned: what the counts read."""
-        from .model.codes import read_codes
+        from .model.encode import read_codes
 
         return read_codes(self.path / ("codes_unpruned.parquet" if unpruned else "codes.parquet"))
 
     def _draw_history(self) -> None:
+        from .figures.archive import history_figure
         from .model.history import read_history
-        from .views.figures import history_figure
 
         figure = history_figure(read_history(self.model_path / "history.parquet"))
         with blame(self.model_path):
@@ -172,9 +172,9 @@ class Study:
     def labels(self, table: str | os.PathLike[str] | object) -> Joined:
         """A label table (path, pandas DataFrame or astropy Table) joined to the index of the store.
 
-        See `astroprism.stars.catalog`.
+        See `astroprism.targets.catalog`.
         """
-        from .stars.catalog import join
+        from .targets.catalog import join
 
         return join(self.index, table)
 
@@ -193,7 +193,7 @@ class Study:
         watch   called with every Moment of a retraining and its number of steps (FindOptions.stability)
         """
         from .findings.find import find
-        from .stars.catalog import Joined, combine, join, label_tables
+        from .targets.catalog import Joined, combine, join, label_tables
 
         joined = [
             table if isinstance(table, Joined) else join(self.index, table) for table in label_tables(labels)
@@ -248,7 +248,7 @@ class Study:
         query   an identifier or a row of this study, a file, a spectrum in memory, or a code (nodes,)
         window  (low, high) angstrom: compare pixels there; else codes, of the informative nodes or of `nodes`
         """
-        from .asking import ask
+        from .similar.query import ask
         from .similar.search import coded, similar
 
         found = (self.path / "findings.json").exists()
@@ -271,7 +271,7 @@ class Study:
 
     def _code_of(self, spectrum: Spectrum) -> tuple[Any, list[str]]:
         """Code of a spectrum that is not of the study, and in which ways it lies outside of it."""
-        from .apply.unseen import apply_spectra
+        from .apply.spectra import apply_spectra
 
         applied = apply_spectra(self, [spectrum])
         if applied.refused:
@@ -288,9 +288,9 @@ class Study:
         tell: Callable[[Step], object] | None = None,
         say: Callable[[str], object] | None = None,
     ) -> RunReport:
-        """Ingest, train, encode, find: each step that is due; see `astroprism.running`."""
-        from .running import run
-        from .stars.catalog import label_tables
+        """Ingest, train, encode, find: each step that is due; see `astroprism.pipeline`."""
+        from .pipeline import run
+        from .targets.catalog import label_tables
 
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         return run(
@@ -333,7 +333,7 @@ class Study:
         out     of files and folders: the table to write, a block at a time; see `astroprism.apply.files`
         """
         from .apply.files import ApplyOptions, apply_files, apply_read, paths_of
-        from .apply.unseen import apply_spectra, spectra_from
+        from .apply.spectra import apply_spectra, spectra_from
 
         paths, say = paths_of(things), say or _silent
         if paths is None and out is not None:
@@ -353,8 +353,8 @@ class Study:
         say: Callable[[str], object] | None = None,
         watch: Callable[[int, int], object] | None = None,
     ) -> pd.DataFrame:
-        """Every spectrum judged, the oddest first, with why; see `astroprism.apply.judging`."""
-        from .apply.judging import outlier_table
+        """Every spectrum judged, the oddest first, with why; see `astroprism.apply.ranking`."""
+        from .apply.ranking import outlier_table
 
         frame, made = outlier_table(
             self.store,
@@ -375,7 +375,7 @@ class Study:
 
         again  even where it was made from the same; watch is called with figures done and to do
         """
-        from .reporting import report
+        from .report import report
 
         made = report(self, again=again, watch=watch or _silent)
         if made.made:
@@ -384,13 +384,13 @@ class Study:
 
     def figures(self) -> dict[str, str]:
         """Names of the report's figures, with what they show."""
-        from .reporting import figures
+        from .report import figures
 
         return figures(self)
 
     def figure(self, name: str) -> Figure:
         """One figure of the report, drawn anew."""
-        from .reporting import figure
+        from .report import figure
 
         return figure(self, name)
 

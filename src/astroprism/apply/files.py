@@ -27,9 +27,9 @@ from ..ingest.listing import FileEntry, list_files
 from ..spectrum import Spectrum
 from ..store.layout import blame, read_json, sync, write_aside
 from ..store.prepare import Prepared, prepare
-from .judging import write_frame
+from .ranking import write_frame
 from .reference import Kit, silent
-from .unseen import Applied, Refused, StudyLike, apply_prepared, apply_spectra, kit_for, preparation
+from .spectra import Applied, Refused, StudyLike, apply_prepared, apply_spectra, kit_for, preparation
 
 if TYPE_CHECKING:
     import pandas as pd

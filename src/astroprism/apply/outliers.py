@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..information.evidence import Floats
+from ..measures.evidence import Floats
 from .residuals import Left
 
 if TYPE_CHECKING:

@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError, StoreError
-from ..information.evidence import Floats
-from ..model.batches import Source
-from ..model.codes import codes_facts, digest_of, read_codes
-from ..model.fitting import device_for, fitted
-from ..stars import split
+from ..measures.evidence import Floats
+from ..measures.probe import Probe, fit, predict, read_probe, strangeness, target_keys, write_probe
+from ..model.data import Source
+from ..model.encode import codes_facts, digest_of, read_codes
+from ..model.fit import device_for, fitted
 from ..store.layout import read_json
+from ..targets import split
 from .bundle import read_arrays, write_arrays
+from .coverage import FEW, Seen, bulk
 from .outliers import REASONS, Usual, judge, label_surprise, loneliness, scores_of, usual
-from .probe import Probe, fit, predict, read_probe, strangeness, target_keys, write_probe
 from .residuals import Left, look, model_error
-from .seen import FEW, Seen, bulk
 
 if TYPE_CHECKING:
     import pandas as pd

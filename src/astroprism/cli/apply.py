@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .shown import Json, StudyFolder, show
+from .common import Json, StudyFolder, show
 
 
 def apply(
@@ -26,7 +26,7 @@ def apply(
     """Codes, labels with intervals, outlier scores and warnings of spectra never seen, in a table."""
     from ..apply.files import ApplyOptions, apply_files
     from ..study import Study
-    from ..terminal import counting_bar, messages
+    from .terminal import counting_bar, messages
 
     options = ApplyOptions(device=device, medium=medium, checksum=checksum)
     with counting_bar("apply") as watch:
@@ -63,7 +63,7 @@ def outliers(
 ) -> None:
     """Every spectrum of the study judged, the oddest listed, with why."""
     from ..study import Study
-    from ..terminal import counting_bar, messages
+    from .terminal import counting_bar, messages
 
     held = Study(study)
     with counting_bar("outliers") as watch:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import AstroprismError, ConfigError, StoreError
-from .shown import Json, StudyFolder, show
+from .common import Json, StudyFolder, show
 
 
 def simulate(
@@ -46,7 +46,7 @@ def simulate(
 ) -> None:
     """Write an archive whose answer is known: FITS files as the observatory would, and truth.csv."""
     from ..simulate import SimulationConfig, write_archive
-    from ..terminal import counting_bar
+    from .terminal import counting_bar
 
     given = {
         "spectra": spectra,
@@ -99,7 +99,7 @@ def ingest(
     """Bring any pile of spectra into the study's store; refusals are counted, with their reasons."""
     from ..ingest import IngestOptions
     from ..study import Study
-    from ..terminal import ingest_bar, messages
+    from .terminal import ingest_bar, messages
 
     options = IngestOptions(
         grid=grid,
@@ -149,8 +149,8 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what this study, store, folder or spectrum file is."""
-    from ..about import about
-    from ..terminal import facts
+    from ..info import about
+    from .terminal import facts
 
     result = about(path)
     own = {name: value for name, value in result.items() if name not in ("kind", "path")}
@@ -175,7 +175,7 @@ def info(
         if len(store):
             text += _drawing(store)
         if picture is not None:
-            from ..views.figures import spectra_figure
+            from ..figures.archive import spectra_figure
 
             try:
                 spectra_figure(store).savefig(picture, dpi=150)
@@ -205,7 +205,7 @@ def _drawing(store: Any) -> list[str]:
     """A spectrum of median SNR as braille dots, with the ends of its axis."""
     import numpy as np
 
-    from ..terminal import braille
+    from .terminal import braille
 
     position = int(np.argsort(store.index["snr"].to_numpy(), kind="stable")[len(store) // 2])
     batch = store.read([position])

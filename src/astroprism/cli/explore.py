@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .shown import Json, StudyFolder, show
+from .common import Json, StudyFolder, show
 
 
 def explore(
@@ -28,7 +28,7 @@ def explore(
     """Look at a study in the browser: sliders, maps, spectra, nodes; drop a file on it."""
     from ..explorer import start
     from ..study import Study
-    from ..terminal import messages
+    from .terminal import messages
 
     ended = threading.Event()
     for one in (signal.SIGINT, signal.SIGTERM):

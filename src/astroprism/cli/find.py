@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .shown import Json, Seed, StudyFolder, show
+from .common import Json, Seed, StudyFolder, show
 
 
 def find(
@@ -28,7 +28,7 @@ def find(
     """How many features are real, what each one is, and which ones no label explains."""
     from ..findings.find import FindOptions
     from ..study import Study
-    from ..terminal import messages, training_bar
+    from .terminal import messages, training_bar
 
     options = FindOptions(seed=seed, device=device, stability=stability)
     with training_bar() if stability else nullcontext() as watch:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .shown import Json, StudyFolder, show
+from .common import Json, StudyFolder, show
 
 
 def train(
@@ -41,7 +41,7 @@ def train(
     """Train a network on the study's spectra; cut off, the same command goes on."""
     from ..model.options import TrainOptions
     from ..study import Study
-    from ..terminal import messages, training_bar
+    from .terminal import messages, training_bar
 
     options = TrainOptions(
         network=network,
@@ -89,9 +89,9 @@ def encode(
     as_json: Json = False,
 ) -> None:
     """Codes of every spectrum; of the new ones alone where others are encoded already."""
-    from ..model.codes import EncodeOptions
+    from ..model.encode import EncodeOptions
     from ..study import Study
-    from ..terminal import counting_bar, messages
+    from .terminal import counting_bar, messages
 
     options = EncodeOptions(device=device, polish=polish, weights=weights)
     with counting_bar("encode") as watch:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .shown import Json, Seed, show
+from .common import Json, Seed, show
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..section6 import Section6
+    from ..paper import Section6
 
 
 _LABELS_HEAD = (
@@ -45,9 +45,9 @@ def paper(
     as_json: Json = False,
 ) -> None:
     """Section 6 of the seed paper from its release files, and what of it stands."""
-    from ..section6 import read_release, section6
-    from ..terminal import counting_bar, messages
-    from ..views.section6_page import write_section6
+    from ..paper import read_release, section6
+    from ..report.paper_page import write_section6
+    from .terminal import counting_bar, messages
 
     _checked(codes, labels, weights, spectra, permutations)
     facts: dict[str, Any] = {}
@@ -109,10 +109,10 @@ def _encoded(
 ) -> tuple[Any, Any, Any, pd.DataFrame | None, dict[str, Any]]:
     """Codes, sd, targets and labels of FITS spectra; codes.npy and their company are written to `out`."""
     from ..ingest.listing import list_files
-    from ..model.fitting import device_for
-    from ..section6.encoding import encode_spectra, labels_of, write_encoded
+    from ..model.fit import device_for
+    from ..paper.encoding import encode_spectra, labels_of, write_encoded
     from ..tables import read_table
-    from ..terminal import counting_bar, messages
+    from .terminal import counting_bar, messages
 
     listing = list_files(spectra)
     known = None if labels is None else read_table(labels)
@@ -142,7 +142,7 @@ def _encoded(
 
 def _text(result: Section6, out: Path) -> str:
     """The report on the terminal: nodes, labels, verdict."""
-    from ..section6.verdict import explained
+    from ..paper.verdict import explained
 
     best = explained(result).groupby("node").head(1) if len(result.matches) else None
     lines = [f"{len(result.codes):,} spectra, {result.codes.shape[1]} nodes, {len(result.labels)} labels", ""]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .shown import Json, StudyFolder, show
+from .common import Json, StudyFolder, show
 
 
 def report(
@@ -18,7 +18,7 @@ def report(
 ) -> None:
     """One page that tells all of a study, with every figure and its data beside it."""
     from ..study import Study
-    from ..terminal import counting_bar
+    from .terminal import counting_bar
 
     with counting_bar("report") as watch:
         made = Study(study).report(again=again, watch=watch)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .shown import Json, Seed, StudyFolder, show
+from .common import Json, Seed, StudyFolder, show
 
 
 def run(
@@ -38,11 +38,11 @@ def run(
     """From files to findings in one go; the same command goes on, and does what is new."""
     from ..findings.find import FindOptions
     from ..ingest import IngestOptions
-    from ..model.codes import EncodeOptions
+    from ..model.encode import EncodeOptions
     from ..model.options import TrainOptions
-    from ..running import RunOptions
+    from ..pipeline import RunOptions
     from ..study import Study
-    from ..terminal import messages, run_stage, run_text, step_line
+    from .terminal import messages, run_stage, run_text, step_line
 
     options = RunOptions(
         ingest=IngestOptions(grid=grid, workers=workers),
@@ -82,8 +82,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The whole path on a simulated archive whose answer is known, and that answer beside the truth."""
-    from ..demo import answer_text, run_demo
-    from ..terminal import messages, run_stage, step_line
+    from .demo import answer_text, run_demo
+    from .terminal import messages, run_stage, step_line
 
     answer = run_demo(
         study,

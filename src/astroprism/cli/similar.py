@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigError
-from .shown import Json, StudyFolder, show
+from .common import Json, StudyFolder, show
 
 
 def similar(
@@ -33,7 +33,7 @@ def similar(
 ) -> None:
     """The spectra most like one: by its code, by some nodes, or in a window."""
     from ..study import Study
-    from ..terminal import counting_bar
+    from .terminal import counting_bar
 
     with counting_bar("compare") as watch:
         found = Study(study).similar(

@@ -12,24 +12,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .app import create_app
-    from .serving import start
-    from .viewer import Viewer
+    from .data.viewer import Viewer
+    from .server.app import create_app
+    from .server.serving import start
 
 __all__ = ["Viewer", "create_app", "start"]
 
 
 def __getattr__(name: str) -> Any:  # the web server is loaded by those who serve
     if name == "Viewer":
-        from .viewer import Viewer
+        from .data.viewer import Viewer
 
         return Viewer
     if name == "create_app":
-        from .app import create_app
+        from .server.app import create_app
 
         return create_app
     if name == "start":
-        from .serving import start
+        from .server.serving import start
 
         return start
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..information.evidence import Floats
-from ..information.spacing import LEVEL
-from .lines import Enrichment, match_lines
-from .match import EXPLAINS_Q, Matches
+from ..measures.evidence import Floats
+from ..measures.lines import Enrichment, match_lines
+from ..measures.match import EXPLAINS_Q, Matches
+from ..measures.spacing import LEVEL
 
 EXTREMES = 5
 KEYWORDS = 5

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..information.evidence import Floats
-from ..model.batches import Source, Tensors
-from .counting import ablation_bound
-from .lines import rest_profile, star_velocity
+from ..measures.count import ablation_bound
+from ..measures.evidence import Floats
+from ..measures.lines import rest_profile, star_velocity
+from ..model.data import Source, Tensors
 
 if TYPE_CHECKING:
     import torch

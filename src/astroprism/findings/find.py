@@ -16,16 +16,16 @@ import numpy as np
 from .. import __version__
 from ..errors import ConfigError, ModelError, StoreError
 from ..grid import air_to_vacuum
-from ..information.evidence import plain
-from ..information.spacing import FEWEST
-from ..stars import split
+from ..measures.evidence import plain
+from ..measures.match import usable_labels
+from ..measures.readout import moves_at_labels
+from ..measures.spacing import FEWEST
+from ..measures.stability import Survival, survive
 from ..store.layout import blame, read_json, sync, write_aside
-from .assembling import Evidence, assemble, text_of
+from ..targets import split
+from .assemble import Evidence, assemble, text_of
 from .effects import along, measure
-from .match import usable_labels
-from .readout import moves_at_labels
-from .retraining import MOST, finished, read_retraining, retrain
-from .stability import Survival, survive
+from .retrain import MOST, finished, read_retraining, retrain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,10 +129,10 @@ def gather(
     say: Callable[[str], object] = silent,
 ) -> Evidence:
     """The evidence: of every held-out target one seeded spectrum, and what the nodes do to them."""
-    from ..model.batches import Source
     from ..model.checkpoint import read_model
-    from ..model.codes import read_codes
-    from ..model.fitting import device_for, fitted
+    from ..model.data import Source
+    from ..model.encode import read_codes
+    from ..model.fit import device_for, fitted
     from .response import respond
 
     network, about = read_model(model, unpruned=True)
@@ -222,7 +222,7 @@ def gather(
 
 def _of_the_fit(about: Mapping[str, Any]) -> tuple[str, ...]:
     """A warning where the model is far from describing the spectra."""
-    from ..model.fitting import POOR, poor_fit
+    from ..model.fit import POOR, poor_fit
 
     chi2 = about.get("chi2", {})
     held = chi2.get("valid") if chi2.get("valid") is not None else chi2.get("train")
@@ -254,7 +254,7 @@ def _made_from(
     options: FindOptions,
 ) -> dict[str, Any]:
     """What findings are made from: equal facts, equal findings."""
-    from ..model.codes import codes_facts
+    from ..model.encode import codes_facts
 
     if not store.finished:
         raise StoreError(f"{store.path}: its ingest is not finished; run it again, then encode")

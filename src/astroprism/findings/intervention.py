@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..information.evidence import Floats
+from ..measures.evidence import Floats
 
 if TYPE_CHECKING:
     import torch
 
-    from ..model.batches import Tensors
+    from ..model.data import Tensors
     from ..model.nodes import Network
     from .changes import Changes, Seen
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..information.evidence import Floats
+from ..measures.evidence import Floats
 from .intervention import Setting, decoded, middle, move, transmission
-from .label_effects import label_moves
+from .labels import label_moves
 
 if TYPE_CHECKING:
     import torch
 
-    from ..model.batches import Source
+    from ..model.data import Source
     from ..model.nodes import Network
 
 SAMPLE, SAMPLE_PIXELS = 600, 2**24  # spectra that are changed, and pixels of them

@@ -14,9 +14,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..grid import parse_grid
-from ..stars.targets import read_aliases
 from ..store.layout import Layout, blame, create_store, read_layout, rows_per_shard
 from ..store.prepare import PrepareOptions
+from ..targets.group import read_aliases
 from .commit import committed_blocks, finish, read_index, read_rejects, work_folder
 from .journal import read_journal
 from .listing import FileEntry, list_files

@@ -29,7 +29,7 @@ from ..errors import REASONS, SpectrumError, StoreError
 from ..spectrum import Spectrum
 from ..store.layout import Layout
 from ..store.prepare import PrepareOptions, prepare
-from ..store.shards import BlockWriter
+from ..store.write import BlockWriter
 from .journal import Journal, JournalWriter, read_journal
 
 # A file that a worker died on this often is refused rather than tried again.

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import StoreError
-from ..stars.targets import group_targets
 from ..store.layout import Layout, blame, resize, sync
-from ..store.shards import publish, seal
+from ..store.write import publish, seal
+from ..targets.group import group_targets
 from .block import part_folder
 from .journal import read_journal
 

@@ -23,9 +23,8 @@ from ..errors import AstroprismError, ConfigError, ModelError, TrainingFailed
 from ..network import PaperNetwork, Prism
 from ..network.paper import level
 from . import nodes
-from .alignment import believed, template_of
-from .batches import Draws, Feed, Source, Tensors
 from .checkpoint import State, network_facts, read_state, restore, state_tensors, write_state
+from .data import Draws, Feed, Source, Tensors
 from .history import Moment, Progress
 from .loss import chi2_per_pixel, residual
 from .objective import (
@@ -42,6 +41,7 @@ from .objective import (
 from .recipe import PaperRecipe, Recipe
 from .sampling import aired, fair, load, on
 from .surgery import Setback, Surgery
+from .velocity import believed, template_of
 
 LOOK = 10  # steps between looks at the loss: each look waits for the device
 DOUBT = 4  # steps between looks for velocities that fit better elsewhere

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ..network import Prism
 from ..network.doppler import pixels_of, shift
 from ..network.prism import cut, widened
-from .batches import Tensors
+from .data import Tensors
 from .loss import gaussian_nll, kl_per_node, residual
 
 APART = 0.05  # share of what the Doppler node does to the same spectra, below which a node is no copy of it

@@ -16,10 +16,10 @@ from torch.nn import functional
 from ..network import PaperNetwork, Prism
 from ..network.doppler import pixels_of, velocity_of
 from ..network.prism import Parts, drift
-from .alignment import CLEAR, shifts_of
-from .batches import Tensors
+from .data import Tensors
 from .loss import absolute_difference, blur, chi2_per_pixel, gaussian_nll, kl_per_node, residual
 from .relock import elsewhere
+from .velocity import CLEAR, shifts_of
 
 
 class Terms(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..stars import split
+from ..targets import split
 from .recipe import PaperRecipe, Recipe
 
 RECIPES: dict[str, type[Recipe | PaperRecipe]] = {"prism": Recipe, "paper": PaperRecipe}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import nodes as measures
-from .batches import Tensors
+from .data import Tensors
 from .loss import gaussian_nll, residual
 
 STEPS = 2

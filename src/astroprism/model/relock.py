@@ -18,8 +18,8 @@ from ..network import Prism
 from ..network.doppler import pixels_of, shift
 from ..network.prism import Parts, cut
 from . import nodes as measures
-from .alignment import CLEAR, shifts_of
-from .batches import Tensors
+from .data import Tensors
+from .velocity import CLEAR, shifts_of
 
 APART = 20.0  # km/s: nearer than this the encoder's own mending and the polish find the way
 ROUNDS = 2

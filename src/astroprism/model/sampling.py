@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..network import PaperNetwork, Prism
-from .batches import Source, Tensors
+from .data import Source, Tensors
 
 
 def fair(rows: NDArray[np.intp], count: int, *, source: Source, seed: int) -> NDArray[np.intp]:

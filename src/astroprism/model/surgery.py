@@ -8,7 +8,7 @@ import torch
 
 from ..network import Prism
 from . import nodes
-from .batches import Tensors
+from .data import Tensors
 from .history import Progress
 from .loss import ablation_bound
 from .recipe import Recipe

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatalogError, ConfigError, ModelError, StoreError
-from ..names import normalise_name
+from ..targets.names import normalise_name
 from .metric import Metric, metric, nuisances
 from .neighbours import Neighbours, differences
 
@@ -135,7 +135,7 @@ def coded(store: Store, codes: Path, findings: Mapping[str, Any] | None) -> Code
     """The pruned, polished codes at path `codes`, and which nodes count."""
     from pyarrow import parquet
 
-    from ..model.codes import codes_facts
+    from ..model.encode import codes_facts
 
     facts = codes_facts(codes)
     table = parquet.read_table(codes)

@@ -4,6 +4,6 @@ A spectrum is masked, moved to the grid and normalised (prepare), written to Zar
 harm (shards, tables), and read back in any order (rows, reading); layout knows how it lies on disk.
 """
 
-from .reading import Store, open_store
+from .store import Store, open_store
 
 __all__ = ["Store", "open_store"]

@@ -1,0 +1,284 @@
+"""The whole path on a simulated archive whose answer is known, with the answer beside the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from ..pipeline import DONE, SKIPPED, RunOptions, RunReport, Stage, Step, silent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# the order in which the factors are switched on
+FACTORS = ("rv", "teff", "feh", "telluric", "vsini", "logg", "tilt")
+WORDS = {
+    "rv": "radial velocity",
+    "teff": "temperature",
+    "feh": "[Fe/H]",
+    "telluric": "water vapour",
+    "vsini": "rotation",
+    "logg": "surface gravity",
+    "tilt": "continuum tilt",
+}
+FOLLOWS = 0.5  # share of a factor's variance from which a node is said to follow it
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that `find` calls informative or doubtful, beside the true cause that is its own.
+
+    label, nats   the label that it tells most of, after training; nats, low, high with its 90 % interval
+    factor        the true cause that it follows; None where none is left for it
+    share         of that factor's variance, by the means in bins of the code, on held-out stars
+    """
+
+    node: int
+    label: str | None
+    nats: float | None
+    low: float | None
+    high: float | None
+    factor: str | None
+    share: float
+    doubtful: bool
+    copies_of: int | None
+    unexplained: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found, beside the truth."""
+
+    report: RunReport
+    varied: tuple[str, ...]
+    labels: Path
+    truth: Path
+    nodes: tuple[Node, ...]
+
+    @property
+    def missed(self) -> list[str]:
+        """True causes that no node follows."""
+        return [name for name in self.varied if name not in {node.factor for node in self.nodes}]
+
+    @property
+    def right(self) -> bool:
+        """Both counts are the truth, and every cause has a node of its own."""
+        count = self.report.findings["count"]
+        both = {count["statistical"]["k"], count["information"]["k"]}
+        return both == {len(self.varied)} and not self.missed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            **self.report.as_dict(),
+            "known_k": len(self.varied),
+            "varied": list(self.varied),
+            "truth": str(self.truth),
+            "labels": str(self.labels),
+            "nodes": [asdict(node) for node in self.nodes],
+            "missed": self.missed,
+            "right": self.right,
+        }
+
+
+def run_demo(
+    folder: Path,
+    *,
+    factors: int,
+    spectra: int,
+    steps: int | None,
+    config: Path | None,
+    seed: int,
+    stage: Stage,
+    tell: Callable[[Step], object] = silent,
+    say: Callable[[str], object] = silent,
+) -> Answer:
+    """Simulate, then run; see `astroprism.pipeline` for stage, tell and say."""
+    from ..model.options import TrainOptions
+    from ..pipeline import run
+    from ..study import Study
+
+    if not 1 <= factors <= len(FACTORS):
+        raise ConfigError(f"--factors {factors}: between 1 and {len(FACTORS)} causes can vary")
+    varied = FACTORS[:factors]
+    simulated, truth, labels = _simulate(folder, varied, spectra=spectra, seed=seed, stage=stage)
+    tell(simulated)
+    study = Study(folder)
+    options = RunOptions(train=TrainOptions(steps=steps, config=config, seed=seed))
+    report = run(
+        study, [folder / "archive"], labels=[labels], options=options, stage=stage, tell=tell, say=say
+    )
+    report = RunReport(report.study, (simulated, *report.steps), report.findings)
+    asked = study.model()[1]["split"]
+    nodes = beside_truth(report.findings, study.codes(unpruned=True), truth_table(truth), varied, asked=asked)
+    return Answer(report, varied, labels, truth, nodes)
+
+
+def _simulate(
+    folder: Path, varied: tuple[str, ...], *, spectra: int, seed: int, stage: Stage
+) -> tuple[Step, Path, Path]:
+    """The archive, and its true factors as a table of labels that is read after training."""
+    from ..simulate import SimulationConfig, write_archive
+    from ..store.layout import write_aside
+
+    simulation = SimulationConfig.from_mapping(
+        {
+            "spectra": spectra,
+            "factors": varied,
+            "window": (5780.0, 5980.8),  # 2,048 pixels
+            "step": 5.0,
+            "snr": (40.0, 300.0),
+            "format": "adp",
+            "seed": seed,
+        }
+    )
+    begun = time.monotonic()
+    there: list[int] = []
+    with stage("simulate") as watch:
+
+        def progress(done: int, total: int) -> None:
+            there.append(done)
+            watch(done, total)
+
+        truth = write_archive(folder / "archive", simulation, progress=progress)
+    labels = folder / "labels.csv"
+    content = truth_table(truth)[["spectrum_id", *varied]].to_csv(index=False)
+    if not labels.exists() or labels.read_text() != content:
+        write_aside(labels, content.encode())
+    named = ", ".join(varied)
+    told = f"{spectra:,} spectra, SNR 40 to 300; {len(varied)} causes vary: {named}"
+    state = SKIPPED if there and there[0] == spectra else DONE
+    return Step("simulate", state, told, time.monotonic() - begun, {"truth": str(truth)}), truth, labels
+
+
+def truth_table(path: Path) -> pd.DataFrame:
+    """What is true of each spectrum."""
+    import pandas as pd
+
+    return pd.read_csv(path)
+
+
+def beside_truth(
+    findings: dict[str, Any],
+    codes: pd.DataFrame,
+    truth: pd.DataFrame,
+    factors: tuple[str, ...],
+    *,
+    asked: dict[str, Any],
+) -> tuple[Node, ...]:
+    """Informative and doubtful nodes, each with the true factor that is its own: one factor a node at most.
+
+    codes are those that findings read; asked is the split of the model. Shares are taken of held-out targets.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    from ..targets.split import assign
+
+    found = [node for node in findings["nodes"] if node["informative"] or node["doubtful"]]
+    both = codes.merge(truth, on="spectrum_id", suffixes=("", "_of_truth"))
+    parts = assign(both["target"].tolist(), asked["seed"], valid=asked["valid"], test=asked["test"])
+    held = both[parts != "train"]
+    shares = np.array(
+        [
+            [
+                share(held[f"mean_{node['node']:03d}"].to_numpy(), held[name].to_numpy(float))
+                for name in factors
+            ]
+            for node in found
+        ]
+    ).reshape(len(found), len(factors))
+    # a copy may not take the factor of the node it copies
+    rank = shares + np.array([[0.0 if node["copies_of"] is None else -1.0] for node in found]).reshape(-1, 1)
+    own = dict(zip(*(part.tolist() for part in linear_sum_assignment(-rank)), strict=True))
+    told = []
+    for place, node in enumerate(found):
+        pairs = [pair for pair in node["matches"] if pair["explains"]]
+        best = max(pairs, key=lambda pair: float(pair["mi_nats"]), default=None)
+        column = own.get(place)
+        much = 0.0 if column is None else float(shares[place, column])
+        told.append(
+            Node(
+                node=node["node"],
+                label=best and best["label"],
+                nats=best and best["mi_nats"],
+                low=best and best["mi_low"],
+                high=best and best["mi_high"],
+                factor=factors[column] if column is not None and much >= FOLLOWS else None,
+                share=much,
+                doubtful=node["doubtful"],
+                copies_of=node["copies_of"],
+                unexplained=node["unexplained"],
+            )
+        )
+    order = {name: place for place, name in enumerate(factors)}
+    return tuple(sorted(told, key=lambda one: (order.get(one.factor or "", 99), one.node)))
+
+
+def share(code: NDArray[Any], label: NDArray[Any], *, most: int = 25) -> float:
+    """Share of a label's variance that its means in equal-count bins of a code explain, beyond chance.
+
+    Any curve will do, not only a straight line: the correlation ratio, adjusted for its bins.
+    """
+    n = len(code)
+    bins = min(most, n // 8)
+    if bins < 2 or not label.var() > 0:
+        return 0.0
+    place = np.argsort(np.argsort(code, kind="stable"), kind="stable") * bins // n
+    means = np.array([label[place == i].mean() for i in range(bins)])
+    within = ((label - means[place]) ** 2).sum() / (n - bins)
+    return float(max(0.0, 1 - within / label.var(ddof=1)))
+
+
+def answer_text(answer: Answer) -> str:
+    """The answer beside the truth, for a terminal."""
+    from .terminal import span
+
+    findings, k = answer.report.findings, len(answer.varied)
+    count = findings["count"]
+    lines = ["", f"How many causes? The truth is {k}."]
+    for key, words in (("statistical", "by switching nodes off"), ("information", "by information")):
+        one = count[key]
+        mark = "right" if one["k"] == k else "WRONG"
+        lines.append(f"  {words:<23} {one['k']:>2}   ({one['low']} to {one['high']})   {mark}")
+    lines += [
+        "",
+        "Which? Labels came after training: the network never saw one.",
+        "  node  best label   nats [90 % interval]   true cause         share of it that the node tells",
+    ]
+    lines += [_line(node) for node in answer.nodes]
+    unexplained = [str(node.node) for node in answer.nodes if node.unexplained]
+    lines.append(f"  unexplained by any label: {', '.join(unexplained) or 'none'}")
+    if answer.missed:
+        lines.append(f"  NOT FOUND: {', '.join(WORDS[name] for name in answer.missed)}")
+    lines += [f"  warning: {one}" for one in findings["warnings"]]
+    study = answer.report.study
+    lines += [
+        "",
+        f"  report   {study / 'report.html'}",
+        f"  explore  astroprism explore {study}",
+        f"  truth    {answer.truth}",
+        f"  in all   {span(answer.report.seconds)}",
+    ]
+    return "\n".join(lines)
+
+
+def _line(node: Node) -> str:
+    if node.label is None:
+        match = f"{'-':<12} {'':<21}"
+    else:
+        match = f"{node.label:<12} {f'{node.nats:.2f} [{node.low:.2f}, {node.high:.2f}]':<21}"
+    if node.copies_of is not None:
+        what = f"copy of node {node.copies_of}"
+    elif node.factor is None:
+        what = "none of its own" + (" (doubtful)" if node.doubtful else "")
+    else:
+        bar = "█" * round(20 * node.share)
+        what = f"{WORDS[node.factor]:<17}  {node.share:4.2f} {bar}{' (doubtful)' if node.doubtful else ''}"
+    return f"  {node.node:>4}  {match}  {what}"

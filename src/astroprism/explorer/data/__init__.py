@@ -1,0 +1,1 @@
+"""What the pages of the explorer show: columns, curves, codes, spectra; no web server in it."""

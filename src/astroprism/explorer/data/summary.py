@@ -1,0 +1,209 @@
+"""What the page must know of a study before it draws anything: nodes, labels, lines, axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import __version__
+from ...grid import convert_medium
+from ..server.refusals import tidy
+from .axes import has_umap, unit_of
+from .columns import FEWEST_NUMBERS, Columns
+from .nearest import MOST
+
+if TYPE_CHECKING:
+    from .viewer import Viewer
+
+QUANTILES = (1, 5, 25, 50, 75, 95, 99)
+UPLOAD = 64 << 20  # bytes of a file that may be dropped
+SELECTION = 2_000_000  # rows of a selection
+FAINTEST = 0.05  # depth in the Sun, or under a usual sky, of lines that are marked
+MOST_LINES = 1500
+NEAR = 0.02  # share of the spectra around a quantile whose labels tell what it means
+
+
+def titles(columns: Columns) -> dict[int, str]:
+    """Node -> 'node 21: radial velocity'."""
+    from ...figures.words import node_title
+
+    if columns.findings is None:
+        return {node: f"node {node}" for node in columns.shown}
+    told = {one["node"]: one for one in columns.findings["nodes"]}
+    return {node: tidy(node_title(told[node])) for node in columns.shown}
+
+
+def summary(viewer: Viewer) -> dict[str, Any]:
+    """The content of /api/study."""
+    import pyarrow.compute as pc
+
+    columns, store = viewer.columns, viewer.study.store
+    grid, findings = store.grid, columns.findings
+    axes = viewer.axes.known()
+    nodes = [_node(viewer, node) for node in columns.shown]
+    count = findings["count"] if findings else None
+    has_apply = bool(viewer.has_model and columns.has_codes and findings)
+    return {
+        "name": tidy(viewer.study.path.resolve().name),
+        "version": __version__,
+        "spectra": len(store),
+        "targets": pc.count_distinct(columns.text("target")).as_py(),
+        "encoded": int(np.isfinite(columns.mean(columns.shown[0])).sum()) if columns.shown else 0,
+        "grid": {
+            "low": float(viewer.wavelength[0]),
+            "high": float(viewer.wavelength[-1]),
+            "step_kms": grid.step if grid.kind == "log" else None,
+            "pixels": grid.size,
+            "medium": grid.medium,
+        },
+        "network": _network(viewer),
+        "count": count,
+        "agree": count["agree"] if count else None,
+        "nodes": nodes,
+        "labels": [
+            {"name": name, "kind": kind, "n": _known(columns.label(name)), "unit": unit_of(name)}
+            for name, kind in columns.labels.items()
+        ],
+        "axes": axes,
+        "lines": _lines(viewer),
+        "quantiles": list(QUANTILES),
+        "limits": {"upload_bytes": UPLOAD, "selection": SELECTION, "neighbours": MOST},
+        "start": _start(nodes, [one["key"] for one in axes]),
+        "warnings": list(findings["warnings"]) if findings else [],
+        "has": {
+            "model": viewer.has_model,
+            "codes": columns.has_codes,
+            "findings": findings is not None,
+            "labels": bool(columns.labels),
+            "outliers": columns.outliers is not None,
+            "umap": has_umap(),
+            "apply": has_apply,
+        },
+    }
+
+
+def _network(viewer: Viewer) -> dict[str, Any] | None:
+    if not viewer.has_model:
+        return None
+    from ...store.layout import read_json
+
+    about = read_json(viewer.study.model_path / "model.json")
+    kind, config = about["network"]["kind"], about["network"]["config"]
+    agnostic = bool(config.get("agnostic", False))
+    return {
+        "kind": kind,
+        "nodes": config["n_latent"],
+        "agnostic": agnostic,
+        "moving_air": bool(config.get("moving_air", False)),
+        "parts": kind == "prism" and not agnostic,
+        "steps": about.get("steps"),
+    }
+
+
+def _node(viewer: Viewer, node: int) -> dict[str, Any]:
+    columns = viewer.columns
+    findings = columns.findings
+    told = found_of(findings, node)
+    pairs = [pair for pair in told.get("matches", ()) if pair["explains"] and not pair["shadow_of"]]
+    label = max(pairs, key=lambda pair: float(pair["mi_nats"]))["label"] if pairs else None
+    code = columns.mean(node)[columns.sample()]
+    known = code[np.isfinite(code)].astype(np.float64)
+    marks = np.quantile(known, np.array(QUANTILES) / 100) if known.size else np.zeros(len(QUANTILES))
+    low, high = (float(known.min()), float(known.max())) if known.size else (-3.0, 3.0)
+    room = max(marks[-1] - marks[0], 1e-6)
+    return {
+        "node": node,
+        "title": viewer.titles[node],
+        "informative": told.get("informative", True),
+        "doubtful": told.get("doubtful", False),
+        "unexplained": told.get("unexplained", False),
+        "copies_of": told.get("copies_of"),
+        "nuisance": node in columns.nuisances,
+        "label": label,
+        "unit": unit_of(label) if label else "",
+        "median": float(marks[QUANTILES.index(50)]),
+        "sd": float(known.std()) if known.size else 1.0,
+        "low": max(low, marks[0] - 0.5 * room),  # single odd codes must not squeeze the slider
+        "high": min(high, marks[-1] + 0.5 * room),
+        "quantiles": marks.tolist(),
+        "label_curve": label_curve(columns, node, label, marks) if label else None,
+        "information_nats": told.get("information_nats"),
+        "ablation_nats": told.get("ablation_nats"),
+        "matches": told.get("matches", []),
+        "response": told.get("response", {}),
+        "survival": told.get("survival"),
+        "lines": [one["name"] for one in (told.get("dossier") or told).get("lines", ())],
+    }
+
+
+def found_of(findings: dict[str, Any] | None, node: int) -> dict[str, Any]:
+    """What findings.json has of a node; nothing where it has none."""
+    for one in findings["nodes"] if findings else ():
+        if one["node"] == node:
+            return dict(one)
+    return {}
+
+
+def label_curve(columns: Columns, node: int, label: str, marks: NDArray[np.float64]) -> list[float] | None:
+    """The label's median in the spectra whose codes lie nearest to each mark; None for texts."""
+    if columns.labels.get(label) != "number":
+        return None
+    rows = columns.sample()
+    code, value = columns.mean(node)[rows], columns.label(label)[rows]
+    known = np.isfinite(code) & np.isfinite(value)
+    if known.sum() < len(marks) * FEWEST_NUMBERS:
+        return None
+    order = np.argsort(code[known], kind="stable")
+    code, value = code[known][order], value[known][order]
+    half = max(2, int(NEAR * code.size / 2))
+    places = np.searchsorted(code, marks)
+    ends = [(max(0, place - half), min(code.size, place + half)) for place in places]
+    return [float(np.median(value[a:b])) for a, b in ends]
+
+
+def _known(values: NDArray[Any]) -> int:
+    if values.dtype == object:
+        return int(sum(one is not None for one in values))
+    return int(np.isfinite(values).sum())
+
+
+def _lines(viewer: Viewer) -> list[dict[str, Any]]:
+    """Lines within the grid, in its medium; the deepest where there are too many."""
+    from ...measures.lines import atomic_groups, line_name, telluric_groups
+
+    grid = viewer.study.store.grid
+    low, high = float(viewer.wavelength[0]), float(viewer.wavelength[-1])
+    found: list[dict[str, Any]] = []
+    for kind, groups in (("atom", atomic_groups()), ("telluric", telluric_groups())):
+        for group in groups:
+            places = convert_medium(group.wavelength, "vacuum", grid.medium)
+            for vacuum, place, depth in zip(group.wavelength, places, group.weight, strict=True):
+                if low <= place <= high and depth >= FAINTEST:
+                    found.append(
+                        {
+                            "name": line_name(group.name, float(vacuum)),
+                            "element": group.element,
+                            "wavelength": round(float(place), 3),
+                            "kind": kind,
+                            "depth": round(float(min(1.0, depth)), 3),
+                        }
+                    )
+    found.sort(key=lambda one: -one["depth"])
+    return sorted(found[:MOST_LINES], key=lambda one: one["wavelength"])
+
+
+def _start(nodes: list[dict[str, Any]], axes: list[str]) -> dict[str, str]:
+    """A first view that shows something: the strongest two nodes of the star, coloured by a label."""
+    stellar = [
+        one for one in nodes if not one["nuisance"] and one["copies_of"] is None and not one["doubtful"]
+    ]
+    chosen = (stellar + [one for one in nodes if one not in stellar])[:2]
+    told = {"sliders": "view=sliders", "map": "view=map"}
+    if chosen:
+        keys = [f"node:{one['node']}" for one in chosen]
+        colour = next((f"label:{one['label']}" for one in chosen if one["label"]), "snr")
+        colour = colour if colour in axes else "snr"
+        told["map"] = f"view=map&x={keys[0]}&y={keys[-1]}&colour={colour}"
+    return told

@@ -1,0 +1,1 @@
+"""The server that the browser asks: routes, guard, dropped files."""

@@ -1,0 +1,181 @@
+"""Spectra dropped on the page: what the study says of them, and the last few of them to look at."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import AstroprismError
+from ..data.cache import Once
+from ..data.curves import Curves, window
+from .reading import prepared_from
+from .refusals import Refused, tidy, told
+
+if TYPE_CHECKING:
+    from ...apply.spectra import Applied
+    from ..data.viewer import Viewer
+
+KEPT = 16
+AT_ONCE = 2
+WORST = 5  # stretches named
+
+
+@dataclass(frozen=True, eq=False)
+class Dropped:
+    """A spectrum (p,) that is not of the study, its code, and what was said of it."""
+
+    flux: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+    good: NDArray[np.bool_]
+    code: NDArray[np.float32]
+    berv: float
+    answer: dict[str, Any]
+
+
+class Drops:
+    """Takes files and keeps the last few."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self._kept = Once(most=KEPT)
+        self._room = threading.BoundedSemaphore(AT_ONCE)
+
+    def take(self, content: bytes, name: str) -> dict[str, Any]:
+        """What /api/drop answers."""
+        if not content:
+            raise Refused(422, "the file is empty")
+        if not self._room.acquire(blocking=False):
+            raise Refused(429, "other files are being read; try again in a moment")
+        try:
+            dropped = self._made(content, name)
+        finally:
+            self._room.release()
+        key = secrets.token_hex(8)
+        self._kept.put(key, dropped)
+        return {"key": key, **dropped.answer}
+
+    def get(self, key: str) -> Dropped:
+        """One that was dropped."""
+        found = self._kept.get(key)
+        if found is None:
+            raise Refused(404, f"that file is no longer at hand (the last {KEPT} are kept); drop it again")
+        return found  # type: ignore[no-any-return]
+
+    def curves(self, key: str, *, low: float | None, high: float | None, width: int | None) -> Curves:
+        """As of a spectrum of the store."""
+        one = self.get(key)
+        pixels = window(self.viewer.wavelength, low, high)
+        made = self.viewer.decoder.decode(one.code, berv=one.berv)
+        curves = self.viewer.fit(one.flux, one.sigma, one.good, made, pixels=pixels, width=width)
+        told_of = {
+            name: one.answer[name] for name in ("name", "spectrum_id", "target", "snr", "codes", "labels")
+        }
+        return Curves(curves.wavelength, curves.values, curves.facts | told_of)
+
+    def _made(self, content: bytes, name: str) -> Dropped:
+        viewer = self.viewer
+        decoder = viewer.decoder  # without a model there is nothing to say
+        shown = safe_name(name)
+        spectrum, prepared, facts = prepared_from(content, shown, viewer.study.store)
+        berv = float(prepared.facts["berv"])
+        berv = berv if prepared.facts["frame"] == "barycentric" and np.isfinite(berv) else 0.0
+        good = prepared.good & np.isfinite(prepared.flux) & (prepared.sigma > 0) & np.isfinite(prepared.sigma)
+        flux = np.where(good, prepared.flux, 0).astype(np.float32)
+        sigma = np.where(good, prepared.sigma, 1).astype(np.float32)
+        warnings = [
+            tidy(one) for one in (*spectrum.warnings, *str(prepared.facts["warnings"]).split("; ")) if one
+        ]
+        labels: dict[str, Any] = {}
+        outlier = None
+        try:
+            from ...apply.spectra import apply_prepared
+
+            applied = apply_prepared(viewer.kit, [(spectrum, prepared)])
+            code, sd = applied.mean[0].astype(np.float32), applied.sd[0].astype(np.float32)
+            labels, outlier = labels_told(applied), _outlier(applied)
+            warnings = [*applied.warnings[0], *warnings]
+        except AstroprismError as error:
+            code, sd = decoder.encode(flux, sigma, good, berv=berv, polish=True)
+            warnings.append(f"no labels, no outlier score: {told(error)}")
+        answer = {
+            "name": shown,
+            "spectra": facts["spectra"],
+            "format": facts["format"],
+            "spectrum_id": spectrum.identifier,
+            "target": spectrum.target,
+            "snr": prepared.facts["snr"],
+            "codes": viewer.codes_told(
+                {node: (float(code[node]), float(sd[node])) for node in viewer.columns.shown}
+            ),
+            "labels": labels,
+            "outlier": outlier,
+            "warnings": list(dict.fromkeys(warnings)),
+        }
+        try:
+            answer |= viewer.nearest.of_code(code, n=10, target=spectrum.target or None)
+        except Refused as error:
+            answer |= {"neighbours": [], "warnings": [*answer["warnings"], str(error)]}
+        return Dropped(flux, sigma, good, code, berv, answer)
+
+
+def safe_name(name: str) -> str:
+    """The last part of a file's name, of letters that every system takes; readers look at its ending."""
+    last = re.split(r"[/\\]", tidy(name, longest=400))[-1]
+    plain = re.sub(r"[^A-Za-z0-9._+-]", "_", last).lstrip(".")[-80:]
+    return plain or "dropped"
+
+
+def labels_told(applied: Applied) -> dict[str, Any]:
+    """Each label of the first spectrum, with its interval, or with the classes that cannot be ruled out."""
+    from ...measures.probe import LEVEL
+
+    found: dict[str, Any] = {}
+    for name, one in applied.labels.items():
+        value = one.value[0]
+        found[name] = {
+            "value": value if one.categorical else float(value),
+            "low": float(one.low[0]),
+            "high": float(one.high[0]),
+            "coverage": LEVEL,
+            "set": str(one.sets[0]).split("|") if one.categorical else None,
+            "outside": bool(one.outside[0]),
+        }
+    return found
+
+
+def _outlier(applied: Applied) -> dict[str, Any]:
+    row = applied.frame.iloc[0]
+    reasons = [one for one in str(row["outlier_reasons"]).split("; ") if one]
+    return {
+        "score": float(applied.judged.rank_by[0]),
+        "p": float(applied.judged.whole[0]),
+        "reasons": reasons,
+        "worst": _worst(applied),
+    }
+
+
+def _worst(applied: Applied) -> list[dict[str, float]]:
+    """The stretches that lie furthest from the reconstruction, most first."""
+    residual = np.nan_to_num(np.abs(applied.residual[0]))
+    wavelength, found = applied.wavelength, []
+    half = max(2, residual.size // 400)
+    for _ in range(WORST):
+        at = int(residual.argmax())
+        if residual[at] < 4:
+            break
+        first, last = max(0, at - half), min(residual.size, at + half + 1)
+        found.append(
+            {
+                "low": float(wavelength[first]),
+                "high": float(wavelength[last - 1]),
+                "sigma": float(applied.residual[0][at]),
+            }
+        )
+        residual[first:last] = 0
+    return found

@@ -1,0 +1,276 @@
+"""Figures of one node: what it does to a spectrum, which lines it moves, its codes, its best label.
+
+Each takes the tables that are kept beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .archive import INK
+from .style import (
+    BLUE,
+    GREEN,
+    GREY,
+    HALF,
+    ORANGE,
+    QUANTILE_COLOURS,
+    SOFT,
+    WIDE,
+    binned,
+    nothing,
+    plain_text,
+    sheet,
+    spread_labels,
+    styled,
+)
+from .words import label_axis
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+ZOOMS = 3
+MOST_NAMES = 12
+
+
+def column(quantile: float, part: str = "flux") -> str:
+    """The name of a column of a traversal: flux_05, star_95."""
+    return f"{part}_{round(100 * quantile):02d}"
+
+
+@styled
+def traversal_figure(
+    pixels: pd.DataFrame, *, zooms: pd.DataFrame, codes: Sequence[float], medium: str = "vacuum"
+) -> Figure:
+    """Decoded spectra as a node moves through the quantiles of its codes, all other nodes at their median.
+
+    pixels  a row a pixel: wavelength, flux_05 .. flux_95; with star and atmosphere star_05, star_95,
+            air_05, air_95
+    zooms   the same of windows around lines: line, and flux_05 .. flux_95
+    codes   at the quantiles
+    """
+    parts = "star_05" in pixels
+    names = list(dict.fromkeys(zooms["line"])) if len(zooms) else []
+    heights = [2.0, 1.5, *([1.5] if parts else []), *([2.1] if names else [])]
+    figure = sheet(WIDE, 0.7 + sum(heights))
+    rows = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    whole = figure.add_subplot(rows[0])
+    differ = figure.add_subplot(rows[1], sharex=whole)
+    wave = pixels["wavelength"]
+    middle = pixels[column(0.5)]
+    for quantile, code, colour in zip(QUANTILES, codes, QUANTILE_COLOURS, strict=True):
+        words = f"{round(100 * quantile)} % (code {code:.2f})"
+        whole.plot(*binned(wave, pixels[column(quantile)]), color=colour, linewidth=0.8, label=words)
+        differ.plot(*binned(wave, pixels[column(quantile)] - middle), color=colour, linewidth=0.8)
+    whole.set_xlim(wave.min(), wave.max())
+    whole.set_ylabel("flux / median")
+    whole.set_title("decoded spectrum at five quantiles of the node's codes")
+    differ.set_ylabel("difference")
+    differ.set_title("less the spectrum at the median")
+    below = differ
+    if parts:
+        below = figure.add_subplot(rows[2], sharex=whole)
+        for part, colour, words in (("star", ORANGE, "star"), ("air", GREEN, "atmosphere")):
+            change = pixels[column(0.95, part)] - pixels[column(0.05, part)]
+            below.plot(*binned(wave, change), color=colour, linewidth=0.8, label=words)
+        below.set_ylabel("difference")
+        below.set_title("which part moves: each part at 95 % less at 5 %")
+        below.legend(loc="upper right", ncols=2)
+        _headroom(below)
+    below.set_xlabel(f"wavelength in {medium} (angstrom)")
+    for axes in (whole, differ, below):
+        if axes is not below:
+            axes.tick_params(labelbottom=False)
+    if names:
+        grid = rows[-1].subgridspec(1, len(names))
+        for number, name in enumerate(names):
+            axes = figure.add_subplot(grid[number])
+            one = zooms[zooms["line"] == name]
+            for quantile, colour in zip(QUANTILES, QUANTILE_COLOURS, strict=True):
+                axes.plot(one["wavelength"], one[column(quantile)], color=colour, linewidth=1)
+            axes.axvline(float(one["centre"].iloc[0]), color=SOFT, linewidth=0.7, linestyle=":", zorder=0)
+            axes.set_title(plain_text(name, most=28))
+            axes.set_xlim(one["wavelength"].min(), one["wavelength"].max())
+            axes.locator_params(axis="x", nbins=4)
+            axes.set_xlabel("wavelength (angstrom)")
+            if number == 0:
+                axes.set_ylabel("flux / median")
+    figure.legend(
+        *whole.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=5,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
+    return figure
+
+
+def _headroom(axes: Axes) -> None:
+    """Room above the curves for a legend."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.25 * (high - low))
+
+
+@styled
+def derivative_figure(profile: pd.DataFrame, *, named: pd.DataFrame) -> Figure:
+    """How much the flux changes with the node, by wavelength at rest, with the lines named that stand out.
+
+    profile  wavelength (vacuum angstrom), star and sky: flux for one spread of the code; NaN where unknown
+    named    wavelength, line, frame ('star', 'sky'), value
+    """
+    frames = [one for one in ("star", "sky") if (named["frame"] == one).any()] if len(named) else []
+    frames = frames or ["star"]
+    figure = sheet(WIDE, 0.3 + 2.3 * len(frames))
+    panels = figure.subplots(len(frames), 1, sharex=True, squeeze=False).ravel()
+    wave = profile["wavelength"]
+    for axes, frame in zip(panels, frames, strict=True):
+        colour = ORANGE if frame == "star" else GREEN
+        axes.plot(*binned(wave, profile[frame]), color=colour, linewidth=0.8)
+        finite = profile[frame].to_numpy()[np.isfinite(profile[frame])]
+        top = float(finite.max()) if finite.size else 1.0
+        if frame == "star":  # a stray pixel at the end of the range is not what is looked for
+            top = min(top, 3 * float(np.quantile(finite, 0.995))) if finite.size else 1.0
+        axes.set_xlim(wave.min(), wave.max())
+        axes.set_ylim(0, 1.75 * top)
+        axes.set_ylabel("change of flux for\none spread of the code")
+        axes.set_title(f"at rest with the {'star' if frame == 'star' else 'observer'}", pad=4)
+        mine = named[named["frame"] == frame] if len(named) else named
+        if not len(mine):
+            continue
+        mine = mine.sort_values("value", ascending=False).head(MOST_NAMES).sort_values("wavelength")
+        _name_lines(axes, mine, top=top)
+    panels[-1].set_xlabel("wavelength in vacuum, at rest (angstrom)")
+    return figure
+
+
+def _name_lines(axes: Axes, lines: pd.DataFrame, *, top: float) -> None:
+    """Names above the curve, turned, none over another, each with a stroke to its line."""
+    low, high = axes.get_xlim()
+    at = spread_labels(list(lines["wavelength"]), low=low, high=high, gap=(high - low) / 45)
+    for place, wave, name in zip(at, lines["wavelength"], lines["line"], strict=True):
+        axes.plot([wave, wave, place], [1.02 * top, 1.08 * top, 1.16 * top], color=SOFT, linewidth=0.6)
+        axes.text(
+            place,
+            1.19 * top,
+            plain_text(name, most=16),
+            rotation=90,
+            fontsize=7,
+            ha="center",
+            va="bottom",
+            color=INK,
+        )
+
+
+@styled
+def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
+    """How a node's codes are spread over held-out targets, with the noise of one code.
+
+    codes  a row a target: mean, sd
+    """
+    figure = sheet(HALF, 2.9)
+    axes = figure.subplots()
+    mean, sd = codes["mean"].to_numpy(), codes["sd"].to_numpy()
+    low, high = np.quantile(mean, [0.002, 0.998])
+    reach = 0.1 * (high - low) or 1e-3
+    axes.hist(np.clip(mean, low - reach, high + reach), bins=40, color=BLUE)
+    for quantile, colour in zip(QUANTILES, QUANTILE_COLOURS, strict=True):
+        axes.axvline(float(np.quantile(mean, quantile)), color=colour, linewidth=1)
+    top = axes.get_ylim()[1]
+    axes.set_ylim(0, 1.22 * top)
+    axes.errorbar(
+        [float(np.median(mean))],
+        [1.1 * top],
+        xerr=[float(np.median(sd))],
+        color=INK,
+        capsize=3,
+        marker="o",
+        markersize=3,
+        linewidth=1,
+    )
+    axes.set_title(f"bar at the top: noise of one code, {np.median(sd):.2g}", fontsize=8)
+    axes.set_xlabel(f"code of node {node} (mean)")
+    axes.set_ylabel("held-out targets")
+    return figure
+
+
+@styled
+def scatter_figure(
+    points: pd.DataFrame, *, node: int, label: str, words: str, units: Mapping[str, str] | None = None
+) -> Figure:
+    """A node's code against a label, a dot a held-out target, with the running median.
+
+    points  code, label; words: the match in nats with its interval
+    """
+    figure = sheet(HALF, 2.9)
+    axes = figure.subplots()
+    known = points[points["label"].notna()]
+    if not len(known):
+        nothing(axes, "no values")
+        return figure
+    numeric = known["label"].dtype.kind in "fiu"
+    if numeric:
+        from ..measures.smoothing import running_median
+
+        x, y = known["label"].to_numpy(dtype=float), known["code"].to_numpy(dtype=float)
+        middle = (x > np.quantile(x, 0.002)) & (x < np.quantile(x, 0.998)) if len(x) > 500 else x == x
+        opacity = float(np.clip(500 / len(x), 0.12, 0.7))
+        axes.scatter(x[middle], y[middle], s=5, color=BLUE, alpha=opacity, linewidth=0, rasterized=True)
+        axes.plot(*running_median(x, y), color=ORANGE, linewidth=1.4)
+        if middle.any():
+            axes.set_xlim(float(x[middle].min()), float(x[middle].max()))
+        axes.margins(x=0.03)
+    else:
+        _classes(axes, known)
+    axes.set_xlabel(plain_text(label_axis(label, units)))
+    axes.set_ylabel(f"code of node {node}")
+    axes.set_title(plain_text(words, most=70), fontsize=8)
+    return figure
+
+
+def _classes(axes: Axes, known: pd.DataFrame) -> None:
+    """Codes of each class, side by side."""
+    common = list(known["label"].value_counts().index[:8])
+    rng = np.random.default_rng(0)
+    for place, name in enumerate(common):
+        code = known["code"][known["label"] == name].to_numpy(dtype=float)
+        away = rng.uniform(-0.25, 0.25, code.size)
+        axes.scatter(place + away, code, s=5, color=BLUE, alpha=0.4, linewidth=0, rasterized=True)
+        axes.plot([place - 0.3, place + 0.3], [np.median(code)] * 2, color=ORANGE, linewidth=1.6)
+    axes.set_xticks(
+        range(len(common)), [plain_text(name, most=12) for name in common], rotation=30, ha="right"
+    )
+
+
+@styled
+def response_figure(table: pd.DataFrame, *, node: int) -> Figure:
+    """What moving a node does in physical units, with intervals.
+
+    table  quantity, value, low, high
+    """
+    figure = sheet(HALF, 0.9 + 0.35 * max(2, len(table)))
+    axes = figure.subplots()
+    at = np.arange(len(table))
+    axes.hlines(at, table["low"], table["high"], color=BLUE, linewidth=1.8)
+    axes.plot(table["value"], at, "o", color=BLUE, markersize=4.5)
+    axes.axvline(0, color=GREY, linewidth=0.7)
+    axes.set_yticks(at, [plain_text(one, most=30) for one in table["quantity"]])
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlabel(f"response to one spread of node {node}")
+    return figure
+
+
+def zoom_lines(named: pd.DataFrame, *, most: int = ZOOMS) -> list[Any]:
+    """Of the lines that move most those whose windows do not overlap: rows of `named`."""
+    found: list[Any] = []
+    for row in named.sort_values("value", ascending=False).itertuples():
+        if all(abs(row.wavelength / one.wavelength - 1) > 8e-4 for one in found):
+            found.append(row)
+        if len(found) == most:
+            break
+    return found

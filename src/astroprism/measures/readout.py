@@ -1,0 +1,265 @@
+"""How much labels and codes tell of each other's variance, on targets set aside.
+
+Plain arrays; a row a spectrum. Folds are of targets: a star is never on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import EvidenceError
+from .evidence import Floats, Rows, column, finite, one_a_target, plain
+from .spacing import LEVEL
+
+FOLDS = 5
+MOST_ROWS, MOST_IN_FOREST = 20_000, 5_000
+FEWEST = 50  # rows: ten a fold
+MOST_BENT = 25  # labels from which on their squares and products would be too many
+NEIGHBOURS = 10
+UNEXPLAINED = 0.5  # share of a node's variance that all labels together must predict
+LOOSE = 0.8  # share below which it is worth asking what a node does where the labels stay
+SURE = 0.01  # p, over all other nodes, from which a slope between what labels leave of two nodes is taken
+
+
+@dataclass(frozen=True)
+class Share:
+    """Share of variance predicted on targets set aside (R2; below 0: worse than the mean), 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """A label read from the codes: R2 by a line and by neighbours, or, of classes, the share named rightly.
+
+    guessed: the share that naming the commonest class would get right; NaN for numbers.
+    """
+
+    linear: Share
+    nearest: Share
+    categorical: bool
+    guessed: float
+    n: int
+
+
+def predicted_by_labels(
+    codes: ArrayLike,
+    labels: Mapping[str, ArrayLike],
+    *,
+    groups: ArrayLike | None = None,
+    nodes: Sequence[int] | None = None,
+    seed: int = 0,
+) -> dict[int, Share]:
+    """Share of each node's variance that all labels together predict, by a parabola and trees.
+
+    codes: (n, nodes), the means. Every row counts that has any label at all: blanks are told as such. Without
+    labels every share is 0; of fewer than 50 targets nothing can be said (0, and an interval up to 1).
+    """
+    z = np.asarray(codes, dtype=np.float64)
+    chosen = list(range(z.shape[1])) if nodes is None else [int(node) for node in nodes]
+    if not labels:
+        return {node: Share(0.0, 0.0, 0.0, 0) for node in chosen}
+    x, rows = _columns(labels, groups, seed)
+    if rows.size < FEWEST:
+        return {node: Share(0.0, 0.0, 1.0, int(rows.size)) for node in chosen}  # nothing can be said
+    return {
+        node: share_of_variance(z[rows, node], _by_labels(x[rows], z[rows, node], seed)) for node in chosen
+    }
+
+
+def moves_at_labels(
+    codes: ArrayLike, labels: Mapping[str, ArrayLike], *, nodes: Sequence[int], seed: int = 0
+) -> dict[int, Floats]:
+    """How all codes move with a node where no label moves: node -> (nodes of the code,), 1 at itself.
+
+    A network may lay its axes otherwise than the labels: one node for the metals and one for their ratio to
+    the alpha elements, say, where labels know the metals. What such a node does while other nodes stand still
+    is not what it does while the labels stand still, and only the latter is what labels leave unexplained. So
+    what labels predict is taken off, and the rest of each node is regressed on the rest of this one; slopes
+    that chance may give are 0. Only nodes of which labels predict less than `LOOSE` are given.
+    """
+    z = np.asarray(codes, dtype=np.float64)
+    chosen = [int(node) for node in nodes]
+    if not labels or len(chosen) < 2:
+        return {}
+    from scipy.stats import pearsonr
+
+    x, rows = _columns(labels, None, seed)
+    if rows.size < FEWEST:
+        return {}
+    seen = z[rows][:, chosen]
+    width = np.maximum(seen.std(0), 1e-12)
+    left = (seen - _by_labels(x[rows], seen / width, seed) * width) / width
+    moves = {}
+    for place, node in enumerate(chosen):
+        mine = left[:, place] - left[:, place].mean()
+        if float(mine.var()) < 1 - LOOSE:
+            continue
+        direction = np.zeros(z.shape[1])
+        for other, name in enumerate(chosen):
+            told = pearsonr(mine, left[:, other])
+            if other != place and told.pvalue * (len(chosen) - 1) < SURE:
+                slope = float(mine @ left[:, other] / (mine @ mine))
+                direction[name] = slope * width[other] / width[place]
+        direction[node] = 1.0
+        moves[node] = direction
+    return moves
+
+
+def _columns(labels: Mapping[str, ArrayLike], groups: ArrayLike | None, seed: int) -> tuple[Floats, Rows]:
+    """All labels as columns for trees, blanks told as such, and the rows that know any of them."""
+    columns = []
+    for name, given in labels.items():
+        values, categorical = column(plain(given), str(name), categorical=None)
+        if categorical:
+            values = _common(values)
+            values = np.where(values < 0, np.nan, values)
+        columns.append(np.where(np.isfinite(values), values, np.nan))
+    x = np.column_stack(columns).astype(np.float64)
+    known = np.isfinite(x)
+    rows = _rows(np.flatnonzero(known.any(axis=1)), groups, seed, most=MOST_IN_FOREST)
+    return np.column_stack([_filled(x), known[:, ~known.all(axis=0)]]), rows
+
+
+def read_out(
+    codes: ArrayLike,
+    label: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    categorical: bool | None = None,
+    seed: int = 0,
+) -> ReadOut | None:
+    """A label from the codes (n, nodes) of the nodes given, by ridge and by neighbours; None: too few rows.
+
+    Neighbours tell what bent nodes hold and a line cannot read.
+    """
+    z = np.asarray(codes, dtype=np.float64)
+    y, is_category = column(plain(label), "label", categorical=categorical)
+    if len(y) != len(z):
+        raise EvidenceError(f"the label has {len(y)} rows, the codes {len(z)}")
+    rows = _rows(finite(y, z), groups, seed)
+    if rows.size < FEWEST or z.shape[1] == 0 or (y[rows] == y[rows[0]]).all():
+        return None
+    x = (z[rows] - z[rows].mean(0)) / np.maximum(z[rows].std(0), 1e-12)
+    if is_category:
+        return _class_read_out(x, _common(y[rows]), seed)
+    told = y[rows].astype(np.float64)
+    linear, nearest = np.empty(rows.size), np.empty(rows.size)
+    for fitted, left in _folds(rows.size, seed):
+        linear[left] = _ridge(x[fitted], told[fitted], x[left])
+        nearest[left] = _nearest(x[fitted], told[fitted], x[left])
+    return ReadOut(
+        share_of_variance(told, linear), share_of_variance(told, nearest), False, float("nan"), rows.size
+    )
+
+
+def share_of_variance(truth: Floats, told: Floats) -> Share:
+    """1 - sum of squared errors / sum of squares about the mean; interval as of a ratio of two means."""
+    wrong, whole = (truth - told) ** 2, (truth - truth.mean()) ** 2
+    if not whole.mean() > 0:
+        return Share(0.0, 0.0, 0.0, truth.size)
+    ratio = float(wrong.mean() / whole.mean())
+    error = float(LEVEL * (wrong - ratio * whole).std(ddof=1) / np.sqrt(truth.size) / whole.mean())
+    return Share(1 - ratio, 1 - ratio - error, min(1.0, 1 - ratio + error), truth.size)
+
+
+def _class_read_out(x: Floats, y: NDArray[np.int64], seed: int) -> ReadOut:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    wanted = np.eye(int(y.max()) + 1)[y]
+    right = np.empty((2, y.size))
+    for fitted, left in _folds(y.size, seed):
+        line = _ridge(x[fitted], wanted[fitted], x[left])
+        near = KNeighborsClassifier(min(NEIGHBOURS, fitted.size)).fit(x[fitted], y[fitted])
+        right[0, left] = line.argmax(1) == y[left]
+        right[1, left] = near.predict(x[left]) == y[left]
+    shares = []
+    for one in right:
+        error = LEVEL * one.std(ddof=1) / np.sqrt(y.size)
+        shares.append(Share(float(one.mean()), float(one.mean() - error), float(one.mean() + error), y.size))
+    return ReadOut(shares[0], shares[1], True, float(np.bincount(y).max() / y.size), y.size)
+
+
+def _filled(x: Floats) -> Floats:
+    """Blanks at the column's median: a column beside it says which they were."""
+    middle = np.array([np.median(one[np.isfinite(one)]) if np.isfinite(one).any() else 0.0 for one in x.T])
+    return np.where(np.isfinite(x), x, middle)
+
+
+def _rows(known: Rows, groups: ArrayLike | None, seed: int, *, most: int = MOST_ROWS) -> Rows:
+    """One row a target, and no more than trees and neighbours can take."""
+    rng = np.random.default_rng(seed)
+    rows = one_a_target(known, None if groups is None else np.asarray(groups), rng)
+    return rows if rows.size <= most else np.sort(rng.choice(rows, size=most, replace=False))
+
+
+def _folds(n: int, seed: int) -> Iterator[tuple[Rows, Rows]]:
+    """(rows to fit, rows set aside); rows are of different targets already."""
+    fold = np.random.default_rng(seed).permutation(n) % FOLDS
+    for one in range(FOLDS):
+        yield np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+
+
+def _common(classes: NDArray[Any], most: int = 30) -> NDArray[np.int64]:
+    """Classes numbered by how common they are; rare ones share the last number; blank stays -1."""
+    known = classes[classes >= 0]
+    number = np.bincount(known) if known.size else np.zeros(1, np.intp)
+    place = np.minimum(np.argsort(np.argsort(-number, kind="stable"), kind="stable"), most)
+    return np.asarray(np.where(classes >= 0, place[np.maximum(classes, 0)], -1), dtype=np.int64)
+
+
+def _by_labels(x: Floats, y: Floats, seed: int) -> Floats:
+    """y (rows,) or (rows, columns) from labels, each fold by the others: a parabola, then trees on its rest.
+
+    Trees alone bend as they must, but are stairs: what they leave of a steep code still hangs on the label. A
+    parabola takes that; it is drawn where labels lie, not where a stray one does.
+    """
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+    middle, spread = _middle_and_spread(y)
+    held = np.clip(y, middle - 6 * spread, middle + 6 * spread)  # a few stray codes would own the fit
+    told = np.empty_like(held)
+    centre, width = _middle_and_spread(x)
+    inside = np.clip((x - centre) / width, -4, 4)
+    degree = 2 if x.shape[1] <= MOST_BENT else 1
+    for fitted, left in _folds(len(y), seed):
+        curve = make_pipeline(
+            PolynomialFeatures(degree, include_bias=False), StandardScaler(), RidgeCV(np.logspace(-4, 4, 17))
+        )
+        curve.fit(inside[fitted], held[fitted])
+        trees = ExtraTreesRegressor(60, min_samples_leaf=3, random_state=seed)
+        trees.fit(x[fitted], held[fitted] - curve.predict(inside[fitted]))
+        told[left] = curve.predict(inside[left]) + trees.predict(x[left])
+    return told
+
+
+def _middle_and_spread(columns: Floats) -> tuple[Floats, Floats]:
+    """Median and robust spread along the rows; the plain one where most rows are equal, 1 where all are."""
+    middle = np.median(columns, axis=0)
+    spread = np.median(np.abs(columns - middle), axis=0) * 1.4826
+    spread = np.where(spread > 0, spread, columns.std(axis=0))
+    return middle, np.where(spread > 0, spread, 1.0)
+
+
+def _ridge(x: Floats, y: Floats, at: Floats) -> Floats:
+    terms = np.column_stack([x, np.ones(len(x))])
+    gram = terms.T @ terms + 1e-3 * np.diag([*np.ones(x.shape[1]), 0.0])
+    return np.asarray(np.column_stack([at, np.ones(len(at))]) @ np.linalg.solve(gram, terms.T @ y))
+
+
+def _nearest(x: Floats, y: Floats, at: Floats) -> Floats:
+    from sklearn.neighbors import KNeighborsRegressor
+
+    near = KNeighborsRegressor(min(NEIGHBOURS, len(x)), weights="distance").fit(x, y)
+    return np.asarray(near.predict(at))

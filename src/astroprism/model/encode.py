@@ -1,0 +1,419 @@
+"""Codes of every spectrum of a store, in its order: what a trained network makes of it.
+
+    codes.parquet            of model/weights, weak nodes off, means polished under the decoder
+    codes_unpruned.parquet   of model/unpruned, not polished: what the counts read
+    codes_paper.parquet      of the authors' released weights
+    .codes/                  parts of an encoding that is under way
+
+A row a spectrum: spectrum_id, target, mean_000.., sd_000..; the sd are the encoder's, polished or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, ModelError, StoreError
+from ..store.layout import blame, sync
+from .data import Source, Tensors
+from .fit import device_for, fitted
+from .options import DEVICES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import torch
+
+    from ..network import PaperNetwork, Prism
+    from ..store import Store
+
+FORMAT, VERSION = "astroprism-codes", 1
+BLOCK_PIXELS, MOST_ROWS = 2**26, 4096  # of a part: what a kill can cost
+BATCH_PIXELS = {"cpu": 2**20, "cuda": 2**24, "mps": 2**22}  # that go through the encoder at once
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How spectra are encoded."""
+
+    device: str = "auto"  # cpu, cuda or mps
+    # mend codes under the decoder: velocities that took one line for another, then the means of kept nodes by
+    # Gauss-Newton steps
+    polish: bool = True
+    weights: str | os.PathLike[str] | None = None  # the authors' released file, instead of the model
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ConfigError(f"device {self.device!r} is none of {', '.join(DEVICES)}")
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What an encoding did."""
+
+    spectra: int  # rows of the table now
+    encoded: int  # rows of this run
+    nodes: int
+    kept: list[int]
+    polished: bool
+    spectra_per_s: float  # of this run; NaN where nothing was done
+    tables: list[str]  # files
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+class Task(NamedTuple):
+    """One table: its name, its network, the nodes whose means are polished, and what it is made from."""
+
+    name: str
+    network: Prism | PaperNetwork
+    nodes: list[int]
+    floor: float
+    made_from: dict[str, Any]
+    relock: bool = False  # look again at spectra that fit better at another velocity
+
+
+def silent(*_: object) -> None:
+    """Nobody listens."""
+
+
+def encode(
+    store: Store,
+    model: Path,
+    *,
+    out: Path,
+    options: EncodeOptions | None = None,
+    say: Callable[[str], object] = silent,
+    watch: Callable[[int, int], object] = silent,
+) -> EncodeReport:
+    """Bring the tables of codes in folder `out` up to date with the store and the model in folder `model`.
+
+    Rows that are there already stay; watch is called with spectra done and to do.
+    """
+    options = options or EncodeOptions()
+    if not store.finished:
+        raise StoreError(f"{store.path}: its ingest is not finished; run it again, then encode")
+    tasks = _tasks(store, model, options, say=say)
+    index = store.index[["spectrum_id", "target"]]
+    identifiers = index["spectrum_id"].to_numpy(dtype=object)
+    kept = tasks[0].made_from["kept"]
+    n = tasks[0].network.config.n_latent
+    names = [str(out / f"{task.name}.parquet") for task in tasks]
+    key = hashlib.sha256(json.dumps([task.made_from for task in tasks], sort_keys=True).encode()).hexdigest()
+    parts = out / ".codes" / key[:16]
+    old = _old_tables(tasks, out, identifiers, say=say)
+    held = _held(parts, tasks)
+    done = {name for table in (old, held) if table for name in table[0]["spectrum_id"].to_pylist()}
+    rows = np.array([i for i, name in enumerate(identifiers) if name not in done], dtype=np.intp)
+    rate = math.nan
+    if len(rows):
+        if len(rows) < len(identifiers):
+            say(f"{len(identifiers) - len(rows):,} spectra are encoded already, {len(rows):,} are left")
+        rate = _encode_rows(store, tasks, rows, parts=parts, device=options.device, watch=watch)
+        held = _held(parts, tasks)
+    if held:
+        _merge([table for table in (old, held) if table], tasks, out, identifiers)
+    shutil.rmtree(out / ".codes", ignore_errors=True)
+    return EncodeReport(len(identifiers), len(rows), n, kept, bool(tasks[0].nodes), rate, names)
+
+
+def read_codes(path: Path) -> pd.DataFrame:
+    """A table of codes, a row a spectrum in the order of the store."""
+    import pandas as pd
+
+    codes_facts(path)
+    return pd.read_parquet(path)
+
+
+def codes_facts(path: Path) -> dict[str, Any]:
+    """What a table of codes is: rows, nodes, and what it was made from; the codes themselves are not read."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if not path.exists():
+        raise ModelError(f"{path} is not there; run: astroprism encode {path.parent}")
+    try:
+        with parquet.ParquetFile(path) as file:
+            about = json.loads((file.schema_arrow.metadata or {}).get(b"astroprism", b"null"))
+            rows, columns = file.metadata.num_rows, file.schema_arrow.names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ModelError(f"{path} is damaged ({error}); delete it and run encode again") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ModelError(f"{path} is no table of codes that astroprism wrote; run encode again")
+    if about.get("format_version") != VERSION:
+        raise ModelError(f"{path} is of format version {about.get('format_version')}, this version of "
+                         f"astroprism reads {VERSION}: delete it and run encode again")  # fmt: skip
+    nodes = sum(name.startswith("mean_") for name in columns)
+    return {"spectra": rows, "nodes": nodes, **about["made_from"]}
+
+
+# --- what is to be done
+
+
+def _tasks(store: Store, model: Path, options: EncodeOptions, *, say: Callable[[str], object]) -> list[Task]:
+    """The tables that these options ask for."""
+    if options.weights is not None:
+        return [_released(store, Path(options.weights), say=say)]
+    from ..network import Prism
+    from .checkpoint import read_model
+
+    network, about = read_model(model)
+    if store.grid.text != about["store"]["grid"]:
+        raise ModelError(
+            f"{model} was trained on the grid {about['store']['grid']!r}, this store is on "
+            f"{store.grid.text!r}; train on this store"
+        )
+    polish = options.polish and isinstance(network, Prism) and bool(about["kept"])
+    relock = options.polish and isinstance(network, Prism)
+    if options.polish and not isinstance(network, Prism):
+        say("codes of the paper's network are left as its encoder gives them")
+    recipe = about["recipe"]
+    floor = recipe["floor"][-1][1] if "floor" in recipe else 0.0
+    unpruned, _ = read_model(model, unpruned=True)
+    facts = {"network": about["network"]["kind"], "kept": about["kept"], "steps": about["steps"]}
+    facts["relocked"] = relock
+    return [
+        Task(
+            "codes",
+            network,
+            about["kept"] if polish else [],
+            floor,
+            {**facts, "weights": digest_of(model / "weights.safetensors"), "polished": polish},
+            relock=relock,
+        ),
+        Task(
+            "codes_unpruned",
+            unpruned,
+            [],
+            floor,
+            {**facts, "weights": digest_of(model / "unpruned.safetensors"), "polished": False},
+            relock=relock,
+        ),
+    ]
+
+
+def _released(store: Store, weights: Path, *, say: Callable[[str], object]) -> Task:
+    from ..network import load_released
+
+    network = load_released(weights)
+    if store.grid.kind != "paper":
+        raise ConfigError(
+            f"the released weights read spectra on the paper's grid only, this store is on "
+            f"{store.grid.text!r}: ingest into another study with --grid paper --normalise paper-median"
+        )
+    if (norm := store.config.get("normalise")) != "paper-median":
+        say(f"warning: the released weights were trained on --normalise paper-median, this store has {norm}")
+    kept = list(range(network.config.n_latent))
+    made = {"network": "released", "kept": kept, "weights": digest_of(weights), "polished": False}
+    return Task("codes_paper", network, [], 0.0, made)
+
+
+def digest_of(path: Path) -> str:
+    """By which a table knows the weights it was made from."""
+    with blame(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _old_tables(
+    tasks: Sequence[Task], out: Path, identifiers: NDArray[np.object_], *, say: Callable[[str], object]
+) -> list[pa.Table] | None:
+    """The tables that are there, if they were made from the same and hold nothing that is gone."""
+    from pyarrow import parquet
+
+    tables = []
+    for task in tasks:
+        path = out / f"{task.name}.parquet"
+        if not path.exists():
+            return None
+        try:
+            facts = codes_facts(path)
+        except ModelError as error:
+            say(f"{error}; encoding all spectra anew")
+            return None
+        if any(facts.get(name) != value for name, value in task.made_from.items()):
+            say(f"{path.name} is stale, the model or --no-polish changed since: encoding all spectra anew")
+            return None
+        tables.append(parquet.read_table(path))
+    if not set(tables[0]["spectrum_id"].to_pylist()) <= set(identifiers):
+        say("the codes hold spectra that the store does not: encoding all spectra anew")
+        return None
+    first = tables[0]["spectrum_id"]
+    return tables if all(table["spectrum_id"].equals(first) for table in tables) else None
+
+
+def _held(parts: Path, tasks: Sequence[Task]) -> list[pa.Table] | None:
+    """What an encoding that was cut off has finished: a part counts once its last table is there."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    ends = sorted(parts.glob(f"*.{tasks[-1].name}.parquet")) if parts.exists() else []
+    if not ends:
+        return None
+    stems = [path.name.split(".")[0] for path in ends]
+    return [
+        pa.concat_tables(parquet.read_table(parts / f"{stem}.{task.name}.parquet") for stem in stems)
+        for task in tasks
+    ]
+
+
+# --- the work
+
+
+def _encode_rows(
+    store: Store,
+    tasks: Sequence[Task],
+    rows: NDArray[np.intp],
+    *,
+    parts: Path,
+    device: str,
+    watch: Callable[[int, int], object],
+) -> float:
+    """Encode these rows of the store, a part at a time; spectra a second."""
+    import torch
+
+    place = torch.device(device_for(device))
+    source = fitted(Source.from_store(store, memory=0), tasks[0].network)
+    for task in tasks:
+        task.network.to(place)
+    parts.mkdir(parents=True, exist_ok=True)
+    index = store.index
+    size = max(1, BATCH_PIXELS[place.type] // source.pixels)
+    block = max(size, min(MOST_ROWS, BLOCK_PIXELS // source.pixels) // size * size)
+    twins = _one_encoder(tasks)
+    found: list[list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = [[] for _ in tasks]
+    done, waiting = 0, 0
+    watch(0, len(rows))
+    begun = time.monotonic()
+    with torch.no_grad():
+        for batch in _read_ahead(source, rows, size=size, device=place):
+            first = None
+            for task, out in zip(tasks, found, strict=True):
+                coded = first if first is not None and twins else _codes(task.network, batch)
+                first = first or coded
+                mean, logvar = _relocked(task, *coded, batch) if task.relock else coded
+                if task.nodes:
+                    mean = _polished(task, mean, batch)
+                out.append((mean.float().cpu().numpy(), (0.5 * logvar).exp().float().cpu().numpy()))
+            waiting += len(batch.flux)
+            if waiting >= block or done + waiting == len(rows):
+                chosen = index.iloc[rows[done : done + waiting]]
+                for task, out in zip(tasks, found, strict=True):
+                    table = _table(chosen, [m for m, _ in out], [s for _, s in out], where=task.name)
+                    _write(table, parts / f"{rows[done]:012d}.{task.name}.parquet")
+                    out.clear()
+                done, waiting = done + waiting, 0
+            watch(done + waiting, len(rows))
+    return len(rows) / max(time.monotonic() - begun, 1e-9)
+
+
+def _read_ahead(
+    source: Source, rows: NDArray[np.intp], *, size: int, device: torch.device
+) -> Iterator[Tensors]:
+    """Batches of `size` rows in order; the next is read while one is encoded."""
+    import torch
+
+    def read(start: int) -> Tensors:
+        some = rows[start : start + size]
+        got = source.read(some)
+        good = None if source.complete else torch.from_numpy(got.good)
+        berv = None if source.berv is None else torch.from_numpy(source.berv[some])
+        return Tensors(torch.from_numpy(got.flux), torch.from_numpy(got.sigma), good, berv)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="astroprism-encode") as pool:
+        coming = pool.submit(read, 0)
+        for start in range(size, len(rows) + size, size):
+            here = coming.result()
+            if start < len(rows):
+                coming = pool.submit(read, start)
+            yield Tensors(*(None if part is None else part.to(device) for part in here))  # type: ignore[arg-type]
+
+
+def _codes(network: Prism | PaperNetwork, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    return network.encode(batch.flux, good=batch.good, berv=batch.berv)
+
+
+def _relocked(
+    task: Task, mean: torch.Tensor, logvar: torch.Tensor, batch: Tensors
+) -> tuple[torch.Tensor, torch.Tensor]:
+    from .relock import relocked
+
+    return relocked(task.network, mean, logvar, batch, floor=task.floor)
+
+
+def _polished(task: Task, mean: torch.Tensor, batch: Tensors) -> torch.Tensor:
+    from .polish import polish
+
+    return polish(task.network, mean, batch, nodes=task.nodes, floor=task.floor)
+
+
+def _one_encoder(tasks: Sequence[Task]) -> bool:
+    """Do all tables have one encoder? Pruned and unpruned differ in what the decoder reads."""
+    import torch
+
+    first = tasks[0].network.state_dict()
+    return all(
+        torch.equal(value, first[name])
+        for task in tasks[1:]
+        for name, value in task.network.state_dict().items()
+        if name != "keep"
+    )
+
+
+def _table(
+    index: pd.DataFrame, means: list[NDArray[Any]], sds: list[NDArray[Any]], *, where: str
+) -> pa.Table:
+    import pyarrow as pa
+
+    mean, sd = np.concatenate(means), np.concatenate(sds)
+    wrong = ~(np.isfinite(mean).all(1) & np.isfinite(sd).all(1))
+    if wrong.any():
+        name = index["spectrum_id"].iloc[int(wrong.argmax())]
+        raise ModelError(
+            f"{where}: the code of {name!r} is not a finite number; look at the spectrum, or train again"
+        )
+    columns: dict[str, Any] = {
+        name: pa.array(index[name].tolist(), pa.string()) for name in ("spectrum_id", "target")
+    }
+    for kind, values in (("mean", mean), ("sd", sd)):
+        columns |= {f"{kind}_{i:03d}": np.ascontiguousarray(values[:, i]) for i in range(values.shape[1])}
+    return pa.table(columns)
+
+
+def _merge(
+    tables: Sequence[Sequence[pa.Table]], tasks: Sequence[Task], out: Path, identifiers: NDArray[np.object_]
+) -> None:
+    """Write the tables whole, in the order of the store."""
+    import pyarrow as pa
+
+    place = {name: i for i, name in enumerate(identifiers)}
+    for number, task in enumerate(tasks):
+        whole = pa.concat_tables(some[number].replace_schema_metadata(None) for some in tables)
+        order = np.argsort([place[name] for name in whole["spectrum_id"].to_pylist()], kind="stable")
+        about = {"format": FORMAT, "format_version": VERSION, "made_from": task.made_from}
+        whole = whole.take(pa.array(order)).replace_schema_metadata({"astroprism": json.dumps(about)})
+        _write(whole, out / f"{task.name}.parquet")
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    """Written aside, then renamed."""
+    from pyarrow import parquet
+
+    aside = path.with_name(f".{path.name}.part")
+    with blame(path):
+        parquet.write_table(table, aside)
+        sync(aside)
+        os.replace(aside, path)

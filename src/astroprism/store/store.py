@@ -1,0 +1,275 @@
+"""Reading the store: any rows in any order, whole or a window of them, straight from the shard files.
+
+zarr-python opens a store too, but decodes a row through several layers; here a row is found by a
+shard index kept in memory and read by one system call into its place in the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import StoreError
+from ..grid import Grid
+from .layout import ARRAYS, Layout, array_metadata, read_json, read_layout
+from .read import Batch, RowReader
+from .tables import Tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["Batch", "Store", "open_store"]
+
+
+class Store:
+    """The spectra of a study, read-only. Positions 0..len-1 number the rows of the index.
+
+    Threads may share one; a fork or a pickle opens its own files. Spectra added after opening are
+    seen by opening again.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        self.layout, self.attributes = read_layout(self.path)
+        n_shards = {_check_array(self.path, self.layout, array) for array in ARRAYS}
+        if self.finished and len(n_shards) > 1:
+            raise StoreError(f"{self.path}: flux, sigma and good differ in length; ingest again to finish it")
+        self._tables = Tables(self.path, finished=self.finished)
+        rows = self._tables.rows
+        if self.finished and rows.size and rows[-1] >= min(n_shards) * self.layout.rows_per_shard:
+            raise StoreError(
+                f"{self.path / 'index.parquet'} names row {rows[-1]}, the arrays have "
+                f"{min(n_shards) * self.layout.rows_per_shard}; they are not of one store: ingest again"
+            )
+        self._reader = RowReader(self.path, self.layout)
+
+    def __len__(self) -> int:
+        return int(self._tables.rows.size)
+
+    def __repr__(self) -> str:
+        state = "" if self.finished else ", unfinished"
+        return f"Store({str(self.path)!r}: {len(self)} spectra of {self.layout.n_pixels} pixels{state})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (str(self.path), self._content))
+
+    @property
+    def grid(self) -> Grid:
+        """Wavelength grid of every row."""
+        return self.layout.grid
+
+    @property
+    def finished(self) -> bool:
+        """False while an ingest is under way, or was cut off: what is there can be read."""
+        return bool(self.attributes["finished"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration it was ingested with."""
+        return dict(self.attributes["config"])
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """A row a spectrum, in the order of positions; not to be changed in place."""
+        return _to_pandas(self._tables.read("index"))
+
+    def keywords(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Numeric header keywords in the order of positions, all or the named columns; NaN where absent."""
+        return _to_pandas(self._tables.read("keywords", columns=columns))
+
+    @cached_property
+    def rejects(self) -> pd.DataFrame:
+        """A row a refusal, with its reason; not to be changed in place."""
+        return _to_pandas(self._tables.rejects())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of grid, configuration and index: changes when spectra are added, never by reading."""
+        about = {"grid": asdict(self.grid), "dtype": self.layout.dtype, "config": self.config}
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        table = self._tables.read("index")
+        for name in sorted(table.column_names):
+            values = table.column(name).to_pandas()
+            digest.update(name.encode() + b"\0")
+            if values.dtype.kind in "fiub":
+                kind = "<f8" if values.dtype.kind == "f" else "<i8"
+                digest.update(np.ascontiguousarray(values, dtype=kind).tobytes())
+            else:
+                digest.update(json.dumps(table.column(name).to_pylist(), default=str).encode())
+        return digest.hexdigest()
+
+    def locate(self, spectrum_id: str) -> int:
+        """Position of the spectrum with this identifier."""
+        try:
+            return self._places[spectrum_id]
+        except KeyError:
+            raise StoreError(
+                f"{self.path} holds no spectrum {spectrum_id!r}; its index lists those it has"
+            ) from None
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        names = self._tables.read("index", columns=["spectrum_id"]).column(0).to_pylist()
+        places = {name: position for position, name in enumerate(names)}
+        if len(places) < len(names):
+            raise StoreError(f"{self.path / 'index.parquet'} names a spectrum twice; ingest again")
+        return places
+
+    @cached_property
+    def _content(self) -> str:
+        """What a reopened store must agree with for positions to mean the same."""
+        about = json.dumps([asdict(self.layout), self.attributes["config"]], sort_keys=True).encode()
+        return hashlib.sha256(about + self._tables.rows.tobytes()).hexdigest()
+
+    def window(self, low: float, high: float) -> slice:
+        """Pixels with centres in [low, high] angstrom, as `read` takes them."""
+        return self.grid.window(low, high)
+
+    def read(
+        self,
+        rows: ArrayLike,
+        *,
+        window: slice | None = None,
+        threads: int = 1,
+        out: Batch | None = None,
+        verify: bool = False,
+    ) -> Batch:
+        """Spectra at positions `rows` (any order, repeats allowed), or a window of their pixels.
+
+        `out` is filled instead of new arrays; `verify` checks each row's checksum on the way (and
+        then reads whole rows for a window). Returns arrays of shape (len(rows), pixels).
+        """
+        positions = self._positions(rows)
+        pixels = self._pixels(window)
+        batch = _fitting(out, (positions.size, len(pixels)))
+        array_rows = self._tables.rows[positions]
+        order = np.argsort(array_rows, kind="stable")  # shard by shard, and forward on the disk
+        reader = self._here()
+
+        def fill(part: NDArray[np.intp]) -> None:
+            reader.fill(batch, part, rows=array_rows[part], pixels=pixels, verify=verify)
+
+        if threads <= 1 or positions.size < 2:
+            fill(order)
+        else:
+            list(reader.pool(threads).map(fill, np.array_split(order, min(threads, order.size))))
+        return batch
+
+    def iterate(
+        self, batch: int, *, rows: ArrayLike | None = None, window: slice | None = None, threads: int = 1
+    ) -> Iterator[Batch]:
+        """All spectra, or those at positions `rows`, in batches of `batch` (the last may be shorter)."""
+        positions = np.arange(len(self)) if rows is None else self._positions(rows)
+        if batch < 1:
+            raise StoreError(f"batches of {batch} spectra; at least 1 is needed")
+        for start in range(0, positions.size, batch):
+            yield self.read(positions[start : start + batch], window=window, threads=threads)
+
+    def verify(self, *, progress: Callable[[int, int], object] | None = None) -> list[int]:
+        """Positions of all damaged rows, by the checksums of everything on disk.
+
+        `progress(done, total)` is called after every shard, in rows.
+        """
+        reader, damaged = self._here(), []
+        scratch = _fitting(None, (1, self.layout.n_pixels))
+        pixels = range(self.layout.n_pixels)
+        shards = self._tables.rows // self.layout.rows_per_shard
+        for position, row in enumerate(self._tables.rows):
+            try:
+                reader.fill(scratch, np.zeros(1, np.intp), rows=np.array([row]), pixels=pixels, verify=True)
+            except StoreError:
+                damaged.append(position)
+            last = position + 1 == len(self) or shards[position + 1] != shards[position]
+            if progress is not None and last:
+                progress(position + 1, len(self))
+        return damaged
+
+    def close(self) -> None:
+        """Let go of open files and threads; reading again opens them anew."""
+        self._reader, old = RowReader(self.path, self.layout), self._reader
+        old.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _here(self) -> RowReader:
+        # threads and locks do not survive a fork: a child begins with its own
+        if self._reader.pid != os.getpid():
+            self._reader = RowReader(self.path, self.layout)
+        return self._reader
+
+    def _positions(self, rows: ArrayLike) -> NDArray[np.intp]:
+        given = np.asarray(rows)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise StoreError(f"rows of shape {given.shape} and type {given.dtype}; give a list of positions")
+        positions = given.astype(np.intp)
+        wrong = (positions < 0) | (positions >= len(self))
+        if np.any(wrong):
+            raise StoreError(f"position {positions[wrong][0]} is outside 0..{len(self) - 1} of {self.path}")
+        return positions
+
+    def _pixels(self, window: slice | None) -> range:
+        pixels = range(self.layout.n_pixels)[window or slice(None)]
+        if not len(pixels) or pixels.step != 1:
+            raise StoreError(f"window {window} of {self.layout.n_pixels} pixels; give slice(first, last + 1)")
+        return pixels
+
+
+def open_store(path: str | os.PathLike[str]) -> Store:
+    """Open the store at `path` for reading."""
+    return Store(path)
+
+
+def _reopen(path: str, content: str) -> Store:
+    store = Store(path)
+    if store._content != content:
+        raise StoreError(f"{path} has changed since it was handed on; open it again where it came from")
+    return store
+
+
+def _fitting(out: Batch | None, shape: tuple[int, int]) -> Batch:
+    if out is None:
+        return Batch(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.bool_))
+    for name, array, kind in zip(ARRAYS, out, (np.float32, np.float32, np.bool_), strict=True):
+        if array.shape != shape or array.dtype != kind or not array.flags.c_contiguous:
+            raise StoreError(
+                f"out.{name} is {array.dtype} {array.shape}; contiguous {kind.__name__} {shape} is needed"
+            )
+    return out
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    return frame
+
+
+def _check_array(path: Path, layout: Layout, array: str) -> int:
+    """Number of shards of an array, whose metadata must be what we would write."""
+    place = path / array / "zarr.json"
+    found = read_json(place)
+    try:
+        length = operator.index(found["shape"][0])
+    except (KeyError, TypeError, IndexError):
+        raise StoreError(f"{place} is damaged, it has no shape; restore it or ingest again") from None
+    expected = array_metadata(layout, array, n_shards=length // layout.rows_per_shard)
+    for key in ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "codecs"):
+        if found.get(key) != expected[key]:
+            raise StoreError(
+                f"{place} has {key} {json.dumps(found.get(key))}, the store says "
+                f"{json.dumps(expected[key])}; restore it or ingest again"
+            )
+    return length // layout.rows_per_shard
