@@ -154,7 +154,7 @@ def plain_node(number: int) -> dict:
 @pytest.fixture(scope="module")
 def found(trained) -> Study:
     """Findings as `find` writes them: node 0 is explained, 1 unexplained, 2 doubtful, 3 a copy."""
-    from astroprism.model.encode import digest_of
+    from astroprism.artifacts import digest as digest_of
     from astroprism.report.collect import Gathered
 
     study = trained

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from astroprism import IngestOptions, Study
 from astroprism.errors import AstroprismError, ConfigError, ModelError
-from astroprism.model.encode import FORMAT, VERSION
+from astroprism.schema import CODES
 from astroprism.similar.metric import metric, nuisances
 
 NODES = 6
@@ -131,7 +131,7 @@ def study(archive, tmp_path_factory):
     columns |= {f"mean_{i:03d}": means[:, i].astype(np.float32) for i in range(NODES)}
     columns |= {f"sd_{i:03d}": np.full(len(star), 0.01, np.float32) for i in range(NODES)}
     made = {"network": "prism", "kept": [0, 1, 2, 3], "steps": 1, "weights": "x", "polished": True}
-    about = json.dumps({"format": FORMAT, "format_version": VERSION, "made_from": made})
+    about = json.dumps({**CODES.header, "made_from": made})
     table = pa.table(columns).replace_schema_metadata({"astroprism": about})
     parquet.write_table(table, study.path / "codes.parquet")
     return study

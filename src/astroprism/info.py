@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .artifacts import digest, read_json
 from .errors import UnreadableFile
-from .model.encode import codes_facts, digest_of
+from .model.encode import codes_facts
 from .model.plan import model_facts
 from .store import Store
-from .store.layout import read_json
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _about_study(folder: Path) -> dict[str, Any]:
         facts[path.stem] = {**found, "spectra_without": len(store) - found["spectra"]}
         if path.stem in weights:
             made_from = folder / "model" / f"{weights[path.stem]}.safetensors"
-            current = made_from.exists() and digest_of(made_from) == codes_facts(path)["weights"]
+            current = made_from.exists() and digest(made_from) == codes_facts(path)["weights"]
             facts[path.stem]["of_this_model"] = current
     return facts
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ModelError
+from .schema import Findings
 from .tables import as_table
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RunReport:
 
     study: Path
     steps: tuple[Step, ...]
-    findings: dict[str, Any]
+    findings: Findings
 
     @property
     def seconds(self) -> float:
@@ -75,7 +76,7 @@ class RunReport:
             "study": str(self.study),
             "seconds": round(self.seconds, 2),
             "steps": [vars(step) | {"seconds": round(step.seconds, 2)} for step in self.steps],
-            "count": self.findings["count"],
+            "count": self.findings.count.to_json(),
             "findings": str(self.study / "findings.json"),
             "report": str(self.study / "report.html"),
         }
@@ -155,14 +156,15 @@ def _train(study: Study, options: RunOptions, say: Any, watch: Any) -> Outcome:
         told = f"{_model(older)}; {new:,} spectra came later, --again trains on them too"
         return STALE, told, {"trained": False, "model": older}
     report = study.train(options=asked, again=options.again, say=say, watch=watch)
-    return (DONE if report.trained else SKIPPED), _model(report.model), report.as_dict()
+    return (DONE if report.trained else SKIPPED), _model(report.model.to_json()), report.as_dict()
 
 
 def _of_fewer_spectra(study: Study, asked: TrainOptions) -> dict[str, Any] | None:
     """model.json of a finished model that differs from what is asked in the store's content alone."""
     from .model.plan import model_facts, what_is_asked
 
-    facts = model_facts(study.model_path)
+    found = model_facts(study.model_path)
+    facts = None if found is None else found.to_json()
     if facts is None or (study.model_path / "plan.json").exists():
         return None
     wanted = what_is_asked(study.store, asked)
@@ -191,7 +193,7 @@ def _find(study: Study, tables: list[pd.DataFrame], options: RunOptions, say: An
         report = study.find(tables, options=options.find, say=say)
     except ModelError as error:
         raise ModelError(f"{error} (what is done is kept in {study.path})") from None
-    content = report.content
+    content = report.findings.to_json()
     first, second = content["count"]["statistical"], content["count"]["information"]
     k = f"{first['k']}" if first["k"] == second["k"] else f"{first['k']} or {second['k']}"
     k += f" ({min(first['low'], second['low'])} to {max(first['high'], second['high'])})"

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from . import __version__
-from .errors import AstroprismError, StoreError
-from .store.layout import blame, read_json, write_aside
+from .artifacts import blame, write_bytes
+from .errors import AstroprismError
+from .folder import StudyFolder
+from .progress import Listener
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,44 +28,15 @@ if TYPE_CHECKING:
     from .model.fit import TrainReport
     from .model.history import Moment
     from .model.options import TrainOptions
-    from .network import PaperNetwork, Prism
     from .pipeline import RunOptions, RunReport, Stage, Step
     from .report import ReportReport
     from .similar.search import Similar
     from .spectrum import Spectrum
-    from .store import Store
     from .targets.catalog import Joined
 
 
-class Study:
+class Study(StudyFolder):
     """The folder STUDY and what is in it. Making one writes nothing; the first verb does."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        if self.path.exists() and not self.path.is_dir():
-            raise AstroprismError(f"{self.path} is a file; a study is a folder: give another name")
-
-    def __repr__(self) -> str:
-        return f"Study({str(self.path)!r})"
-
-    @property
-    def store_path(self) -> Path:
-        """Where the spectra lie."""
-        return self.path / "store.zarr"
-
-    @cached_property
-    def store(self) -> Store:
-        """The spectra."""
-        from .store import Store
-
-        if not self.store_path.exists():
-            raise StoreError(f"{self.path} holds no spectra yet; run: astroprism ingest {self.path} FILES..")
-        return Store(self.store_path)
-
-    @property
-    def index(self) -> pd.DataFrame:
-        """A row a spectrum: identifier, target, frame, SNR ..."""
-        return self.store.index
 
     def ingest(
         self,
@@ -112,13 +83,13 @@ class Study:
             self.model_path,
             options=options,
             again=again,
-            say=say or _silent,
-            watch=watch or _silent,
+            progress=_listener(say, watch),
         )
         if report.trained and first_process():
             self._draw_history()
-            facts = {name: value for name, value in report.as_dict().items() if name != "model"}
-            chosen = {name: report.model[name] for name in ("asked", "steps", "chi2", "kept", "warnings")}
+            facts = report.as_dict()
+            model = facts.pop("model")
+            chosen = {name: model[name] for name in ("asked", "steps", "chi2", "kept", "warnings")}
             self.record("train", facts | chosen)
         return report
 
@@ -137,29 +108,11 @@ class Study:
             self.model_path,
             out=self.path,
             options=options,
-            say=say or _silent,
-            watch=watch or _silent,
+            progress=_listener(say, watch),
         )
         if report.encoded:
             self.record("encode", report.as_dict())
         return report
-
-    @property
-    def model_path(self) -> Path:
-        """Where the model lies."""
-        return self.path / "model"
-
-    def model(self, *, unpruned: bool = False) -> tuple[Prism | PaperNetwork, dict[str, Any]]:
-        """The trained network, ready to encode, and what is known of it (model.json)."""
-        from .model.checkpoint import read_model
-
-        return read_model(self.model_path, unpruned=unpruned)
-
-    def codes(self, *, unpruned: bool = False) -> pd.DataFrame:
-        """A row a spectrum: spectrum_id, target, mean_000.., sd_000..; unpruned: what the counts read."""
-        from .model.encode import read_codes
-
-        return read_codes(self.path / ("codes_unpruned.parquet" if unpruned else "codes.parquet"))
 
     def _draw_history(self) -> None:
         from .figures.archive import history_figure
@@ -209,28 +162,11 @@ class Study:
             labels=table,
             sources=sources,
             options=options,
-            say=say or _silent,
-            watch=watch or _silent,
+            progress=_listener(say, watch),
         )
         if report.made:
-            self.record("find", {"labels": sources, "count": report.content["count"]})
+            self.record("find", {"labels": sources, "count": report.findings.count.to_json()})
         return report
-
-    def findings(self) -> dict[str, Any]:
-        """What `find` found (findings.json)."""
-        path = self.path / "findings.json"
-        if not path.exists():
-            raise AstroprismError(f"{self.path} has no findings yet; run: astroprism find {self.path}")
-        return read_json(path)
-
-    def finding_table(self, name: str) -> pd.DataFrame:
-        """A table beside findings.json: nodes, matches, keywords, bins, lines, derivatives or labels."""
-        import pandas as pd
-
-        path = self.path / "findings" / f"{name}.parquet"
-        if not path.exists():
-            raise AstroprismError(f"{path} is not there; run: astroprism find {self.path}")
-        return pd.read_parquet(path)
 
     def similar(
         self,
@@ -403,12 +339,6 @@ class Study:
 
         return start(self, port=port, host=host, inline=True)
 
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """What was run on this study, oldest first."""
-        path = self.path / "study.json"
-        return list(read_json(path).get("runs", [])) if path.exists() else []
-
     def record(self, command: str, facts: dict[str, Any]) -> None:
         """Add a run to study.json."""
         run = {
@@ -420,7 +350,7 @@ class Study:
         with blame(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         content = {"format": "astroprism-study", "format_version": 1, "runs": [*self.history, run]}
-        write_aside(self.path / "study.json", (json.dumps(content, indent=1) + "\n").encode())
+        write_bytes(self.path / "study.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
 def first_process() -> bool:
@@ -430,3 +360,15 @@ def first_process() -> bool:
 
 def _silent(*_: object) -> None:
     """Nobody listens."""
+
+
+def _listener(say: Callable[[str], object] | None, watch: Callable[..., object] | None) -> Listener:
+    """TRANSITION: events for callers that still take remarks and counts apart."""
+
+    def listen(event: Any) -> None:
+        if event.kind in ("message", "warning") and say is not None:
+            say(str(event))
+        if event.kind == "count" and watch is not None:
+            watch(*((event.detail, event.total) if event.detail is not None else (event.done, event.total)))
+
+    return listen

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import blame, sync
 from ..errors import ModelError
-from ..store.layout import blame, sync
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, about: Mapping[str, Any]) -> None:

@@ -21,11 +21,11 @@ import numpy as np
 
 from .. import __version__
 from ..archive import ReadOptions
+from ..artifacts import blame, read_json, sync, write_bytes
 from ..errors import ConfigError, SpectrumError
 from ..ingest.block import deadline, seconds_for, spectra_of
 from ..ingest.listing import FileEntry, list_files
 from ..spectrum import Spectrum
-from ..store.layout import blame, read_json, sync, write_aside
 from ..store.prepare import Prepared, prepare
 from .ranking import write_frame
 from .reference import Kit, silent
@@ -139,7 +139,7 @@ def apply_files(
         dict(kit.probe.left_out),
     )
     facts = {"key": key, "table": _stamp(path), "report": report.as_dict()}
-    write_aside(made_from, (json.dumps(facts) + "\n").encode())
+    write_bytes(made_from, (json.dumps(facts) + "\n").encode())
     shutil.rmtree(parts, ignore_errors=True)
     return report
 
@@ -227,7 +227,7 @@ def _block(
             refuse(entry.path, 0, Refused("", "empty", "the file holds no spectrum"))
     flush()  # an empty one too: it has the columns
     write_frame(stem.with_suffix(".parquet"), pd.concat(frames, ignore_index=True), facts={})
-    write_aside(stem.with_suffix(".json"), json.dumps({"refused": refused}).encode())
+    write_bytes(stem.with_suffix(".json"), json.dumps({"refused": refused}).encode())
 
 
 def _merged(folder: Path, blocks: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -316,7 +316,7 @@ def _write_refused(path: Path, refused: pd.DataFrame) -> None:
         if refused.empty:
             beside.unlink(missing_ok=True)
         else:
-            write_aside(beside, refused.to_csv(index=False).encode())
+            write_bytes(beside, refused.to_csv(index=False).encode())
 
 
 # --- what is there

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..artifacts import blame, sync
 from ..measures.evidence import Floats
 from ..measures.probe import predict, strangeness, target_keys
 from ..model.data import Source
 from ..model.fit import fitted
-from ..store.layout import blame, sync
 from .bundle import read_arrays, write_arrays
 from .outliers import Judged, judge, label_surprise, label_words, loneliness, scores_of, words
 from .reference import Kit, Table, kit_of, labels_of, looked, silent, table_of

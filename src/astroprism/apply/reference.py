@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import digest, read_json
+from ..device import device_for
 from ..errors import ModelError, StoreError
 from ..measures.evidence import Floats
 from ..measures.probe import Probe, fit, predict, read_probe, strangeness, target_keys, write_probe
 from ..model.data import Source
-from ..model.encode import codes_facts, digest_of, read_codes
-from ..model.fit import device_for, fitted
-from ..store.layout import read_json
+from ..model.encode import codes_facts, read_codes
+from ..model.fit import fitted
+from ..schema import CodesFacts, ModelFacts
 from ..targets import split
 from .bundle import read_arrays, write_arrays
 from .coverage import FEW, Seen, bulk
@@ -69,8 +71,8 @@ class Kit:
     """What judges spectra: made by `kit_of`, read-only, threads may share it."""
 
     network: Prism | PaperNetwork
-    about: dict[str, Any]
-    codes_facts: dict[str, Any]
+    about: ModelFacts
+    codes_facts: CodesFacts
     probe: Probe
     reference: Reference
     wavelength: Floats  # of the store's grid
@@ -79,8 +81,7 @@ class Kit:
     @property
     def floor(self) -> float:
         """What the network need not explain, in units of the flux."""
-        recipe = self.about["recipe"]
-        return float(recipe["floor"][-1][1]) if "floor" in recipe else 0.0
+        return self.about.floor
 
 
 def kit_of(
@@ -96,7 +97,7 @@ def kit_of(
 
     network, about = read_model(model)
     known = codes_facts(out / "codes.parquet")
-    weights = digest_of(model / "weights.safetensors")
+    weights = digest(model / "weights.safetensors")
     if known.get("weights") != weights:
         raise ModelError(f"{out / 'codes.parquet'} was made by another model; run: astroprism encode {out}")
     device = device_for(device)
@@ -105,8 +106,8 @@ def kit_of(
     facts = {
         "version": VERSION,
         "weights": weights,
-        "codes": digest_of(out / "codes.parquet"),
-        "labels": None if labels is None else digest_of(out / "findings" / "labels.parquet"),
+        "codes": digest(out / "codes.parquet"),
+        "labels": None if labels is None else digest(out / "findings" / "labels.parquet"),
         "nodes": nodes,
     }
     probe = read_probe(out / "probe.npz", facts=facts)
@@ -173,7 +174,7 @@ class Table:
     labels: pd.DataFrame  # no columns where none were given
 
 
-def table_of(store: Store, about: Mapping[str, Any], out: Path, labels: pd.DataFrame | None) -> Table:
+def table_of(store: Store, about: ModelFacts, out: Path, labels: pd.DataFrame | None) -> Table:
     """The codes of the study in folder `out`, and what is known of their spectra."""
     import pandas as pd
 

@@ -125,8 +125,8 @@ def _simulate(
     folder: Path, varied: tuple[str, ...], *, spectra: int, seed: int, stage: Stage
 ) -> tuple[Step, Path, Path]:
     """The archive, and its true factors as a table of labels that is read after training."""
+    from ..artifacts import write_bytes
     from ..simulate import SimulationConfig, write_archive
-    from ..store.layout import write_aside
 
     simulation = SimulationConfig.from_mapping(
         {
@@ -151,7 +151,7 @@ def _simulate(
     labels = folder / "labels.csv"
     content = truth_table(truth)[["spectrum_id", *varied]].to_csv(index=False)
     if not labels.exists() or labels.read_text() != content:
-        write_aside(labels, content.encode())
+        write_bytes(labels, content.encode())
     named = ", ".join(varied)
     told = f"{spectra:,} spectra, SNR 40 to 300; {len(varied)} causes vary: {named}"
     state = SKIPPED if there and there[0] == spectra else DONE

@@ -108,8 +108,8 @@ def _encoded(
     device: str,
 ) -> tuple[Any, Any, Any, pd.DataFrame | None, dict[str, Any]]:
     """Codes, sd, targets and labels of FITS spectra; codes.npy and their company are written to `out`."""
+    from ..device import device_for
     from ..ingest.listing import list_files
-    from ..model.fit import device_for
     from ..paper.encoding import encode_spectra, labels_of, write_encoded
     from ..tables import read_table
     from .terminal import counting_bar, messages

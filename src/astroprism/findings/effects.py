@@ -5,7 +5,7 @@ Shapes: s spectra, p pixels, n nodes. Torch is loaded by the first measure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from ..measures.count import ablation_bound
 from ..measures.evidence import Floats
 from ..measures.lines import rest_profile, star_velocity
 from ..model.data import Source, Tensors
+from ..progress import Listener, message, silent
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,7 @@ def measure(
     wavelength: Floats,
     device: str = "cpu",
     seed: int = 0,
-    say: Callable[[str], object] = lambda _: None,
+    progress: Listener = silent,
 ) -> Effects:
     """Ablate, permute and differentiate, on a fair sample of `rows` that fits into memory.
 
@@ -90,7 +91,7 @@ def measure(
     order = rng.permutation(len(rows))[: size.sample]
     batch = _tensors(source, rows[order], device)
     z = torch.from_numpy(np.ascontiguousarray(mean[order], dtype=np.float32)).to(device)
-    say(f"switching each of {z.shape[1]} nodes off on {len(order):,} held-out spectra")
+    progress(message(f"switching each of {z.shape[1]} nodes off on {len(order):,} held-out spectra"))
     rise = ablation(network, z, batch, floor=floor).double().cpu().numpy()
     some = slice(NULL_SAMPLE)
     null = _null_rise(network, z[some], part(batch, some), mean=z.mean(0), floor=floor, rng=rng)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..artifacts import differences, digest, read_json, write_json, write_table
+from ..device import check_device
 from ..errors import ConfigError, ModelError, StoreError
 from ..grid import air_to_vacuum
 from ..measures.evidence import plain
@@ -21,7 +20,8 @@ from ..measures.match import usable_labels
 from ..measures.readout import moves_at_labels
 from ..measures.spacing import FEWEST
 from ..measures.stability import Survival, survive
-from ..store.layout import blame, read_json, sync, write_aside
+from ..progress import Listener, message, silent, warning
+from ..schema import FINDINGS, Findings, ModelFacts
 from ..targets import split
 from .assemble import Evidence, assemble, text_of
 from .effects import along, measure
@@ -30,10 +30,8 @@ from .retrain import MOST, finished, read_retraining, retrain
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..model.history import Moment
     from ..store import Store
 
-FORMAT, VERSION = "astroprism-findings", 1
 TABLES = ("nodes", "matches", "keywords", "bins", "lines", "left_lines", "derivatives", "responses", "labels")
 INDEX_NUMBERS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good")
 
@@ -47,6 +45,7 @@ class FindOptions:
     stability: int = 0  # retrainings that nodes must survive; those that are there are always used
 
     def __post_init__(self) -> None:
+        check_device(self.device)
         if not 0 <= self.stability <= MOST:
             raise ConfigError(
                 f"stability {self.stability}: between 0 and {MOST} retrainings can be asked for"
@@ -58,19 +57,15 @@ class FindReport:
     """What a run of `find` did: content of findings.json, tables beside it."""
 
     made: bool  # False where all was there already
-    content: dict[str, Any]
+    findings: Findings
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"made": self.made, **self.content}
+        return {"made": self.made, **self.findings.to_json()}
 
     def text(self) -> str:
         """A short text for people."""
-        return text_of(self.content)
-
-
-def silent(_: str) -> None:
-    """Nobody listens."""
+        return text_of(self.findings.to_json())
 
 
 def find(
@@ -81,21 +76,20 @@ def find(
     labels: pd.DataFrame | None = None,
     sources: Mapping[str, Any] | None = None,
     options: FindOptions | None = None,
-    say: Callable[[str], object] = silent,
-    watch: Callable[[Moment, int], object] = lambda *_: None,
+    progress: Listener = silent,
 ) -> FindReport:
     """Findings of the model in folder `model`, into folder `out`, where its codes lie.
 
     labels   a row a spectrum of the store, as `catalog.join` gives them
     sources  what is told of the label tables in the provenance
-    watch    called with every Moment of a retraining and its number of steps
+    progress told of remarks, and counts steps of a retraining with every `Moment`
     """
     options = options or FindOptions()
     facts = _made_from(store, model, out, labels, sources, options)
     there = _there(out, facts)
     if there is not None and len(facts.get("retrainings", ())) >= options.stability:
         return FindReport(False, there)
-    evidence = gather(store, model, out=out, labels=labels, options=options, say=say)
+    evidence = gather(store, model, out=out, labels=labels, options=options, progress=progress)
     if len(facts.get("retrainings", ())) < options.stability:
         retrain(
             store,
@@ -104,19 +98,18 @@ def find(
             count=options.stability,
             weights=facts["weights"],
             device=options.device,
-            say=say,
-            watch=watch,
+            progress=progress,
         )
         facts = _made_from(store, model, out, labels, sources, options)
     if numbers := facts.get("retrainings"):
-        say("matching nodes with those of the retrainings")
+        progress(message("matching nodes with those of the retrainings"))
         evidence = replace(evidence, survival=_survival(evidence, out, numbers, seed=options.seed))
-    say("matching nodes with labels, keywords and lines")
+    progress(message("matching nodes with labels, keywords and lines"))
     content, tables = assemble(evidence, seed=options.seed)
     tables["labels"] = _label_columns(store, labels)
-    content |= {"format": FORMAT, "format_version": VERSION, "provenance": facts}
-    _write(out, content, tables)
-    return FindReport(True, content)
+    findings = Findings.from_json(content | FINDINGS.header | {"provenance": facts})
+    _write(out, findings, tables)
+    return FindReport(True, findings)
 
 
 def gather(
@@ -126,25 +119,26 @@ def gather(
     out: Path,
     labels: pd.DataFrame | None,
     options: FindOptions,
-    say: Callable[[str], object] = silent,
+    progress: Listener = silent,
 ) -> Evidence:
     """The evidence: of every held-out target one seeded spectrum, and what the nodes do to them."""
-    from ..model.checkpoint import read_model
     from ..model.data import Source
     from ..model.encode import read_codes
-    from ..model.fit import device_for, fitted
+    from ..model.trained import TrainedModel
     from .response import respond
 
-    network, about = read_model(model, unpruned=True)
+    trained = TrainedModel.read(model, unpruned=True, device=options.device)
+    about = trained.facts
+    assert about is not None
     codes = read_codes(out / "codes_unpruned.parquet").set_index("spectrum_id")
     index = store.index
     identifiers = index["spectrum_id"].to_numpy(dtype=object)
     targets = index["target"].to_numpy(dtype=object)
-    shares = about["split"]
-    part = split.assign(targets, shares["seed"], valid=shares["valid"], test=shares["test"])
+    shares = about.split
+    part = split.assign(targets, shares.seed, valid=shares.valid, test=shares.test)
     encoded = np.isin(identifiers, codes.index.to_numpy(dtype=object))
     if not encoded.all():
-        say(f"warning: {(~encoded).sum():,} spectra have no codes yet; run encode to count them in")
+        progress(warning(f"{(~encoded).sum():,} spectra have no codes yet; run encode to count them in"))
     held = np.flatnonzero((part != "train") & encoded)
     if held.size:
         first = split.one_per_target(targets[held], options.seed, identifiers=identifiers[held])
@@ -152,7 +146,7 @@ def gather(
     if held.size < FEWEST:
         raise ModelError(
             f"{held.size} targets were held out of training, and findings need {FEWEST}: train again with a "
-            f"larger --valid or --test (now {shares['valid']:g} and {shares['test']:g}), or on more stars"
+            f"larger --valid or --test (now {shares.valid:g} and {shares.test:g}), or on more stars"
         )
     rows = codes.loc[identifiers[held]]
     mean, sd = (
@@ -160,28 +154,28 @@ def gather(
         for kind in ("mean_", "sd_")
     )
 
-    device = device_for(options.device)
+    device = trained.device.type
     wavelength = store.grid.wavelength
     if store.grid.medium == "air":
         wavelength = air_to_vacuum(wavelength)
-    recipe = about["recipe"]
     raw = Source.from_store(store, memory=0)
+    network, source = trained.network, trained.source(raw)
     effects = measure(
-        network.to(device),
-        fitted(raw, network),
+        network,
+        source,
         held,
         mean=mean,
-        floor=recipe["floor"][-1][1] if "floor" in recipe else 0.0,
+        floor=trained.floor,
         wavelength=wavelength,
         device=device,
         seed=options.seed,
-        say=say,
+        progress=progress,
     )
     chosen = {} if labels is None else {str(name): plain(labels[name].iloc[held]) for name in labels}
     resolution = index["resolution"].to_numpy(np.float64) if "resolution" in index else np.zeros(0)
     responses = respond(
         network,
-        fitted(raw, network),
+        source,
         held,
         nodes=effects.worth_asking(mean, sd),
         wavelength=wavelength,
@@ -190,7 +184,7 @@ def gather(
         labels=chosen,
         device=device,
         seed=options.seed,
-        say=say,
+        progress=progress,
     )
     place = {row: number for number, row in enumerate(held.tolist())}
     sample = np.array([place[row] for row in effects.rows.tolist()], dtype=np.intp)
@@ -198,7 +192,7 @@ def gather(
     told = {name: values for name, values in chosen.items() if name not in left_out}
     moves = moves_at_labels(mean, told, nodes=list(effects.star), seed=options.seed)
     at_labels = along(
-        network, fitted(raw, network), effects, moves, mean=mean[sample], wavelength=wavelength, device=device
+        network, source, effects, moves, mean=mean[sample], wavelength=wavelength, device=device
     )
     keywords = store.keywords()
     known = {f"index {name}": index[name] for name in INDEX_NUMBERS if name in index}
@@ -220,12 +214,11 @@ def gather(
     )
 
 
-def _of_the_fit(about: Mapping[str, Any]) -> tuple[str, ...]:
+def _of_the_fit(facts: ModelFacts) -> tuple[str, ...]:
     """A warning where the model is far from describing the spectra."""
     from ..model.fit import POOR, poor_fit
 
-    chi2 = about.get("chi2", {})
-    held = chi2.get("valid") if chi2.get("valid") is not None else chi2.get("train")
+    held = facts.chi2.train if facts.chi2.valid is None else facts.chi2.valid
     return (poor_fit(held),) if held is not None and held > POOR else ()
 
 
@@ -261,21 +254,16 @@ def _made_from(
     codes = out / "codes_unpruned.parquet"
     if not codes.exists():
         raise ModelError(f"{codes} is not there; run: astroprism encode {out}")
-    if options.device not in ("auto", "cpu", "cuda", "mps"):
-        raise ConfigError(f"device {options.device!r} is none of auto, cpu, cuda, mps")
     weights = model / "unpruned.safetensors"
-    with blame(weights), weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if codes_facts(codes).get("weights") != digest:
+    made_by = digest(weights)
+    if codes_facts(codes).weights != made_by:
         raise ModelError(f"{codes} was made by another model than {weights}; run: astroprism encode {out}")
-    with blame(codes), codes.open("rb") as file:
-        of_codes = hashlib.file_digest(file, "sha256").hexdigest()
-    numbers = finished(out, digest)
+    numbers = finished(out, made_by)
     return ({"retrainings": numbers} if numbers else {}) | {
         "version": __version__,
         "store": store.fingerprint,
-        "weights": digest,
-        "codes": of_codes,
+        "weights": made_by,
+        "codes": digest(codes),
         "labels": None if labels is None else _labels_digest(labels),
         "label_tables": dict(sources or {}),
         "seed": options.seed,
@@ -291,51 +279,29 @@ def _label_columns(store: Store, labels: pd.DataFrame | None) -> dict[str, Any]:
 
 
 def _labels_digest(labels: pd.DataFrame) -> str:
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     for name in labels:
         values = plain(labels[name])
-        digest.update(str(name).encode() + b"\0")
-        digest.update(values.tobytes() if values.dtype.kind != "O" else repr(values.tolist()).encode())
-    return digest.hexdigest()
+        hashed.update(str(name).encode() + b"\0")
+        hashed.update(values.tobytes() if values.dtype.kind != "O" else repr(values.tolist()).encode())
+    return hashed.hexdigest()
 
 
-def _there(out: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+def _there(out: Path, facts: Mapping[str, Any]) -> Findings | None:
     """The findings that are there, if they were made from the same."""
     path = out / "findings.json"
     if not path.exists() or not all((out / "findings" / f"{name}.parquet").exists() for name in TABLES):
         return None
-    held = read_json(path)
-    same = held.get("provenance") == json.loads(json.dumps(facts))
-    return held if same and (held.get("format"), held.get("format_version")) == (FORMAT, VERSION) else None
+    content = read_json(path)
+    if not FINDINGS.fits(content) or differences(content.get("provenance", {}), facts):
+        return None
+    return Findings.from_json(content, path=path, remedy="delete it and run find again")
 
 
-def _write(out: Path, content: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> None:
+def _write(out: Path, findings: Findings, tables: Mapping[str, Mapping[str, Any]]) -> None:
     """The tables, then findings.json, whose presence says that all is there."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     (out / "findings.json").unlink(missing_ok=True)
     (out / "findings" / "survival.parquet").unlink(missing_ok=True)  # of an earlier model, maybe
-    with blame(out):
-        (out / "findings").mkdir(parents=True, exist_ok=True)
-    about = {"astroprism": json.dumps({"format": FORMAT, "format_version": VERSION})}
     for name, columns in tables.items():
-        path = out / "findings" / f"{name}.parquet"
-        aside = path.with_name(f".{path.name}.part")
-        with blame(path):
-            table = pa.table({key: pa.array(values) for key, values in columns.items()})
-            parquet.write_table(table.replace_schema_metadata(about), aside)
-            sync(aside)
-            os.replace(aside, path)
-    write_aside(out / "findings.json", (json.dumps(_told(content), indent=1) + "\n").encode())
-
-
-def _told(value: Any) -> Any:
-    """JSON without NaN: what is not finite is null."""
-    if isinstance(value, Mapping):
-        return {str(key): _told(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_told(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        write_table(out / "findings" / f"{name}.parquet", columns, header=FINDINGS.header)
+    write_json(out / "findings.json", findings.to_json())

@@ -8,7 +8,7 @@ the first measure; docs/design/responses.md has the definitions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..measures.evidence import Floats
+from ..progress import Listener, message, silent
 from .intervention import Setting, decoded, middle, move, transmission
 from .labels import label_moves
 
@@ -124,7 +125,7 @@ def respond(
     labels: Mapping[str, Any] | None = None,
     device: str = "cpu",
     seed: int = 0,
-    say: Callable[[str], object] = lambda _: None,
+    progress: Listener = silent,
 ) -> Responses:
     """Change a sample of `rows` (one a target, never trained on) and see what encoder and decoder make of it.
 
@@ -149,7 +150,7 @@ def respond(
     order = rng.permutation(len(rows))[: min(SAMPLE, max(FEWEST, SAMPLE_PIXELS // source.pixels))]
     if not len(nodes) or len(order) < 8:
         return Responses()
-    say(f"changing {len(order):,} held-out spectra, to see which nodes answer")
+    progress(message(f"changing {len(order):,} held-out spectra, to see which nodes answer"))
     place = torch.device(device)
     batch = on(place, load(rows[order], source, network=network))  # type: ignore[arg-type]
     moved = np.zeros(len(order)) if berv is None else np.nan_to_num(berv[rows[order]])

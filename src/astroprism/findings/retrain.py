@@ -10,10 +10,9 @@ out of the first training is held out of them all.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,17 +20,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import Format, blame, read_json, table_header, write_table
 from ..errors import ConfigError, ModelError
 from ..measures.evidence import Floats
 from ..model.options import TrainOptions
-from ..store.layout import blame, read_json, sync
+from ..progress import Listener, message, silent
+from ..schema import ModelFacts, Split
 from ..targets import split
 
 if TYPE_CHECKING:
-    from ..model.history import Moment
     from ..store import Store
 
-FORMAT, VERSION = "astroprism-retraining", 1
+RETRAINING = Format("astroprism-retraining", 1)
 MOST = 100
 ENCODED_PIXELS = 2**20  # that go through an encoder at once
 
@@ -80,39 +80,36 @@ def retrain(
     count: int,
     weights: str,
     device: str = "auto",
-    say: Callable[[str], object] = lambda _: None,
-    watch: Callable[[Moment, int], object] = lambda *_: None,
+    progress: Listener = silent,
 ) -> None:
     """Bring the retrainings of the model up to `count`; one that was cut off goes on.
 
     weights  digest of the model's unpruned weights, by which retrainings know what they stand beside
     """
-    from ..model.checkpoint import read_model
-
     if not 0 <= count <= MOST:
         raise ConfigError(f"{count} retrainings: between 0 and {MOST} can be asked for")
-    about = read_model(model, unpruned=True)[1]
+    facts = ModelFacts.read(model / "model.json")
     done = finished(out, weights)
     left = [number for number in range(count) if number not in done]
     if not left:
         return
-    say(cost_of(model, about, left=len(left), done=len(done)))
+    progress(message(cost_of(model, facts, left=len(left), done=len(done))))
     for place, number in enumerate(left):
-        say(f"retraining {place + 1} of {len(left)}")
+        progress(message(f"retraining {place + 1} of {len(left)}"))
         folder = out / "stability" / str(number)
         begun = time.monotonic()
-        _trained(store, folder, about, number, device=device, say=say, watch=watch)
-        _encoded(store, folder, about, device=device, minutes=begun, of=weights)
+        _trained(store, folder, facts, number, device=device, progress=progress)
+        _encoded(store, folder, facts.split, device=device, begun=begun, of=weights)
         shutil.rmtree(folder / "model", ignore_errors=True)
 
 
-def cost_of(model: Path, about: dict[str, Any], *, left: int, done: int) -> str:
+def cost_of(model: Path, facts: ModelFacts, *, left: int, done: int) -> str:
     """What the retrainings that are left will take, by what the first training took, in words."""
     from ..model.history import read_history
 
     history = read_history(model / "history.parquet")
     steps = np.diff(history["step"].to_numpy(np.float64), prepend=0.0)
-    each = float((steps * about["recipe"]["batch"] / history["spectra_per_s"]).sum()) / 60
+    each = float((steps * facts.recipe["batch"] / history["spectra_per_s"]).sum()) / 60
     there = f" ({done} are there already)" if done else ""
     return (
         f"{left} retraining{'s' * (left != 1)}{there}, each on half of the training targets and of about "
@@ -121,13 +118,13 @@ def cost_of(model: Path, about: dict[str, Any], *, left: int, done: int) -> str:
     )
 
 
-def parts_of(targets: NDArray[np.object_], shares: dict[str, Any], number: int) -> NDArray[np.str_]:
+def parts_of(targets: NDArray[np.object_], shares: Split, number: int) -> NDArray[np.str_]:
     """'train', 'valid', 'test' as in the first training, but 'spare' for the half left to the twin, (n,).
 
     shares: the seed and shares of the first training's split.
     """
-    parts = split.assign(targets, shares["seed"], valid=shares["valid"], test=shares["test"])
-    half = split.assign(targets, shares["seed"] + 1 + number // 2, valid=0.5, test=0.0)
+    parts = split.assign(targets, shares.seed, valid=shares.valid, test=shares.test)
+    half = split.assign(targets, shares.seed + 1 + number // 2, valid=0.5, test=0.0)
     mine = "valid" if number % 2 else "train"
     parts[(parts == "train") & (half != mine)] = "spare"
     return parts
@@ -136,30 +133,29 @@ def parts_of(targets: NDArray[np.object_], shares: dict[str, Any], number: int) 
 def _trained(
     store: Store,
     folder: Path,
-    about: dict[str, Any],
+    facts: ModelFacts,
     number: int,
     *,
     device: str,
-    say: Callable[[str], object],
-    watch: Callable[[Moment, int], object],
+    progress: Listener,
 ) -> None:
     from ..model.fit import asked_of, train
 
-    options = _options(folder, about, number, device=device)
-    parts = parts_of(store.index["target"].to_numpy(dtype=object), about["split"], number)
+    options = _options(folder, facts, number, device=device)
+    parts = parts_of(store.index["target"].to_numpy(dtype=object), facts.split, number)
     asked = asked_of(store, options, parts=parts)
     for name in ("model.json", "plan.json"):
         path = folder / "model" / name
         if path.exists() and read_json(path).get("asked") != asked:
-            say(f"{folder} was begun beside another model or store: beginning it again")
+            progress(message(f"{folder} was begun beside another model or store: beginning it again"))
             shutil.rmtree(folder / "model")
     (folder / "codes.parquet").unlink(missing_ok=True)
-    train(store, folder / "model", options=options, parts=parts, say=say, watch=watch)
+    train(store, folder / "model", options=options, parts=parts, progress=progress)
 
 
-def _options(folder: Path, about: dict[str, Any], number: int, *, device: str) -> TrainOptions:
+def _options(folder: Path, facts: ModelFacts, number: int, *, device: str) -> TrainOptions:
     """Those of the first training, with another seed and its number of steps."""
-    asked = about["asked"]
+    asked = facts.asked
     config = None
     if asked["config"]:
         config = folder / "recipe.toml"
@@ -170,81 +166,55 @@ def _options(folder: Path, about: dict[str, Any], number: int, *, device: str) -
     names = ("network", "balance", "agnostic", "whiten", "valid", "test")
     return TrainOptions(
         **{name: asked[name] for name in names},
-        steps=about["recipe"]["steps"],
+        steps=facts.recipe["steps"],
         seed=asked["seed"] + 1 + number,
         device=device,
         config=config,
     )
 
 
-def _encoded(
-    store: Store, folder: Path, about: dict[str, Any], *, device: str, minutes: float, of: str
-) -> None:
+def _encoded(store: Store, folder: Path, shares: Split, *, device: str, begun: float, of: str) -> None:
     """Codes of what was held out of the first training, as the retraining's encoder gives them."""
-    import pyarrow as pa
-    import torch
-    from pyarrow import parquet
-
-    from ..model.checkpoint import read_model
     from ..model.data import Source
-    from ..model.fit import device_for, fitted
-    from ..model.relock import relocked
-    from ..model.sampling import load, on
+    from ..model.sampling import load
+    from ..model.trained import TrainedModel
 
-    network, own = read_model(folder / "model", unpruned=True)
-    place = torch.device(device_for(device))
-    network.to(place)
-    source = fitted(Source.from_store(store, memory=0), network)
-    shares = about["split"]
-    parts = split.assign(source.targets, shares["seed"], valid=shares["valid"], test=shares["test"])
+    model = TrainedModel.read(folder / "model", unpruned=True, device=device)
+    own = model.facts
+    assert own is not None
+    source = model.source(Source.from_store(store, memory=0))
+    parts = split.assign(source.targets, shares.seed, valid=shares.valid, test=shares.test)
     rows = np.flatnonzero(parts != "train")
     size = max(1, ENCODED_PIXELS // source.pixels)
-    floor = own["recipe"]["floor"][-1][1] if "floor" in own["recipe"] else 0.0
     means, sds = [], []
-    with torch.no_grad():
-        for start in range(0, len(rows), size):
-            batch = on(place, load(rows[start : start + size], source, network=network))
-            mean, logvar = network.encode(batch.flux, good=batch.good, berv=batch.berv)
-            mean, logvar = relocked(network, mean, logvar, batch, floor=floor)
-            means.append(mean.cpu().numpy())
-            sds.append((logvar / 2).exp().cpu().numpy())
+    for start in range(0, len(rows), size):
+        batch = model.to_device(load(rows[start : start + size], source, network=model.network))
+        codes = model.encode(batch, polished=False)
+        means.append(codes.mean.cpu().numpy())
+        sds.append(codes.sd.cpu().numpy())
     columns: dict[str, Any] = {"spectrum_id": store.index["spectrum_id"].iloc[rows].tolist()}
     for kind, values in (("mean", np.concatenate(means)), ("sd", np.concatenate(sds))):
         columns |= {f"{kind}_{i:03d}": np.ascontiguousarray(values[:, i]) for i in range(values.shape[1])}
     facts = {
-        "format": FORMAT,
-        "format_version": VERSION,
+        **RETRAINING.header,
         "of": of,
-        "asked": own["asked"],
-        "kept": own["kept"],
-        "chi2": own["chi2"],
-        "minutes": round((time.monotonic() - minutes) / 60, 2),
+        "asked": own.asked,
+        "kept": own.kept,
+        "chi2": own.chi2.to_json(),
+        "minutes": round((time.monotonic() - begun) / 60, 2),
     }
-    path = folder / "codes.parquet"
-    aside = path.with_name(f".{path.name}.part")
-    with blame(path):
-        table = pa.table(columns).replace_schema_metadata({"astroprism": json.dumps(facts)})
-        parquet.write_table(table, aside)
-        sync(aside)
-        os.replace(aside, path)
+    write_table(folder / "codes.parquet", columns, header=facts)
 
 
 def _facts(path: Path) -> dict[str, Any]:
     """What a table of a retraining's codes is; nothing of it where it is damaged or of another version."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
-        about = json.loads((parquet.read_schema(path).metadata or {}).get(b"astroprism", b"null"))
+        about = table_header(path)
     except FileNotFoundError:
         raise ModelError(f"{path} is not there; run find with --stability again") from None
-    except (pa.ArrowException, OSError, ValueError):
+    except (OSError, ValueError):
         return {}
-    whole = isinstance(about, dict) and (about.get("format"), about.get("format_version")) == (
-        FORMAT,
-        VERSION,
-    )
-    return about if whole else {}
+    return about if RETRAINING.fits(about) else {}
 
 
 def _minutes(minutes: float) -> str:

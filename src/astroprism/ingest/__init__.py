@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..artifacts import blame
 from ..errors import ConfigError
 from ..grid import parse_grid
-from ..store.layout import Layout, blame, create_store, read_layout, rows_per_shard
+from ..store.layout import Layout, create_store, read_layout, rows_per_shard
 from ..store.prepare import PrepareOptions
 from ..targets.group import read_aliases
 from .commit import committed_blocks, finish, read_index, read_rejects, work_folder

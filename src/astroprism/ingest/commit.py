@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..artifacts import blame, sync
 from ..errors import StoreError
-from ..store.layout import Layout, blame, resize, sync
+from ..store.layout import Layout, resize
 from ..store.write import publish, seal
 from ..targets.group import group_targets
 from .block import part_folder

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..store.layout import blame
+from ..artifacts import blame
 
 
 @dataclass

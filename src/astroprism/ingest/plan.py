@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..artifacts import blame, write_bytes
 from ..errors import StoreError
-from ..store.layout import blame, write_aside
 from .commit import read_files, work_folder
 from .listing import FileEntry
 
@@ -20,7 +20,7 @@ from .listing import FileEntry
 def write_plan(store: Path, files: Sequence[FileEntry]) -> list[FileEntry]:
     """Keep the list of files this ingest is about; returns it."""
     rows = [[entry.path, entry.size, entry.mtime_ns] for entry in files]
-    write_aside(work_folder(store) / "plan.json", json.dumps({"files": rows}).encode())
+    write_bytes(work_folder(store) / "plan.json", json.dumps({"files": rows}).encode())
     return list(files)
 
 

@@ -21,11 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .. import __version__
+from ..artifacts import Format, aside, differences, write_json
 from ..errors import ModelError
 from ..network import PaperConfig, PaperNetwork, Prism, PrismConfig
-from ..store.layout import blame, read_json, sync, write_aside
+from ..schema import MODEL, ModelFacts
 
-FORMAT, STATE, VERSION = "astroprism-model", "astroprism-training", 1
+STATE = Format("astroprism-training", 1)
 KINDS: dict[str, tuple[type[nn.Module], type]] = {
     "prism": (Prism, PrismConfig),
     "paper": (PaperNetwork, PaperConfig),
@@ -40,20 +41,14 @@ def versions() -> dict[str, str]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
     """Tensors and a JSON object in one file; what was there stays until all is on the disk."""
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    aside = path.with_name(f".{path.name}.part")
     try:
-        with blame(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(b"")
-            rights = aside.stat().st_mode  # as the user's files are: safetensors' own are for one's eyes only
-            save_file(held, aside, metadata={"about": json.dumps(about)})  # `save` would hold it all twice
-            aside.chmod(rights)
-            sync(aside)
-            aside.replace(path)
+        with aside(path) as part:
+            part.write_bytes(b"")
+            rights = part.stat().st_mode  # as the user's files are: safetensors' own are for one's eyes only
+            save_file(held, part, metadata={"about": json.dumps(about)})  # `save` would hold it all twice
+            part.chmod(rights)
     except SafetensorError as error:  # the library's word for a full disk, too
         raise ModelError(f"{path} cannot be written ({error}); make room there, then run it again") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -105,7 +100,7 @@ def restore(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mappi
 
 def write_state(path: Path, state: State, *, made_from: Mapping[str, Any]) -> None:
     """An unfinished training, whole."""
-    about = {"format": STATE, "format_version": VERSION, "made_from": made_from, "facts": state.facts}
+    about = {**STATE.header, "made_from": made_from, "facts": state.facts}
     write_tensors(path, state.tensors, about=about)
 
 
@@ -117,16 +112,13 @@ def read_state(
     A file that is damaged, foreign or does not fit is an error.
     """
     tensors, about = read_tensors(path)
-    found = about.get("format"), about.get("format_version")
     whole = all(isinstance(about.get(key), dict) for key in ("made_from", "facts"))
-    if found != (STATE, VERSION) or not whole:
+    if not STATE.fits(about) or not whole:
         raise ModelError(
-            f"{path} is of format {found[0]!r} {found[1]}, not an unfinished training of this version, "
-            f"{STATE!r} {VERSION}; delete it and train again"
+            f"{path} is of format {about.get('format')!r} {about.get('format_version')}, not an unfinished "
+            f"training of this version, {STATE.name!r} {STATE.version}; delete it and train again"
         )
-    here, there = json.loads(json.dumps(made_from)), about["made_from"]
-    other = [key for key in {**here, **there} if here.get(key) != there.get(key)]
-    if other:
+    if other := differences(about["made_from"], made_from):
         return other
     expected = {k: shape for k, shape in _shapes(like.tensors).items() if not k.startswith("optimizer.")}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -172,29 +164,22 @@ def write_model(
     folder: Path, network: Prism | PaperNetwork, *, unpruned: Mapping[str, Tensor], about: Mapping[str, Any]
 ) -> None:
     """A finished training: both weights, then model.json, whose presence says that all is there."""
-    facts = {"format": FORMAT, "format_version": VERSION, "network": network_facts(network), **about}
+    facts = {**MODEL.header, "network": network_facts(network), **about}
     write_tensors(folder / "weights.safetensors", network.state_dict(), about=facts)
     write_tensors(folder / "unpruned.safetensors", unpruned, about=facts)
-    write_aside(
-        folder / "model.json", (json.dumps(facts | {"versions": versions()}, indent=1) + "\n").encode()
-    )
+    write_json(folder / "model.json", facts | {"versions": versions()})
 
 
-def read_model(folder: Path, *, unpruned: bool = False) -> tuple[Prism | PaperNetwork, dict[str, Any]]:
+def read_model(folder: Path, *, unpruned: bool = False) -> tuple[Prism | PaperNetwork, ModelFacts]:
     """The trained network, ready to encode, and model.json."""
     path = folder / "model.json"
     if not path.exists():
         raise ModelError(f"{folder} holds no finished model; run: astroprism train {folder.parent}")
-    about = read_json(path)
-    if about.get("format") != FORMAT or about.get("format_version") != VERSION:
-        raise ModelError(
-            f"{path} is of format {about.get('format')!r} {about.get('format_version')}; this version of "
-            f"astroprism reads {FORMAT!r} {VERSION}: train again"
-        )
-    network = build_network(about.get("network"), where=path)
+    facts = ModelFacts.read(path)
+    network = build_network(facts.network.to_json(), where=path)
     weights = folder / ("unpruned.safetensors" if unpruned else "weights.safetensors")
     load_weights(network, read_tensors(weights)[0], where=weights)
-    return network.eval(), about
+    return network.eval(), facts
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> None:

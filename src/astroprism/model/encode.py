@@ -10,13 +10,11 @@ A row a spectrum: spectrum_id, target, mean_000.., sd_000..; the sd are the enco
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,23 +23,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import differences, digest, digest_of_json, table_header, write_table
+from ..device import BATCH_PIXELS, check_device, device_for
 from ..errors import ConfigError, ModelError, StoreError
-from ..store.layout import blame, sync
+from ..progress import Listener, count, message, silent, warning
+from ..schema import CODES, CodesFacts
 from .data import Source, Tensors
-from .fit import device_for, fitted
-from .options import DEVICES
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import torch
 
-    from ..network import PaperNetwork, Prism
     from ..store import Store
+    from .trained import TrainedModel
 
-FORMAT, VERSION = "astroprism-codes", 1
 BLOCK_PIXELS, MOST_ROWS = 2**26, 4096  # of a part: what a kill can cost
-BATCH_PIXELS = {"cpu": 2**20, "cuda": 2**24, "mps": 2**22}  # that go through the encoder at once
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,7 @@ class EncodeOptions:
     weights: str | os.PathLike[str] | None = None  # the authors' released file, instead of the model
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise ConfigError(f"device {self.device!r} is none of {', '.join(DEVICES)}")
+        check_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -77,18 +73,13 @@ class EncodeReport:
 
 
 class Task(NamedTuple):
-    """One table: its name, its network, the nodes whose means are polished, and what it is made from."""
+    """One table: its name, its model, how means are improved under the decoder, and what it is made from."""
 
     name: str
-    network: Prism | PaperNetwork
-    nodes: list[int]
-    floor: float
+    model: TrainedModel
+    polished: bool
+    relocked: bool
     made_from: dict[str, Any]
-    relock: bool = False  # look again at spectra that fit better at another velocity
-
-
-def silent(*_: object) -> None:
-    """Nobody listens."""
 
 
 def encode(
@@ -97,38 +88,38 @@ def encode(
     *,
     out: Path,
     options: EncodeOptions | None = None,
-    say: Callable[[str], object] = silent,
-    watch: Callable[[int, int], object] = silent,
+    progress: Listener = silent,
 ) -> EncodeReport:
     """Bring the tables of codes in folder `out` up to date with the store and the model in folder `model`.
 
-    Rows that are there already stay; watch is called with spectra done and to do.
+    Rows that are there already stay; progress counts spectra.
     """
     options = options or EncodeOptions()
     if not store.finished:
         raise StoreError(f"{store.path}: its ingest is not finished; run it again, then encode")
-    tasks = _tasks(store, model, options, say=say)
+    tasks = _tasks(store, model, options, progress=progress)
     index = store.index[["spectrum_id", "target"]]
     identifiers = index["spectrum_id"].to_numpy(dtype=object)
     kept = tasks[0].made_from["kept"]
-    n = tasks[0].network.config.n_latent
+    n = tasks[0].model.nodes
     names = [str(out / f"{task.name}.parquet") for task in tasks]
-    key = hashlib.sha256(json.dumps([task.made_from for task in tasks], sort_keys=True).encode()).hexdigest()
+    key = digest_of_json([task.made_from for task in tasks])
     parts = out / ".codes" / key[:16]
-    old = _old_tables(tasks, out, identifiers, say=say)
+    old = _old_tables(tasks, out, identifiers, progress=progress)
     held = _held(parts, tasks)
     done = {name for table in (old, held) if table for name in table[0]["spectrum_id"].to_pylist()}
     rows = np.array([i for i, name in enumerate(identifiers) if name not in done], dtype=np.intp)
     rate = math.nan
     if len(rows):
         if len(rows) < len(identifiers):
-            say(f"{len(identifiers) - len(rows):,} spectra are encoded already, {len(rows):,} are left")
-        rate = _encode_rows(store, tasks, rows, parts=parts, device=options.device, watch=watch)
+            there = len(identifiers) - len(rows)
+            progress(message(f"{there:,} spectra are encoded already, {len(rows):,} are left"))
+        rate = _encode_rows(store, tasks, rows, parts=parts, device=options.device, progress=progress)
         held = _held(parts, tasks)
     if held:
         _merge([table for table in (old, held) if table], tasks, out, identifiers)
     shutil.rmtree(out / ".codes", ignore_errors=True)
-    return EncodeReport(len(identifiers), len(rows), n, kept, bool(tasks[0].nodes), rate, names)
+    return EncodeReport(len(identifiers), len(rows), n, kept, tasks[0].polished, rate, names)
 
 
 def read_codes(path: Path) -> pd.DataFrame:
@@ -139,97 +130,76 @@ def read_codes(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def codes_facts(path: Path) -> dict[str, Any]:
-    """What a table of codes is: rows, nodes, and what it was made from; the codes themselves are not read."""
-    import pyarrow as pa
+def codes_facts(path: Path) -> CodesFacts:
+    """What a table of codes is, and what it was made from; the codes themselves are not read."""
     from pyarrow import parquet
 
     if not path.exists():
         raise ModelError(f"{path} is not there; run: astroprism encode {path.parent}")
     try:
-        with parquet.ParquetFile(path) as file:
-            about = json.loads((file.schema_arrow.metadata or {}).get(b"astroprism", b"null"))
-            rows, columns = file.metadata.num_rows, file.schema_arrow.names
-    except (pa.ArrowException, OSError, ValueError) as error:
+        header = table_header(path)
+        rows, columns = parquet.read_metadata(path).num_rows, parquet.read_schema(path).names
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} is damaged ({error}); delete it and run encode again") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
+    if header.get("format") != CODES.name:
         raise ModelError(f"{path} is no table of codes that astroprism wrote; run encode again")
-    if about.get("format_version") != VERSION:
-        raise ModelError(f"{path} is of format version {about.get('format_version')}, this version of "
-                         f"astroprism reads {VERSION}: delete it and run encode again")  # fmt: skip
+    CODES.require(header, path, remedy="delete it and run encode again")
     nodes = sum(name.startswith("mean_") for name in columns)
-    return {"spectra": rows, "nodes": nodes, **about["made_from"]}
+    facts = {"spectra": rows, "nodes": nodes, **header["made_from"]}
+    return CodesFacts.from_json(facts, path=path, remedy="delete it and run encode again")
 
 
 # --- what is to be done
 
 
-def _tasks(store: Store, model: Path, options: EncodeOptions, *, say: Callable[[str], object]) -> list[Task]:
+def _tasks(store: Store, folder: Path, options: EncodeOptions, *, progress: Listener) -> list[Task]:
     """The tables that these options ask for."""
-    if options.weights is not None:
-        return [_released(store, Path(options.weights), say=say)]
-    from ..network import Prism
-    from .checkpoint import read_model
+    from .trained import TrainedModel
 
-    network, about = read_model(model)
-    if store.grid.text != about["store"]["grid"]:
+    if options.weights is not None:
+        return [_released(store, Path(options.weights), progress=progress)]
+    model = TrainedModel.read(folder)
+    facts = model.facts
+    assert facts is not None
+    if store.grid.text != facts.store.grid:
         raise ModelError(
-            f"{model} was trained on the grid {about['store']['grid']!r}, this store is on "
+            f"{folder} was trained on the grid {facts.store.grid!r}, this store is on "
             f"{store.grid.text!r}; train on this store"
         )
-    polish = options.polish and isinstance(network, Prism) and bool(about["kept"])
-    relock = options.polish and isinstance(network, Prism)
-    if options.polish and not isinstance(network, Prism):
-        say("codes of the paper's network are left as its encoder gives them")
-    recipe = about["recipe"]
-    floor = recipe["floor"][-1][1] if "floor" in recipe else 0.0
-    unpruned, _ = read_model(model, unpruned=True)
-    facts = {"network": about["network"]["kind"], "kept": about["kept"], "steps": about["steps"]}
-    facts["relocked"] = relock
+    prism = facts.network.kind == "prism"
+    if options.polish and not prism:
+        progress(message("codes of the paper's network are left as its encoder gives them"))
+    relocked = options.polish and prism
+    polished = relocked and bool(facts.kept)
+    common = {"network": facts.network.kind, "kept": facts.kept, "steps": facts.steps, "relocked": relocked}
+    pruned = common | {"weights": digest(folder / "weights.safetensors"), "polished": polished}
+    whole = common | {"weights": digest(folder / "unpruned.safetensors"), "polished": False}
     return [
-        Task(
-            "codes",
-            network,
-            about["kept"] if polish else [],
-            floor,
-            {**facts, "weights": digest_of(model / "weights.safetensors"), "polished": polish},
-            relock=relock,
-        ),
-        Task(
-            "codes_unpruned",
-            unpruned,
-            [],
-            floor,
-            {**facts, "weights": digest_of(model / "unpruned.safetensors"), "polished": False},
-            relock=relock,
-        ),
+        Task("codes", model, polished, relocked, pruned),
+        Task("codes_unpruned", TrainedModel.read(folder, unpruned=True), False, relocked, whole),
     ]
 
 
-def _released(store: Store, weights: Path, *, say: Callable[[str], object]) -> Task:
+def _released(store: Store, weights: Path, *, progress: Listener) -> Task:
     from ..network import load_released
+    from .trained import TrainedModel
 
-    network = load_released(weights)
+    model = TrainedModel(load_released(weights))
     if store.grid.kind != "paper":
         raise ConfigError(
             f"the released weights read spectra on the paper's grid only, this store is on "
             f"{store.grid.text!r}: ingest into another study with --grid paper --normalise paper-median"
         )
     if (norm := store.config.get("normalise")) != "paper-median":
-        say(f"warning: the released weights were trained on --normalise paper-median, this store has {norm}")
-    kept = list(range(network.config.n_latent))
-    made = {"network": "released", "kept": kept, "weights": digest_of(weights), "polished": False}
-    return Task("codes_paper", network, [], 0.0, made)
-
-
-def digest_of(path: Path) -> str:
-    """By which a table knows the weights it was made from."""
-    with blame(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        progress(
+            warning(f"the released weights were trained on --normalise paper-median, this store has {norm}")
+        )
+    made = {"network": "released", "kept": model.kept, "weights": digest(weights), "polished": False}
+    return Task("codes_paper", model, False, False, made)
 
 
 def _old_tables(
-    tasks: Sequence[Task], out: Path, identifiers: NDArray[np.object_], *, say: Callable[[str], object]
+    tasks: Sequence[Task], out: Path, identifiers: NDArray[np.object_], *, progress: Listener
 ) -> list[pa.Table] | None:
     """The tables that are there, if they were made from the same and hold nothing that is gone."""
     from pyarrow import parquet
@@ -242,14 +212,15 @@ def _old_tables(
         try:
             facts = codes_facts(path)
         except ModelError as error:
-            say(f"{error}; encoding all spectra anew")
+            progress(message(f"{error}; encoding all spectra anew"))
             return None
-        if any(facts.get(name) != value for name, value in task.made_from.items()):
-            say(f"{path.name} is stale, the model or --no-polish changed since: encoding all spectra anew")
+        if differences(facts.to_json(), {**facts.to_json(), **task.made_from}):
+            why = "the model or --no-polish changed since"
+            progress(message(f"{path.name} is stale, {why}: encoding all spectra anew"))
             return None
         tables.append(parquet.read_table(path))
     if not set(tables[0]["spectrum_id"].to_pylist()) <= set(identifiers):
-        say("the codes hold spectra that the store does not: encoding all spectra anew")
+        progress(message("the codes hold spectra that the store does not: encoding all spectra anew"))
         return None
     first = tables[0]["spectrum_id"]
     return tables if all(table["spectrum_id"].equals(first) for table in tables) else None
@@ -280,15 +251,15 @@ def _encode_rows(
     *,
     parts: Path,
     device: str,
-    watch: Callable[[int, int], object],
+    progress: Listener,
 ) -> float:
     """Encode these rows of the store, a part at a time; spectra a second."""
     import torch
 
     place = torch.device(device_for(device))
-    source = fitted(Source.from_store(store, memory=0), tasks[0].network)
+    source = tasks[0].model.source(Source.from_store(store, memory=0))
     for task in tasks:
-        task.network.to(place)
+        task.model.to(place)
     parts.mkdir(parents=True, exist_ok=True)
     index = store.index
     size = max(1, BATCH_PIXELS[place.type] // source.pixels)
@@ -296,27 +267,25 @@ def _encode_rows(
     twins = _one_encoder(tasks)
     found: list[list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = [[] for _ in tasks]
     done, waiting = 0, 0
-    watch(0, len(rows))
+    progress(count(0, len(rows)))
     begun = time.monotonic()
     with torch.no_grad():
         for batch in _read_ahead(source, rows, size=size, device=place):
             first = None
             for task, out in zip(tasks, found, strict=True):
-                coded = first if first is not None and twins else _codes(task.network, batch)
-                first = first or coded
-                mean, logvar = _relocked(task, *coded, batch) if task.relock else coded
-                if task.nodes:
-                    mean = _polished(task, mean, batch)
-                out.append((mean.float().cpu().numpy(), (0.5 * logvar).exp().float().cpu().numpy()))
+                look = first if first is not None and twins else task.model.first_look(batch)
+                first = first or look
+                mean, sd = task.model.encode(batch, relock=task.relocked, polished=task.polished, first=look)
+                out.append((mean.float().cpu().numpy(), sd.float().cpu().numpy()))
             waiting += len(batch.flux)
             if waiting >= block or done + waiting == len(rows):
                 chosen = index.iloc[rows[done : done + waiting]]
                 for task, out in zip(tasks, found, strict=True):
                     table = _table(chosen, [m for m, _ in out], [s for _, s in out], where=task.name)
-                    _write(table, parts / f"{rows[done]:012d}.{task.name}.parquet")
+                    write_table(parts / f"{rows[done]:012d}.{task.name}.parquet", table, header={})
                     out.clear()
                 done, waiting = done + waiting, 0
-            watch(done + waiting, len(rows))
+            progress(count(done + waiting, len(rows)))
     return len(rows) / max(time.monotonic() - begun, 1e-9)
 
 
@@ -342,33 +311,15 @@ def _read_ahead(
             yield Tensors(*(None if part is None else part.to(device) for part in here))  # type: ignore[arg-type]
 
 
-def _codes(network: Prism | PaperNetwork, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-    return network.encode(batch.flux, good=batch.good, berv=batch.berv)
-
-
-def _relocked(
-    task: Task, mean: torch.Tensor, logvar: torch.Tensor, batch: Tensors
-) -> tuple[torch.Tensor, torch.Tensor]:
-    from .relock import relocked
-
-    return relocked(task.network, mean, logvar, batch, floor=task.floor)
-
-
-def _polished(task: Task, mean: torch.Tensor, batch: Tensors) -> torch.Tensor:
-    from .polish import polish
-
-    return polish(task.network, mean, batch, nodes=task.nodes, floor=task.floor)
-
-
 def _one_encoder(tasks: Sequence[Task]) -> bool:
     """Do all tables have one encoder? Pruned and unpruned differ in what the decoder reads."""
     import torch
 
-    first = tasks[0].network.state_dict()
+    first = tasks[0].model.network.state_dict()
     return all(
         torch.equal(value, first[name])
         for task in tasks[1:]
-        for name, value in task.network.state_dict().items()
+        for name, value in task.model.network.state_dict().items()
         if name != "keep"
     )
 
@@ -403,17 +354,5 @@ def _merge(
     for number, task in enumerate(tasks):
         whole = pa.concat_tables(some[number].replace_schema_metadata(None) for some in tables)
         order = np.argsort([place[name] for name in whole["spectrum_id"].to_pylist()], kind="stable")
-        about = {"format": FORMAT, "format_version": VERSION, "made_from": task.made_from}
-        whole = whole.take(pa.array(order)).replace_schema_metadata({"astroprism": json.dumps(about)})
-        _write(whole, out / f"{task.name}.parquet")
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    """Written aside, then renamed."""
-    from pyarrow import parquet
-
-    aside = path.with_name(f".{path.name}.part")
-    with blame(path):
-        parquet.write_table(table, aside)
-        sync(aside)
-        os.replace(aside, path)
+        header = {**CODES.header, "made_from": task.made_from}
+        write_table(out / f"{task.name}.parquet", whole.take(pa.array(order)), header=header)

@@ -7,14 +7,17 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..device import device_for
 from ..errors import ConfigError, GridError, TrainingFailed
+from ..progress import Listener, count, message, silent, warning
+from ..schema import ModelFacts
 from ..targets import split
 from .data import Source
 from .options import TrainOptions
@@ -26,7 +29,6 @@ if TYPE_CHECKING:  # torch is loaded by the first training, not by reading optio
 
     from ..network import PaperNetwork, Prism
     from ..store import Store
-    from .history import Moment
     from .loop import Training
 
 POOR = 1.5  # held-out chi2 a pixel from which spectra are not yet described
@@ -44,19 +46,11 @@ class TrainReport:
     resumed_at: int  # step from which an earlier training was gone on with; 0 for none
     minutes: float  # of this run
     spectra_per_s: float  # of this run; NaN where nothing was done
-    model: dict[str, Any]  # model.json
+    model: ModelFacts
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return asdict(self)
-
-
-Say = Callable[[str], object]
-Watch = Callable[["Moment", int], object]
-
-
-def silent(*_: object) -> None:
-    """Nobody listens."""
+        return vars(self) | {"model": self.model.to_json()}
 
 
 def train(
@@ -66,15 +60,14 @@ def train(
     options: TrainOptions | None = None,
     again: bool = False,
     parts: NDArray[np.str_] | None = None,
-    say: Say = silent,
-    watch: Watch = silent,
+    progress: Listener = silent,
     save_every: float = 30.0,
 ) -> TrainReport:
     """Train on a store, or go on with a training that was cut off; the model lies in `folder`.
 
     again       train anew where the model there, or an unfinished training, was made from something else
     parts       'train', 'valid' or another word for each spectrum, where it is not the split by the seed
-    watch       called with every Moment and the number of steps
+    progress    told of remarks, and counts steps with every `Moment`
     save_every  seconds between two writes of the unfinished training
     """
     options = options or TrainOptions()
@@ -93,8 +86,8 @@ def train(
         )
     fabric = fabric_for(options.device)
     first = fabric.is_global_zero
-    say, watch = (say, watch) if first else (silent, silent)
-    source, warnings = _source(store, options, say=say)
+    progress = progress if first else silent
+    source, warnings = _source(store, options, progress=progress)
     if parts is None:
         parts = split.assign(source.targets, options.seed, valid=options.valid, test=options.test)
 
@@ -121,10 +114,10 @@ def train(
             clear(folder)
         recipe = _recipe(options, spectra=int((parts == "train").sum()), pixels=source.pixels)
         if options.minutes is not None:
-            say("timing some steps")
+            progress(message("timing some steps"))
             steps = _steps_in(options.minutes * 60, begun, build=lambda r: build(r, None), recipe=recipe)
             recipe = replace(recipe, steps=int(fabric.broadcast(steps)))
-            say(f"{options.minutes:g} minutes are {recipe.steps:,} steps")
+            progress(message(f"{options.minutes:g} minutes are {recipe.steps:,} steps"))
         if first:
             write_plan(folder, asked, recipe)
     else:
@@ -132,11 +125,11 @@ def train(
     training = build(recipe, checkpoint)
     resumed = training.progress.step if training.resume() else 0
     if resumed:
-        say(f"going on from step {resumed:,} of {recipe.steps:,}")
+        progress(message(f"going on from step {resumed:,} of {recipe.steps:,}"))
     elif checkpoint.exists() and first:
-        say("what the unfinished training left cannot be gone on with: beginning again")
+        progress(message("what the unfinished training left cannot be gone on with: beginning again"))
     try:
-        rate = _run(training, say=say, watch=watch)
+        rate = _run(training, progress=progress)
     except TrainingFailed:
         if first:
             clear(folder)  # going on would only fail again; a finished model beside it still stands
@@ -144,7 +137,7 @@ def train(
     unpruned = training.finish()
     facts = _facts(training, store, options, asked=asked, parts=parts, warnings=warnings)
     for text in facts["warnings"]:
-        say(f"warning: {text}")
+        progress(warning(text))
     if first:
         _write(training, folder, unpruned=unpruned, facts=facts)
     fabric.barrier()
@@ -161,17 +154,6 @@ def asked_of(store: Store, options: TrainOptions, *, parts: NDArray[np.str_] | N
     if parts.shape != (len(store),):
         raise ConfigError(f"{len(store)} spectra, but parts of shape {parts.shape}; give one for each")
     return asked | {"parts": hashlib.sha256("\n".join(parts.tolist()).encode()).hexdigest()}
-
-
-def device_for(name: str) -> str:
-    """cpu, cuda or mps; auto is the best that is here."""
-    import torch
-
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    chosen = next(device for device, there in here.items() if there) if name == "auto" else name
-    if not here[chosen]:
-        raise ConfigError(f"device {name!r}: torch {torch.__version__} finds none here; use cpu or auto")
-    return chosen
 
 
 def fabric_for(name: str) -> Fabric:
@@ -207,7 +189,7 @@ def _with_air(source: Source, *, moving: bool) -> Source:
 # --- the parts
 
 
-def _source(store: Store, options: TrainOptions, *, say: Say) -> tuple[Source, list[str]]:
+def _source(store: Store, options: TrainOptions, *, progress: Listener) -> tuple[Source, list[str]]:
     source, whiten = Source.from_store(store), options.whiten > 0
     warnings = []
     if whiten and source.step is None:
@@ -219,7 +201,7 @@ def _source(store: Store, options: TrainOptions, *, say: Say) -> tuple[Source, l
             "their atmosphere is taken to stand still"
         )
     for text in warnings:
-        say(f"warning: {text}")
+        progress(warning(text))
     # velocity whitening knows where the spectra came from, whatever the network
     return (source if whiten and not moving else _with_air(source, moving=moving)), warnings
 
@@ -266,14 +248,14 @@ def _steps_in(
     return max(FEWEST_STEPS, int(left / np.mean(took)))
 
 
-def _run(training: Training, *, say: Say, watch: Watch) -> float:
+def _run(training: Training, *, progress: Listener) -> float:
     """All steps that are left; spectra a second. Cut off, it saves what it has where it can."""
     steps, first, begun = training.recipe.steps, training.progress.step, time.monotonic()
     try:
         for moment in training.run():
             if moment.event:
-                say(f"step {moment.step:,}: {moment.event}")
-            watch(moment, steps)
+                progress(message(f"step {moment.step:,}: {moment.event}"))
+            progress(count(moment.step, steps, detail=moment))
     except BaseException:  # an interrupt by the user too
         if training.fabric.world_size == 1 and training.progress.step > first:
             training.save()

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..artifacts import aside
 from ..errors import ModelError
-from ..store.layout import blame, sync
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,11 +71,8 @@ def to_table(moments: Sequence[Moment]) -> pd.DataFrame:
 
 def write_history(moments: Sequence[Moment], path: Path) -> None:
     """history.parquet, written aside and renamed."""
-    aside = path.with_name(path.name + ".aside")
-    with blame(path):
-        to_table(moments).to_parquet(aside, index=False)
-        sync(aside)
-        aside.replace(path)
+    with aside(path) as part:
+        to_table(moments).to_parquet(part, index=False)
 
 
 def read_history(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..device import check_device
 from ..errors import ConfigError
 from ..targets import split
 from .recipe import PaperRecipe, Recipe
@@ -30,7 +31,6 @@ INERT = (
     "agree",
     "still",
 )
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.network not in RECIPES:
             raise ConfigError(f"network {self.network!r} is neither 'prism' nor 'paper'")
-        if self.device not in DEVICES:
-            raise ConfigError(f"device {self.device!r} is none of {', '.join(DEVICES)}")
+        check_device(self.device)
         if self.balance not in ("target", "none"):
             raise ConfigError(f"balance {self.balance!r} is neither 'target' nor 'none'")
         if self.steps is not None and self.minutes is not None:

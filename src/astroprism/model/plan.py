@@ -9,7 +9,6 @@ Torch is not needed for any of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -17,8 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..artifacts import differences, digest, read_json, write_json
 from ..errors import ConfigError, ModelError, StoreError
-from ..store.layout import read_json, write_aside
+from ..schema import ModelFacts
 from .options import TrainOptions
 from .recipe import PaperRecipe, Recipe, from_mapping
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from ..store import Store
 
 
-def model_facts(folder: Path) -> dict[str, Any] | None:
+def model_facts(folder: Path) -> ModelFacts | None:
     """model.json of a finished model, None where there is none; torch is not needed."""
     path = folder / "model.json"
-    return read_json(path) if path.exists() else None
+    return ModelFacts.read(path) if path.exists() else None
 
 
 def what_is_asked(store: Store, options: TrainOptions) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def what_is_asked(store: Store, options: TrainOptions) -> dict[str, Any]:
 
 def standing(
     folder: Path, asked: dict[str, Any], *, again: bool
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+) -> tuple[dict[str, Any] | None, ModelFacts | None]:
     """(plan of an unfinished training to go on with, facts of the finished model); stale ones are errors."""
     there, path = model_facts(folder), folder / "plan.json"
     plan = read_json(path) if path.exists() else None
@@ -52,23 +52,23 @@ def standing(
         plan = None  # it was finished, and only not cleared away
     if plan is not None and plan.get("asked") != asked:
         if not again:
+            then = plan.get("asked", {})
             raise ModelError(
-                f"{folder} holds an unfinished training of something else ({_changes(plan, asked)}); ask "
+                f"{folder} holds an unfinished training of something else ({_changes(then, asked)}); ask "
                 "for the same to go on with it, or add --again to drop it and train anew"
             )
         plan = None
-    if plan is None and there is not None and there.get("asked") != asked and not again:
+    if plan is None and there is not None and there.asked != asked and not again:
         raise ModelError(
-            f"the model in {folder} is stale ({_changes(there, asked)}); it can still be used, and --again "
-            "trains it anew"
+            f"the model in {folder} is stale ({_changes(there.asked, asked)}); it can still be used, and "
+            "--again trains it anew"
         )
     return plan, there
 
 
-def _changes(old: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def _changes(then: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """What differs, in words."""
-    then = old.get("asked", {})
-    names = [name for name in {**then, **asked} if then.get(name) != asked.get(name)]
+    names = differences(then, asked)
     if "store" in names and "spectra" in names:
         names.remove("store")
     words = {"store": "the store's content differs"}
@@ -83,13 +83,13 @@ def _said(value: Any) -> str:
 
 def _digest(folder: Path) -> str | None:
     path = folder / "model.json"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    return digest(path) if path.exists() else None
 
 
 def write_plan(folder: Path, asked: Mapping[str, Any], recipe: Recipe | PaperRecipe) -> None:
     """Say what the training that begins now is, so that it can be gone on with."""
     plan = {"asked": asked, "recipe": recipe.as_dict(), "replaces": _digest(folder)}
-    write_aside(folder / "plan.json", (json.dumps(plan, indent=1) + "\n").encode())
+    write_json(folder / "plan.json", plan)
 
 
 def planned(plan: Mapping[str, Any], options: TrainOptions, folder: Path) -> Recipe | PaperRecipe:

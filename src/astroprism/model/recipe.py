@@ -164,6 +164,7 @@ class PaperRecipe:
     likelihood: bool = True  # noise-weighted loss; False for the absolute difference, weighted by kl and ramp
     # Weight of KL a nat, of the likelihood: fit first, then squeeze nodes out, then let those left fit.
     beta: Points = ((0.15, 10.0), (0.35, 300.0), (0.75, 300.0), (0.9, 30.0))
+    floor: Points = ((0.0, 0.01),)  # relative flux, added to sigma in the likelihood
     clip: float = 10.0  # norm of the gradient of the loss a pixel, from which it is cut; 0 for never
     kl: float = 0.3  # of the absolute difference: last weight of the KL's mean over nodes
     ramp: tuple[float, float] = (0.1, 0.4)  # fractions; 0 before the first, `kl` after the second
@@ -188,7 +189,8 @@ class PaperRecipe:
     def __post_init__(self) -> None:
         _positive(self, "steps", "batch", "rate", "kl")
         _rising("ramp", self.ramp)
-        _rising("beta", [at for at, _ in self.beta])
+        for name in ("beta", "floor"):
+            _rising(name, [at for at, _ in getattr(self, name)])
         if any(not (weight > 0 and math.isfinite(weight)) for _, weight in self.beta):
             raise ConfigError(f"beta {self.beta}: every weight must be positive and finite")
         if not (self.clip >= 0 and math.isfinite(self.clip)):
@@ -211,7 +213,7 @@ class PaperRecipe:
 
     def floor_at(self, fraction: float) -> float:
         """Error floor in relative flux, of the likelihood."""
-        return 0.01
+        return _interpolate(self.floor, fraction, log=True)
 
     def blur_at(self, fraction: float) -> float:
         """The residual is never blurred."""

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..archive import read
+from ..artifacts import blame, write_bytes
 from ..errors import CatalogError, SpectrumError
 from ..grid import PAPER, PAPER_DEAD
 from ..spectrum import Spectrum
-from ..store.layout import blame, write_aside
 from ..store.prepare import PrepareOptions, prepare
 from ..targets.catalog import join
 from ..targets.group import group_targets
@@ -174,6 +174,6 @@ def write_encoded(encoded: Encoded, out: Path) -> None:
     for name, values in (("codes", encoded.mean), ("sd", encoded.sd)):
         content = io.BytesIO()
         np.save(content, values.astype(np.float32), allow_pickle=False)
-        write_aside(out / f"{name}.npy", content.getvalue())
+        write_bytes(out / f"{name}.npy", content.getvalue())
     for name, table in (("spectra", encoded.spectra), ("refused", encoded.refused)):
-        write_aside(out / f"{name}.csv", table.to_csv(index=False).encode())
+        write_bytes(out / f"{name}.csv", table.to_csv(index=False).encode())

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..artifacts import blame, read_json, write_bytes
 from ..errors import AstroprismError, ConfigError
-from ..store.layout import blame, read_json, write_aside
 from .collect import SHORT, Gathered
 from .drawings import View, views
 
@@ -85,10 +85,10 @@ def report(
     watch(len(chosen), len(chosen))
     from .page import page as written
 
-    write_aside(page, written(facts_of(gathered, figures=shown)).encode())
+    write_bytes(page, written(facts_of(gathered, figures=shown)).encode())
     about = {"format": FORMAT, "format_version": VERSION, "made_from": facts, "figures": list(chosen)}
     about["page"] = hashlib.sha256(page.read_bytes()).hexdigest()
-    write_aside(folder / "report.json", (json.dumps(about, indent=1) + "\n").encode())
+    write_bytes(folder / "report.json", (json.dumps(about, indent=1) + "\n").encode())
     return ReportReport(True, str(page), str(folder), list(chosen), page.stat().st_size, missing)
 
 
@@ -130,12 +130,12 @@ def _shown(view: View, folder: Path, *, most: int) -> Shown:
     made = files_of(view.draw(tables))
     files = {}
     for kind in ("png", "pdf"):
-        write_aside(folder / "figures" / f"{view.name}.{kind}", made[kind])
+        write_bytes(folder / "figures" / f"{view.name}.{kind}", made[kind])
         files[kind.upper()] = f"report/figures/{view.name}.{kind}"
     for key, table in tables.items():
         stem = f"{view.name}-{key}" if key else view.name
         for kind, content in _table_files(table).items():
-            write_aside(folder / "data" / f"{stem}.{kind}", content)
+            write_bytes(folder / "data" / f"{stem}.{kind}", content)
             files[f"{key or 'data'}.{kind}"] = f"report/data/{stem}.{kind}"
     markup = inline_svg(made["svg"], name=view.name, alt=view.alt)
     if len(markup) > max(most, 60_000):
@@ -168,7 +168,7 @@ def _write_refusals(gathered: Gathered, folder: Path) -> None:
     rejects = gathered.store.rejects
     if len(rejects):
         for kind, content in _table_files(rejects).items():
-            write_aside(folder / "data" / f"refusals.{kind}", content)
+            write_bytes(folder / "data" / f"refusals.{kind}", content)
 
 
 # --- what it was made from

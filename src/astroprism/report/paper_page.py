@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..artifacts import blame, write_bytes
 from ..figures import paper as draw
 from ..paper.verdict import explained
-from ..store.layout import blame, write_aside
 from .html import document, frame_table, image, text
 
 if TYPE_CHECKING:
@@ -52,18 +52,18 @@ def write_section6(
         figure.savefig(picture, format="png", dpi=DPI)
         pictures[name] = picture.getvalue()
         written.append(out / "figures" / f"{name}.png")
-        write_aside(written[-1], pictures[name])
+        write_bytes(written[-1], pictures[name])
         watch(number, total)
     for name, table in result.tables.items():
         stem = out / "tables" / name
         content = io.BytesIO()
         table.to_parquet(content, index=False)
-        write_aside(stem.with_suffix(".parquet"), content.getvalue())
-        write_aside(stem.with_suffix(".csv"), table.to_csv(index=False).encode())
+        write_bytes(stem.with_suffix(".parquet"), content.getvalue())
+        write_bytes(stem.with_suffix(".csv"), table.to_csv(index=False).encode())
         written += [stem.with_suffix(".parquet"), stem.with_suffix(".csv")]
     plain = json.dumps(_finite(facts | result.summary()), indent=2, allow_nan=False)
-    write_aside(out / "section6.json", plain.encode())
-    write_aside(out / "report.html", page(result, pictures, facts=facts).encode())
+    write_bytes(out / "section6.json", plain.encode())
+    write_bytes(out / "report.html", page(result, pictures, facts=facts).encode())
     return [*written, out / "section6.json", out / "report.html"]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import digest
 from ..errors import AstroprismError, ModelError
 from ..figures.cards import QUANTILES
 from ..targets import split
@@ -39,7 +40,7 @@ class Read:
     @cached_property
     def model_facts(self) -> dict[str, Any] | None:
         """model.json."""
-        from ..store.layout import read_json
+        from ..artifacts import read_json
 
         path = self.study.model_path / "model.json"
         return read_json(path) if path.exists() else None
@@ -195,7 +196,7 @@ class Read:
 
     def stale(self) -> list[str]:
         """What was made from something that has changed since."""
-        from ..model.encode import codes_facts, digest_of
+        from ..model.encode import codes_facts
 
         told = []
         if self.model_facts is not None and self.model_facts["store"]["spectra"] < len(self.store):
@@ -203,7 +204,7 @@ class Read:
             told.append(f"{new:,} spectra were ingested after the training: the model never saw them")
         if self.has_codes:
             codes = codes_facts(self.study.path / "codes_unpruned.parquet")
-            if codes.get("weights") != digest_of(self.study.model_path / "unpruned.safetensors"):
+            if codes.get("weights") != digest(self.study.model_path / "unpruned.safetensors"):
                 raise ModelError(
                     f"the codes of {self.study.path} are of another model than the one there; run: "
                     f"astroprism "
@@ -213,7 +214,7 @@ class Read:
                 told.append(f"{len(self.store) - codes['spectra']:,} spectra have no codes yet; run encode")
         if self.findings is not None:
             made_from = self.findings["provenance"]
-            if made_from["weights"] != digest_of(self.study.model_path / "unpruned.safetensors"):
+            if made_from["weights"] != digest(self.study.model_path / "unpruned.safetensors"):
                 raise AstroprismError(
                     f"the findings of {self.study.path} are of another model than the one there; run: "
                     f"astroprism "

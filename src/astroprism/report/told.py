@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..artifacts import read_json
 from ..errors import REASONS
 from ..figures.words import chance, short
-from ..store.layout import read_json
 from .collect import Gathered
 from .drawings import readouts
 from .facts import Facts, Shown

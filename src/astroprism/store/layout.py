@@ -6,12 +6,9 @@ each worker half a second. docs/design/store.md gives the layout and the reasons
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..artifacts import blame, read_json, write_bytes
 from ..errors import AstroprismError, StoreError
 from ..grid import Grid
 
@@ -118,10 +116,10 @@ def create_store(path: Path, layout: Layout, *, config: Mapping[str, Any]) -> No
         return
     with blame(path):
         path.mkdir(parents=True, exist_ok=True)
-    write_aside(path / "wavelength" / "c" / "0", _with_crc(layout.grid.wavelength.astype("<f8").tobytes()))
+    write_bytes(path / "wavelength" / "c" / "0", _with_crc(layout.grid.wavelength.astype("<f8").tobytes()))
     # the group comes last: a folder without it is no store, and creating it goes through all steps again
     for place, content in _metadata_files(path, layout, attributes, n_shards=0):
-        write_aside(place, content)
+        write_bytes(place, content)
 
 
 def resize(path: Path, n_shards: int, *, finished: bool) -> None:
@@ -133,7 +131,7 @@ def resize(path: Path, n_shards: int, *, finished: bool) -> None:
     # `finished` becomes true after all else and false before it, whenever this is killed
     for place, content in order if finished else reversed(order):
         if not place.exists() or place.read_bytes() != content:
-            write_aside(place, content)
+            write_bytes(place, content)
 
 
 def _metadata_files(
@@ -228,69 +226,6 @@ def _wavelength_metadata(layout: Layout) -> dict[str, Any]:
         "attributes": {"units": "angstrom", "medium": layout.grid.medium},
         "dimension_names": ["pixel"],
     }
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a small file under a temporary name, then rename it into place."""
-    aside = path.with_name(f".{path.name}.part")
-    with blame(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk for good."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a metadata file of a store."""
-    with blame(path):
-        content = path.read_bytes()
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise StoreError(f"{path} is damaged, not JSON ({error}); restore it or ingest again") from None
-    if not isinstance(value, dict):
-        raise StoreError(f"{path} is damaged, it holds no JSON object; restore it or ingest again")
-    return value
-
-
-@contextlib.contextmanager
-def blame(path: str | Path) -> Iterator[None]:
-    """Turn an OSError within into a StoreError that names `path` and the remedy."""
-    try:
-        yield
-    except OSError as error:
-        remedy = _REMEDIES.get(
-            error.errno or 0, "see whether the folder is there and sound, then run it again"
-        )
-        raise StoreError(f"{path}: {error.strerror or error}; {remedy}") from error
-
-
-_SPACE = "free some space and run the same command again, it goes on from what is written"
-_RIGHTS = "get the right to read and write there, or choose another study folder"
-_REMEDIES = {
-    errno.ENOSPC: _SPACE,
-    errno.EDQUOT: _SPACE,
-    errno.EFBIG: "raise the limit on file size (ulimit -f) or use another disk, then run it again",
-    errno.EACCES: _RIGHTS,
-    errno.EPERM: _RIGHTS,
-    errno.EROFS: _RIGHTS,
-    errno.ENOENT: "it is missing: restore it or ingest again",
-    errno.ENOTDIR: "a file is where a folder should be; choose another study folder",
-    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
-    errno.EXDEV: "the unfinished blocks must lie on the disk of the store",
-    errno.EIO: "the disk reports damage; copy what can be read and ingest the rest again",
-}
 
 
 def crc32c(plain: NDArray[np.uint8]) -> bytes:

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import blame
 from ..errors import StoreError
-from .layout import ARRAYS, CRC, EMPTY, Layout, blame, crc32c, shard_file
+from .layout import ARRAYS, CRC, EMPTY, Layout, crc32c, shard_file
 
 OPEN_FILES = 128  # shard files kept open, and more where the system allows
 TOGETHER_BYTES = 4 << 20  # rows that lie so close are read by one call

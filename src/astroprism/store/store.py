@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..artifacts import read_json
 from ..errors import StoreError
 from ..grid import Grid
-from .layout import ARRAYS, Layout, array_metadata, read_json, read_layout
+from .layout import ARRAYS, Layout, array_metadata, read_layout
 from .read import Batch, RowReader
 from .tables import Tables
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import blame
 from ..errors import StoreError
-from .layout import blame
 
 if TYPE_CHECKING:
     import pyarrow as pa

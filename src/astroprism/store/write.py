@@ -16,20 +16,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..artifacts import blame, sync
 from ..errors import StoreError
-from .layout import (
-    ARRAYS,
-    CRC,
-    EMPTY,
-    Layout,
-    blame,
-    crc32c,
-    create_store,
-    resize,
-    rows_per_shard,
-    shard_file,
-    sync,
-)
+from .layout import ARRAYS, CRC, EMPTY, Layout, crc32c, create_store, resize, rows_per_shard, shard_file
 
 # the names that whoever writes a store needs, in one place
 __all__ = ["BlockWriter", "Layout", "create_store", "publish", "resize", "rows_per_shard", "seal"]

@@ -340,7 +340,7 @@ class Columns:
         return str(split.assign([target], shares["seed"], valid=shares["valid"], test=shares["test"])[0])
 
     def _shares(self) -> dict[str, Any] | None:
-        from ...store.layout import read_json
+        from ...artifacts import read_json
 
         path = self.study.model_path / "model.json"
         return read_json(path).get("split") if path.exists() else None

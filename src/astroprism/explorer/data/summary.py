@@ -87,7 +87,7 @@ def summary(viewer: Viewer) -> dict[str, Any]:
 def _network(viewer: Viewer) -> dict[str, Any] | None:
     if not viewer.has_model:
         return None
-    from ...store.layout import read_json
+    from ...artifacts import read_json
 
     about = read_json(viewer.study.model_path / "model.json")
     kind, config = about["network"]["kind"], about["network"]["config"]

@@ -1,0 +1,177 @@
+"""A network with its trained weights: all that encodes spectra or decodes codes goes through here.
+
+Shapes: b spectra, p pixels, n nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..device import BATCH_PIXELS, device_for
+from ..network import PaperNetwork, Prism
+from ..network.doppler import shift, velocity_of
+from ..network.prism import cut
+from ..schema import ModelFacts
+from .checkpoint import read_model
+from .data import Source, Tensors
+from .polish import polish
+from .relock import relocked
+
+
+class Codes(NamedTuple):
+    """Means and standard deviations of the codes of b spectra, (b, n) each."""
+
+    mean: Tensor
+    sd: Tensor
+
+
+class Decoded(NamedTuple):
+    """What codes make: spectra (b, p) over their median; None where the network does not tell star from air.
+
+    star      at the star's velocity
+    air       the atmosphere's transmission, at its own
+    velocity  (b,) km/s of the star, from the network's own zero
+    """
+
+    flux: Tensor
+    star: Tensor | None
+    air: Tensor | None
+    velocity: Tensor | None
+
+
+class TrainedModel:
+    """A network ready to encode and decode, on a device; threads may share one.
+
+    network  in evaluation mode, without gradients
+    facts    model.json; None for the seed paper's released weights
+    kept     nodes that the decoder reads
+    floor    error floor in relative flux: what the network need not explain
+    """
+
+    def __init__(
+        self,
+        network: Prism | PaperNetwork,
+        *,
+        facts: ModelFacts | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.to(torch.device(device))
+        self.facts = facts
+        self.nodes = int(network.config.n_latent)
+        self.kept = list(range(self.nodes)) if facts is None else list(facts.kept)
+        self.floor = 0.0 if facts is None else facts.floor
+
+    @classmethod
+    def read(cls, folder: Path, *, unpruned: bool = False, device: str = "cpu") -> Self:
+        """From a model folder; `unpruned` with every node on, which is what the counts read."""
+        network, facts = read_model(folder, unpruned=unpruned)
+        return cls(network, facts=facts, device=device_for(device))
+
+    def __iter__(self) -> Any:  # TRANSITION: callers that unpack (network, facts)
+        return iter((self.network, self.facts))
+
+    def to(self, device: torch.device) -> None:
+        """Move the network to a device."""
+        self.device = device
+        self.network.to(device)
+
+    @property
+    def physical(self) -> bool:
+        """Whether the decoder has a star, an atmosphere and a velocity."""
+        return isinstance(self.network, Prism) and not self.network.config.agnostic
+
+    @property
+    def moving_air(self) -> bool:
+        """Whether the network reads the barycentric correction of each spectrum."""
+        return bool(getattr(self.network.config, "moving_air", False))
+
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels that go through the network at once on this device."""
+        return BATCH_PIXELS[self.device.type]
+
+    def source(self, source: Source) -> Source:
+        """The source with the BERV that the network reads: zeros where it wants one and none is known."""
+        if not self.moving_air:
+            return replace(source, berv=None)
+        if source.berv is None:
+            return replace(source, berv=np.zeros(len(source), np.float32))
+        return source
+
+    def to_device(self, batch: Tensors) -> Tensors:
+        """The batch where the network is, with BERV only where the network reads it."""
+        berv = batch.berv
+        if not self.moving_air:
+            berv = None
+        elif berv is None:
+            berv = batch.flux.new_zeros(len(batch.flux))
+        good = None if batch.good is None else batch.good.to(self.device)
+        on_device = None if berv is None else berv.to(self.device)
+        return Tensors(batch.flux.to(self.device), batch.sigma.to(self.device), good, on_device)
+
+    # --- spectra to codes
+
+    @torch.no_grad()
+    def first_look(self, batch: Tensors) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (b, n) as the encoder gives them."""
+        return self.network.encode(batch.flux, good=batch.good, berv=batch.berv)
+
+    @torch.no_grad()
+    def encode(
+        self,
+        batch: Tensors,
+        *,
+        relock: bool = True,
+        polished: Sequence[int] | bool = True,
+        first: tuple[Tensor, Tensor] | None = None,
+    ) -> Codes:
+        """Codes of a batch that lies on the network's device.
+
+        relock    look again at spectra that fit better at another velocity
+        polished  nodes whose means are moved to the best fit under the decoder; True: the kept ones
+        first     what `first_look` gave, where it is known
+        """
+        mean, logvar = self.first_look(batch) if first is None else first
+        if relock:
+            mean, logvar = relocked(self.network, mean, logvar, batch, floor=self.floor)
+        nodes = self.kept if polished is True else list(polished or ())
+        if nodes and isinstance(self.network, Prism):
+            mean = polish(self.network, mean, batch, nodes=nodes, floor=self.floor)
+        return Codes(mean, (0.5 * logvar).exp())
+
+    # --- codes to spectra
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Decoded:
+        """Spectra of codes (b, n), and their parts where the network has them."""
+        if not (isinstance(self.network, Prism) and self.physical):
+            return Decoded(self.network.decode(z, berv=berv), None, None, None)
+        config, parts = self.network.config, self.network.parts(z)
+        clear = parts._replace(star=torch.ones_like(parts.star), shift=torch.zeros_like(parts.shift))
+        return Decoded(
+            self.network.join(parts, berv=berv),
+            cut(shift(parts.star, parts.shift), config=config),
+            self.network.join(clear, berv=berv),
+            velocity_of(parts.shift, config.step),
+        )
+
+    def decode_array(
+        self, mean: NDArray[np.floating], *, berv: NDArray[np.floating] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Spectra (b, p) of codes (b, n), and the atmosphere in them where it is told apart; numpy arrays."""
+        z = torch.from_numpy(np.ascontiguousarray(mean, dtype=np.float32)).to(self.device)
+        speed = None
+        if berv is not None:
+            speed = torch.from_numpy(np.ascontiguousarray(berv, dtype=np.float32)).to(self.device)
+        made = self.decode(z, berv=speed)
+        air = None if made.air is None else made.air.float().cpu().numpy()
+        return made.flux.float().cpu().numpy(), air

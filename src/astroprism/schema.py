@@ -1,0 +1,378 @@
+"""What model.json, findings.json and tables of codes say, as objects: the one place that knows the keys.
+
+Everything frozen; `from_json` checks names and kinds and says where a file is wrong, `to_json` gives back the
+same object. Fields with a default are left out of the file where they have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from .artifacts import Format, jsonable, read_json
+from .errors import ModelError
+
+MODEL = Format("astroprism-model", 1)
+CODES = Format("astroprism-codes", 1)
+FINDINGS = Format("astroprism-findings", 1)
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A JSON object with known keys."""
+
+    @classmethod
+    def from_json(
+        cls, content: Mapping[str, Any], *, path: Path | str = "the content", remedy: str = ""
+    ) -> Self:
+        """The object; a missing or wrong key is an error that names `path` and the remedy."""
+        try:
+            return msgspec.convert(jsonable(content), cls)
+        except msgspec.ValidationError as error:
+            raise ModelError(f"{path} cannot be used: {error}" + (f"; {remedy}" if remedy else "")) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        content: dict[str, Any] = msgspec.to_builtins(self)
+        return content
+
+    # TRANSITION: rooms that still read dicts; delete when none does
+    def __getitem__(self, key: str) -> Any:
+        return self.to_json()[key]
+
+    def __iter__(self) -> Any:
+        return iter(self.to_json())
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.to_json()
+
+    def keys(self) -> Any:  # noqa: D102
+        return self.to_json().keys()
+
+    def items(self) -> Any:  # noqa: D102
+        return self.to_json().items()
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: D102
+        return self.to_json().get(key, default)
+
+
+# --- model.json
+
+
+class NetworkFacts(Record, frozen=True):
+    """What rebuilds an untrained network: its kind, 'prism' or 'paper', and its configuration."""
+
+    kind: str
+    config: dict[str, Any]
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the bottleneck."""
+        return int(self.config["n_latent"])
+
+
+class StoreFacts(Record, frozen=True):
+    """The store that a model was trained on."""
+
+    fingerprint: str
+    spectra: int
+    grid: str
+    normalise: str | None
+
+
+class Split(Record, frozen=True):
+    """How targets were shared out, and how many spectra fell to each part."""
+
+    seed: int
+    valid: float
+    test: float
+    train_spectra: int
+    valid_spectra: int
+    test_spectra: int
+
+    @property
+    def held_out_spectra(self) -> int:
+        """Spectra of targets that no weight was fitted to."""
+        return self.valid_spectra + self.test_spectra
+
+
+class TrainedOn(Record, frozen=True):
+    """What the weights were fitted to."""
+
+    spectra: int
+    targets: int
+
+
+class Chi2(Record, frozen=True):
+    """Median chi2 per pixel at the mean code, with the stated errors; None where there were no spectra."""
+
+    train: float | None
+    valid: float | None
+
+
+class Event(Record, frozen=True):
+    """What was done to a network in training, or noticed, at a step."""
+
+    step: int
+    event: str
+
+
+class ModelFacts(Record, frozen=True, kw_only=True):
+    """model.json: what a trained network is, and what it was made from."""
+
+    format: str = ""
+    format_version: int = 0
+    network: NetworkFacts
+    steps: int
+    seed: int
+    recipe: dict[str, Any]
+    asked: dict[str, Any]
+    store: StoreFacts
+    split: Split
+    trained_on: TrainedOn
+    precision: str
+    chi2: Chi2
+    kept: list[int]
+    events: list[Event]
+    warnings: list[str]
+    versions: dict[str, str] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From the file; another format or version is an error."""
+        content = read_json(path)
+        MODEL.require(content, path, remedy="train again")
+        return cls.from_json(content, path=path, remedy="train again")
+
+    @property
+    def floor(self) -> float:
+        """Error floor in relative flux that the last steps of the training had."""
+        points = self.recipe.get("floor", [[0.0, 0.01]])  # the paper's recipe once left its own unsaid
+        return float(points[-1][1])
+
+
+# --- tables of codes
+
+
+class CodesFacts(Record, frozen=True):
+    """What a table of codes is and what it was made from.
+
+    network   'prism', 'paper' or 'released'
+    weights   digest of the weights
+    polished, relocked   how the means were improved under the decoder
+    """
+
+    spectra: int
+    nodes: int
+    network: str
+    kept: list[int]
+    weights: str
+    polished: bool
+    relocked: bool = False
+    steps: int | None = None
+
+
+# --- findings.json
+
+
+class CountSummary(Record, frozen=True):
+    """One method's count of distinct causes: k, its range, and a node per cause, the strongest first."""
+
+    k: int
+    low: int
+    high: int
+    nodes: list[int]
+    bound_nats: float | None = None
+    threshold: float | None = None  # of the seed paper's dispersion, which is not in nats
+
+
+class Counts(Record, frozen=True):
+    """The two counts, the seed paper's beside them, and whether the two agree."""
+
+    statistical: CountSummary | None
+    information: CountSummary | None
+    mad: CountSummary
+    agree: bool | None
+    spectra: int
+
+
+class Match(Record, frozen=True):
+    """A node and a label or header keyword: mutual information, and what remains of it given others."""
+
+    label: str
+    mi_nats: float | None
+    mi_low: float | None
+    mi_high: float | None
+    p: float | None
+    q: float | None
+    share_of_entropy: float | None
+    conditional_mi_nats: float | None
+    conditional_low: float | None
+    conditional_high: float | None
+    given: list[str]
+    shadow_of: list[str]
+    explains: bool
+    n: int
+
+
+class Line(Record, frozen=True):
+    """One spectral line and how far the node moves it."""
+
+    wavelength: float
+    line: str
+    value: float
+
+
+class LineGroup(Record, frozen=True):
+    """Lines of one species or molecule, and how much more a node moves them than what lies beside them."""
+
+    name: str
+    element: str
+    frame: str
+    enrichment: float | None
+    p: float | None
+    q: float | None
+    p_alone: float | None
+    named: bool
+    top: list[Line]
+    lines_in_window: int
+
+
+class Share(Record, frozen=True):
+    """A share of variance predicted on targets set aside, with its 90 % interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Extreme(Record, frozen=True):
+    """A spectrum at one end of a node's codes."""
+
+    spectrum_id: str
+    target: str
+    code: float
+
+
+class Trend(Record, frozen=True):
+    """How a node's codes drift with time."""
+
+    spearman: float | None
+    p: float | None
+    spreads_a_year: float | None
+    low: float | None
+    high: float | None
+    years: float
+    n: int
+
+
+class Companion(Record, frozen=True):
+    """A node whose codes move along with another's where the labels stay."""
+
+    node: int
+    slope: float
+
+
+class Dossier(Record, frozen=True):
+    """What is known of an informative node that no label explains."""
+
+    lowest: list[Extreme]
+    highest: list[Extreme]
+    trend: Trend | None
+    keywords: list[Match]
+    moves_with: list[Companion]
+    lines: list[LineGroup]
+    lines_tested: int
+
+
+class Node(Record, frozen=True, kw_only=True):
+    """One node of the bottleneck, and all that was found of it.
+
+    response      change -> numbers of the encoder's answer (see findings/response.py)
+    intervention  how well moving the node equals the change that it is nearest to
+    survival      of retrainings, with what comes with it; None where there were none
+    claimed       informative, no copy, and back in the retrainings, if there were any
+    """
+
+    node: int
+    information_nats: float | None
+    ablation_nats: float | None
+    mad: float | None
+    dispersion_ratio: float | None
+    informative: bool
+    informative_by: list[str]
+    doubtful: bool
+    copies_of: int | None
+    response: dict[str, dict[str, Any]]
+    intervention: dict[str, Any] | None
+    matches: list[Match]
+    predicted_by_labels: Share | None
+    unexplained: bool
+    lines: list[LineGroup]
+    survival: float | None
+    dossier: Dossier | None
+    survival_interval: list[float] | None = None
+    told_by_all_of_a_retraining: float | None = None
+    returns: bool | None = None
+    claimed: bool
+
+    @property
+    def counted(self) -> bool:
+        """Informative or doubtful: above the bound by at least one method."""
+        return self.informative or self.doubtful
+
+    @property
+    def explained_by(self) -> list[Match]:
+        """Matches that explain the node and are no shadow of a stronger label, the strongest first."""
+        return [match for match in self.matches if match.explains and not match.shadow_of]
+
+
+class LabelSummary(Record, frozen=True):
+    """What the codes tell of one label, all informative nodes together."""
+
+    n: int
+    best_node: int | None
+    shadow_of: list[str]
+    r2_linear: float | None
+    r2_knn: float | None
+    r2_linear_interval: list[float | None] | None = None
+    r2_knn_interval: list[float | None] | None = None
+    named_rightly: Share | None = None
+    guessed_rightly: float | None = None
+
+
+class Findings(Record, frozen=True, kw_only=True):
+    """findings.json: how many causes there are, what each one is, and which ones nothing explains."""
+
+    count: Counts
+    nodes: list[Node]
+    labels: dict[str, LabelSummary]
+    labels_left_out: dict[str, str]
+    keywords_left_out: int
+    targets: int
+    null_draws: dict[str, int]
+    stability: dict[str, Any] | None
+    warnings: list[str]
+    format: str = ""
+    format_version: int = 0
+    provenance: dict[str, Any] = {}
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From the file; another format or version is an error."""
+        content = read_json(path)
+        FINDINGS.require(content, path, remedy="run find again")
+        return cls.from_json(content, path=path, remedy="run find again")
+
+    @property
+    def informative(self) -> list[Node]:
+        """Nodes above the bound of both methods that are no copies."""
+        return [node for node in self.nodes if node.informative and node.copies_of is None]
+
+    @property
+    def unexplained(self) -> list[Node]:
+        """Informative nodes that the labels together do not explain."""
+        return [node for node in self.nodes if node.unexplained]
