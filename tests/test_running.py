@@ -1,4 +1,4 @@
-"""The path as a whole: what is due is done, what is done is left, what is stale is said."""
+"""The path as a whole: what is due is done, what is done is kept, what is stale is reported."""
 
 import json
 import os
@@ -50,42 +50,45 @@ def options(folder, **more):
 
 @pytest.fixture(scope="module")
 def first(folder):
-    told, remarks = [], []
+    events = []
     report = Study(folder / "study").run(
-        folder / "spectra",
-        labels=folder / "labels.csv",
-        options=options(folder),
-        tell=told.append,
-        say=remarks.append,
+        folder / "spectra", labels=folder / "labels.csv", options=options(folder), progress=events.append
     )
-    return report, told, remarks
+    return report, events
 
 
 def test_all_steps_from_nothing(folder, first):
-    report, told, remarks = first
-    assert [step.name for step in told] == PATH
+    report, events = first
+    steps = [event.detail for event in events if event.kind == "end"]
+    assert [step.name for step in steps] == PATH
+    assert [event.stage for event in events if event.kind == "start"] == PATH
+    assert tuple(steps) == report.steps
     assert set(states(report).values()) == {"done"}
-    assert told[0].told.startswith("90 spectra of 90 stars, 5885 to 5905 A")
-    assert told[1].told.startswith("16 steps, ")
-    assert told[2].told == "90 spectra, 32 nodes"
-    assert "unexplained" in told[3].told
-    assert all(text.startswith(("grid:", "warning")) for text in remarks)
+    assert steps[0].outcome.startswith("90 spectra of 90 stars, 5885 to 5905 A")
+    assert steps[1].outcome.startswith("16 steps, ")
+    assert steps[2].outcome == "90 spectra, 32 nodes"
+    assert "unexplained" in steps[3].outcome
+    remarks = [event.message for event in events if event.kind == "message"]
+    assert remarks
+    assert all(text.startswith("grid:") for text in remarks)
+    moments = [event.detail for event in events if event.kind == "count" and event.stage == "train"]
+    assert moments[-1].step == 16
     study = Study(folder / "study")
     assert [run["command"] for run in study.history if run["command"] != "outliers"] == PATH
     assert report.findings == study.findings()
-    assert report.findings["labels"].keys() == {"rv", "teff"}
+    assert report.findings.labels.keys() == {"rv", "teff"}
 
 
-def test_it_is_told_in_aligned_lines(first):
-    report, told, _ = first
-    lines = [step_line(step) for step in told]
-    assert {line.index(step.told) for line, step in zip(lines, told, strict=True)} == {29}
+def test_steps_are_aligned_lines(first):
+    report, _ = first
+    lines = [step_line(step) for step in report.steps]
+    assert {line.index(step.outcome) for line, step in zip(lines, report.steps, strict=True)} == {29}
     text = run_text(report)
     assert "causes by switching nodes off" in text
     assert "report.html" in text
     plain = json.loads(json.dumps(report.as_dict(), default=str))
     assert [step["name"] for step in plain["steps"]] == PATH
-    assert plain["count"] == report.findings["count"]
+    assert plain["count"] == report.findings.count.to_json()
 
 
 def test_a_second_run_does_nothing(folder, first):
@@ -112,8 +115,8 @@ def test_new_files_make_the_model_stale_and_are_encoded(folder, first, tmp_path)
         "find": "done",
         "report": "done",
     }
-    assert "12 spectra came later, --again trains on them too" in grown.steps[1].told
-    assert grown.steps[2].told == "102 spectra, 32 nodes, 12 of them now"
+    assert "12 spectra came later, --again trains on them too" in grown.steps[1].outcome
+    assert grown.steps[2].outcome == "102 spectra, 32 nodes, 12 of them now"
 
 
 def test_what_cannot_be_run_is_said_before_anything_is_done(folder, tmp_path):

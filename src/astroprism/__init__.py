@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .apply import ApplyOptions
     from .archive import read
     from .errors import AstroprismError
     from .grid import Grid, parse_grid
     from .ingest import IngestOptions
     from .measures import conditional_mutual_information, mutual_information
+    from .findings.find import FindOptions
     from .measures.count import count
     from .measures.embedding import describe_embedding
     from .model.encode import EncodeOptions
-    from .model.options import TrainOptions
+    from .model.recipe import TrainOptions
+    from .pipeline import RunOptions
+    from .progress import Progress
+    from .schema import Findings
     from .simulate import SimulationConfig, write_archive
     from .spectrum import Spectrum
     from .store import Store, open_store
@@ -24,15 +29,20 @@ if TYPE_CHECKING:
 
 # name -> where it lives; loaded when first asked for, so that importing the package costs nothing
 _FACE = {
+    "ApplyOptions": ("apply", "ApplyOptions"),
     "AstroprismError": ("errors", "AstroprismError"),
     "EncodeOptions": ("model.encode", "EncodeOptions"),
+    "FindOptions": ("findings.find", "FindOptions"),
+    "Findings": ("schema", "Findings"),
     "Grid": ("grid", "Grid"),
     "IngestOptions": ("ingest", "IngestOptions"),
+    "Progress": ("progress", "Progress"),
+    "RunOptions": ("pipeline", "RunOptions"),
     "SimulationConfig": ("simulate", "SimulationConfig"),
     "Spectrum": ("spectrum", "Spectrum"),
     "Store": ("store", "Store"),
     "Study": ("study", "Study"),
-    "TrainOptions": ("model.options", "TrainOptions"),
+    "TrainOptions": ("model.recipe", "TrainOptions"),
     "conditional_mutual_information": ("measures", "conditional_mutual_information"),
     "count": ("measures.count", "count"),
     "describe_embedding": ("measures.embedding", "describe_embedding"),
@@ -43,10 +53,15 @@ _FACE = {
     "write_archive": ("simulate", "write_archive"),
 }
 __all__ = [
+    "ApplyOptions",
     "AstroprismError",
     "EncodeOptions",
+    "FindOptions",
+    "Findings",
     "Grid",
     "IngestOptions",
+    "Progress",
+    "RunOptions",
     "SimulationConfig",
     "Spectrum",
     "Store",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from .errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -24,3 +26,8 @@ def device_for(name: str) -> str:
     if not here[chosen]:
         raise ConfigError(f"device {name!r}: torch {torch.__version__} finds none here; use cpu or auto")
     return chosen
+
+
+def first_process() -> bool:
+    """False in the other processes that torchrun started: only the first one writes."""
+    return os.environ.get("RANK", "0") == "0"

@@ -91,6 +91,18 @@ class StudyFolder:
 
         return TrainedModel.read(self.model_path, unpruned=unpruned, device=device)
 
+    def training_history(self) -> pd.DataFrame | None:
+        """A row per moment of the training that was reported; None where there is no model."""
+        import pandas as pd
+
+        path = self.model_path / "history.parquet"
+        if not path.exists():
+            return None
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} cannot be read ({error}); train again") from None
+
     def codes(self, *, unpruned: bool = False) -> pd.DataFrame:
         """A row per spectrum: spectrum_id, target, mean_000.., sd_000..; unpruned: what the counts read."""
         from .model.encode import read_codes

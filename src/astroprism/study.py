@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -10,48 +9,47 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, overload
 
 from . import __version__
-from .artifacts import blame, write_bytes
-from .errors import AstroprismError
+from .artifacts import blame, write_json
+from .device import first_process
 from .folder import StudyFolder
-from .progress import Listener
+from .pipeline import DONE, SKIPPED, STALE, Outcome, RunOptions, RunReport, Step, is_news, model_line
+from .progress import Listener, Progress, message, staged
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from .apply.files import ApplyReport
-    from .apply.spectra import Applied
-    from .explorer.server.serving import Running
+    from .apply import Applied, ApplyOptions, ApplyReport
+    from .explorer import Running
     from .findings.find import FindOptions, FindReport
-    from .ingest import IngestOptions, IngestReport, Progress
+    from .ingest import IngestOptions, IngestReport
     from .model.encode import EncodeOptions, EncodeReport
     from .model.fit import TrainReport
-    from .model.history import Moment
-    from .model.options import TrainOptions
-    from .pipeline import RunOptions, RunReport, Stage, Step
+    from .model.recipe import TrainOptions
     from .report import ReportReport
+    from .schema import ModelFacts
     from .similar.search import Similar
-    from .spectrum import Spectrum
     from .targets.catalog import Joined
+
+Paths = Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
 
 
 class Study(StudyFolder):
-    """The folder STUDY and what is in it. Making one writes nothing; the first verb does."""
+    """The folder STUDY and what is in it. Making one writes nothing; the first verb does.
+
+    Every verb takes `progress`, a function that is called with each `Progress` event; try progress=print.
+    """
 
     def ingest(
-        self,
-        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
-        *,
-        options: IngestOptions | None = None,
-        say: Callable[[str], None] | None = None,
-        watch: Callable[[Progress], None] | None = None,
+        self, paths: Paths, *, options: IngestOptions | None = None, progress: Listener | None = None
     ) -> IngestReport:
         """Bring files, or all files under folders, into the store; see `astroprism.ingest`."""
         from .ingest import IngestOptions, ingest
 
-        options = options or IngestOptions()
-        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        report = ingest(self.store_path, given, options=options, say=say or _silent, watch=watch or _silent)
+        given = _as_list(paths)
+        report = ingest(
+            self.store_path, given, options=options or IngestOptions(), progress=staged("ingest", progress)
+        )
         self.__dict__.pop("store", None)
         if report.files_new:
             self.record("ingest", {"paths": [str(path) for path in given]} | report.as_dict())
@@ -64,26 +62,21 @@ class Study(StudyFolder):
         steps: int | None = None,
         minutes: float | None = None,
         again: bool = False,
-        say: Callable[[str], object] | None = None,
-        watch: Callable[[Moment, int], object] | None = None,
+        progress: Listener | None = None,
     ) -> TrainReport:
-        """Train a network on the store, or go on where it was cut off; see `astroprism.model.fit`.
+        """Train a network on the store, or continue where it was cut off; see `astroprism.model.fit`.
 
         steps, minutes  short for options that differ in these alone
-        say, watch      called with remarks (try say=print), and with every Moment and the number of steps
+        again           train anew where spectra or settings have changed
         """
         from .model.fit import train
-        from .model.options import TrainOptions
+        from .model.recipe import TrainOptions
 
         options = options or TrainOptions()
         if steps is not None or minutes is not None:
             options = replace(options, steps=steps, minutes=minutes)
         report = train(
-            self.store,
-            self.model_path,
-            options=options,
-            again=again,
-            progress=_listener(say, watch),
+            self.store, self.model_path, options=options, again=again, progress=staged("train", progress)
         )
         if report.trained and first_process():
             self._draw_history()
@@ -93,34 +86,27 @@ class Study(StudyFolder):
             self.record("train", facts | chosen)
         return report
 
+    def _draw_history(self) -> None:
+        from .figures.archive import history_figure
+
+        history = self.training_history()
+        assert history is not None
+        figure = history_figure(history)
+        with blame(self.model_path):
+            figure.savefig(self.model_path / "history.png", dpi=120)
+
     def encode(
-        self,
-        *,
-        options: EncodeOptions | None = None,
-        say: Callable[[str], object] | None = None,
-        watch: Callable[[int, int], object] | None = None,
+        self, *, options: EncodeOptions | None = None, progress: Listener | None = None
     ) -> EncodeReport:
         """Codes of every spectrum, or of those that have none yet; see `astroprism.model.encode`."""
         from .model.encode import encode
 
         report = encode(
-            self.store,
-            self.model_path,
-            out=self.path,
-            options=options,
-            progress=_listener(say, watch),
+            self.store, self.model_path, out=self.path, options=options, progress=staged("encode", progress)
         )
         if report.encoded:
             self.record("encode", report.as_dict())
         return report
-
-    def _draw_history(self) -> None:
-        from .figures.archive import history_figure
-        from .model.history import read_history
-
-        figure = history_figure(read_history(self.model_path / "history.parquet"))
-        with blame(self.model_path):
-            figure.savefig(self.model_path / "history.png", dpi=120)
 
     def labels(self, table: str | os.PathLike[str] | object) -> Joined:
         """A label table (path, pandas DataFrame or astropy Table) joined to the index of the store.
@@ -136,34 +122,25 @@ class Study(StudyFolder):
         labels: object = (),
         *,
         options: FindOptions | None = None,
-        say: Callable[[str], object] | None = None,
-        watch: Callable[[Moment, int], object] | None = None,
+        progress: Listener | None = None,
     ) -> FindReport:
-        """Count causes, match them with labels and lines, say what is left; see `astroprism.findings.find`.
+        """Count causes, match them with labels and lines, list the unexplained; see `astroprism.findings`.
 
         labels  a label table (path, pandas DataFrame or astropy Table) or several in a list; joined to the
-                spectra by identifier, name or position. What `Study.labels` gave is taken, too
-        watch   called with every Moment of a retraining and its number of steps (FindOptions.stability)
+                spectra by identifier, name or position. What `Study.labels` returned is accepted, too
         """
         from .findings.find import find
         from .targets.catalog import Joined, combine, join, label_tables
 
+        progress = staged("find", progress)
         joined = [
             table if isinstance(table, Joined) else join(self.index, table) for table in label_tables(labels)
         ]
         table = combine([replace(one, labels=one.labels[one.usable]) for one in joined]) if joined else None
         sources = {one.report.source: sorted(map(str, one.usable)) for one in joined}
         for one in joined:
-            (say or _silent)(one.report.line())
-        report = find(
-            self.store,
-            self.model_path,
-            out=self.path,
-            labels=table,
-            sources=sources,
-            options=options,
-            progress=_listener(say, watch),
-        )
+            progress(message(one.report.line()))
+        report = find(self, labels=table, sources=sources, options=options, progress=progress)
         if report.made:
             self.record("find", {"labels": sources, "count": report.findings.count.to_json()})
         return report
@@ -177,71 +154,29 @@ class Study(StudyFolder):
         without_nuisances: bool = False,
         scale: str | None = None,
         n: int = 10,
-        watch: Callable[[int, int], object] | None = None,
+        progress: Listener | None = None,
     ) -> Similar:
         """The n spectra most like one; see `astroprism.similar`.
 
         query   an identifier or a row of this study, a file, a spectrum in memory, or a code (nodes,)
         window  (low, high) angstrom: compare pixels there; else codes, of the informative nodes or of `nodes`
         """
-        from .similar.query import ask
-        from .similar.search import coded, similar
+        from .similar.search import similar
 
-        found = (self.path / "findings.json").exists()
-        codes = None
-        if window is None:
-            codes = coded(self.store, self.path / "codes.parquet", self.findings() if found else None)
-        labels = self.path / "findings" / "labels.parquet"
         return similar(
-            self.store,
-            ask(self.store, query, codes=codes, encode=None if codes is None else self._code_of),
-            codes=codes,
+            self,
+            query,
+            window=window,
             nodes=None if nodes is None else list(nodes),
             without_nuisances=without_nuisances,
             scale=scale,
-            window=window,
             n=n,
-            labels=self.finding_table("labels") if found and labels.exists() else None,
-            watch=watch or _silent,
-        )
-
-    def _code_of(self, spectrum: Spectrum) -> tuple[Any, list[str]]:
-        """Code of a spectrum that is not of the study, and in which ways it lies outside of it."""
-        from .apply.spectra import apply_spectra
-
-        applied = apply_spectra(self, [spectrum])
-        if applied.refused:
-            raise AstroprismError(applied.refused[0].message)
-        return applied.mean[0], list(applied.warnings[0])
-
-    def run(
-        self,
-        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
-        *,
-        labels: object = (),
-        options: RunOptions | None = None,
-        stage: Stage | None = None,
-        tell: Callable[[Step], object] | None = None,
-        say: Callable[[str], object] | None = None,
-    ) -> RunReport:
-        """Ingest, train, encode, find: each step that is due; see `astroprism.pipeline`."""
-        from .pipeline import run
-        from .targets.catalog import label_tables
-
-        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        return run(
-            self,
-            given,
-            labels=label_tables(labels),
-            options=options,
-            stage=stage,
-            tell=tell or _silent,
-            say=say or _silent,
+            progress=staged("similar", progress),
         )
 
     @overload
     def apply(
-        self, things: Any, *, device: str = "auto", say: Callable[[str], object] | None = None
+        self, things: Any, *, options: ApplyOptions | None = None, progress: Listener | None = None
     ) -> Applied: ...
 
     @overload
@@ -250,8 +185,8 @@ class Study(StudyFolder):
         things: Any,
         *,
         out: str | os.PathLike[str],
-        device: str = "auto",
-        say: Callable[[str], object] | None = None,
+        options: ApplyOptions | None = None,
+        progress: Listener | None = None,
     ) -> ApplyReport: ...
 
     def apply(
@@ -259,61 +194,36 @@ class Study(StudyFolder):
         things: Any,
         *,
         out: str | os.PathLike[str] | None = None,
-        device: str = "auto",
-        say: Callable[[str], object] | None = None,
+        options: ApplyOptions | None = None,
+        progress: Listener | None = None,
     ) -> Applied | ApplyReport:
-        """Codes, labels with intervals, outlier scores and warnings of spectra never seen.
+        """Codes, labels with intervals, outlier scores and warnings of spectra that are not in the study.
 
         things  a file, a folder, or spectra in memory: numpy arrays (wavelength, flux[, sigma]), tables,
                 specutils objects, `Spectrum`, or a list of these
-        out     of files and folders: the table to write, a block at a time; see `astroprism.apply.files`
+        out     of files and folders: the table to write, a block at a time
         """
-        from .apply.files import ApplyOptions, apply_files, apply_read, paths_of
-        from .apply.spectra import apply_spectra, spectra_from
+        from .apply import apply
 
-        paths, say = paths_of(things), say or _silent
-        if paths is None and out is not None:
-            raise AstroprismError(
-                "out= is for files and folders; write spectra in memory by .table().write()"
-            )
-        if paths is None:
-            return apply_spectra(self, spectra_from(things), device=device, say=say)
-        if out is None:
-            return apply_read(self, paths, device=device, say=say)
-        return apply_files(self, paths, out=out, options=ApplyOptions(device=device), say=say)
+        return apply(self, things, out=out, options=options, progress=staged("apply", progress))
 
-    def outliers(
-        self,
-        *,
-        device: str = "auto",
-        say: Callable[[str], object] | None = None,
-        watch: Callable[[int, int], object] | None = None,
-    ) -> pd.DataFrame:
-        """Every spectrum judged, the oddest first, with why; see `astroprism.apply.ranking`."""
-        from .apply.ranking import outlier_table
+    def outliers(self, *, device: str = "auto", progress: Listener | None = None) -> pd.DataFrame:
+        """Every spectrum with its outlier scores, the oddest first, and the reasons."""
+        from .apply import outlier_table
 
-        frame, made = outlier_table(
-            self.store,
-            self.model_path,
-            out=self.path,
-            device=device,
-            say=say or _silent,
-            watch=watch or _silent,
-        )
+        frame, made = outlier_table(self, device=device, progress=staged("outliers", progress))
         if made:
             self.record("outliers", {"spectra": len(frame)})
         return frame
 
-    def report(
-        self, *, again: bool = False, watch: Callable[[int, int], object] | None = None
-    ) -> ReportReport:
-        """Write report.html, one page that tells all, and report/ with figures and data; see `reporting`.
+    def report(self, *, again: bool = False, progress: Listener | None = None) -> ReportReport:
+        """Write report.html, one page, and report/ with its figures and their data; see `astroprism.report`.
 
-        again  even where it was made from the same; watch is called with figures done and to do
+        again  even where it was made from the same
         """
         from .report import report
 
-        made = report(self, again=again, watch=watch or _silent)
+        made = report(self, again=again, progress=staged("report", progress))
         if made.made:
             self.record("report", {"figures": len(made.figures), "missing": made.missing})
         return made
@@ -339,6 +249,112 @@ class Study(StudyFolder):
 
         return start(self, port=port, host=host, inline=True)
 
+    # --- the whole path
+
+    def run(
+        self,
+        paths: Paths,
+        *,
+        labels: object = (),
+        options: RunOptions | None = None,
+        progress: Listener | None = None,
+    ) -> RunReport:
+        """Ingest, train, encode, find, report: each step that is due, in order.
+
+        A step whose inputs are unchanged does nothing; one that was cut off continues. So does the whole.
+
+        labels    tables: paths, pandas DataFrames or astropy Tables
+        progress  gets a 'start' and an 'end' event for each step, the latter with its `Step` as detail
+        """
+        from .tables import as_table
+        from .targets.catalog import label_tables
+
+        options = options or RunOptions()
+        # a label table that cannot be read, or matches no spectrum, is an error before the training
+        tables = [as_table(table) for table in label_tables(labels)]
+        given = _as_list(paths)
+        steps: list[Step] = []
+        listen = progress or (lambda _: None)
+        path: dict[str, Callable[[Listener], Outcome]] = {
+            "ingest": lambda progress: self._run_ingest(given, tables, options, progress),
+            "train": lambda progress: self._run_train(options, progress),
+            "encode": lambda progress: self._run_encode(options, progress),
+            "find": lambda progress: self._run_find(tables, options, progress),
+            "report": self._run_report,
+        }
+        for name, do in path.items():
+            listen(Progress("start", name))
+            step = Step.timed(name, do, lambda event: is_news(event) and listen(event))
+            steps.append(step)
+            listen(Progress("end", name, message=step.outcome, detail=step))
+        return RunReport(self.path, tuple(steps), self.findings())
+
+    def _run_ingest(
+        self, paths: Any, tables: list[pd.DataFrame], options: RunOptions, progress: Listener
+    ) -> Outcome:
+        report = self.ingest(paths, options=options.ingest, progress=progress)
+        for table in tables:
+            self.labels(table)
+        grid, refused = self.store.grid, len(self.store.rejects)
+        text = (
+            f"{report.n_spectra:,} spectra of {report.n_targets:,} stars, {grid.wavelength[0]:.0f} to "
+            f"{grid.wavelength[-1]:.0f} A, {grid.size:,} pixels"
+            + (f"; {refused:,} refused" if refused else "")
+        )
+        return (DONE if report.files_new else SKIPPED), text, report.as_dict()
+
+    def _run_train(self, options: RunOptions, progress: Listener) -> Outcome:
+        from .model.recipe import TrainOptions
+
+        wanted = options.train or TrainOptions()
+        if not options.again and (older := self._model_of_fewer_spectra(wanted)) is not None:
+            new = len(self.store) - older.store.spectra
+            text = f"{model_line(older)}; {new:,} spectra came later, --again trains on them too"
+            return STALE, text, {"trained": False, "model": older.to_json()}
+        report = self.train(options=wanted, again=options.again, progress=progress)
+        return (DONE if report.trained else SKIPPED), model_line(report.model), report.as_dict()
+
+    def _model_of_fewer_spectra(self, wanted: TrainOptions) -> ModelFacts | None:
+        """A finished model that differs from the one wanted in the store's content alone."""
+        from .artifacts import differences
+        from .model.fit import training_request
+
+        facts = self.model_facts()
+        if facts is None or (self.model_path / "plan.json").exists():
+            return None
+        differ = set(differences(facts.asked, training_request(self.store, wanted)))
+        grew = len(self.store) > facts.store.spectra
+        return facts if differ and differ <= {"store", "spectra"} and grew else None
+
+    def _run_encode(self, options: RunOptions, progress: Listener) -> Outcome:
+        report = self.encode(options=options.encode, progress=progress)
+        some = f", {report.encoded:,} of them now" if 0 < report.encoded < report.spectra else ""
+        text = f"{report.spectra:,} spectra, {report.nodes} nodes{some}"
+        return (DONE if report.encoded else SKIPPED), text, report.as_dict()
+
+    def _run_find(self, tables: list[pd.DataFrame], options: RunOptions, progress: Listener) -> Outcome:
+        from .errors import ModelError
+
+        try:
+            report = self.find(tables, options=options.find, progress=progress)
+        except ModelError as error:
+            raise ModelError(f"{error} (what is done is kept in {self.path})") from None
+        count = report.findings.count
+        first, second = count.statistical, count.information
+        assert first is not None
+        assert second is not None
+        k = f"{first.k}" if first.k == second.k else f"{first.k} or {second.k}"
+        k += f" ({min(first.low, second.low)} to {max(first.high, second.high)})"
+        unexplained = len(report.findings.unexplained)
+        text = f"{k} causes, {unexplained} of them unexplained" + ("" if tables else "; no labels were given")
+        return (DONE if report.made else SKIPPED), text, {"made": report.made, "count": count.to_json()}
+
+    def _run_report(self, progress: Listener) -> Outcome:
+        made = self.report(progress=progress)
+        return (DONE if made.made else SKIPPED), f"{made.page}, {made.bytes / 1e6:.1f} MB", made.as_dict()
+
+    # --- what was run
+
     def record(self, command: str, facts: dict[str, Any]) -> None:
         """Add a run to study.json."""
         run = {
@@ -347,28 +363,9 @@ class Study(StudyFolder):
             "version": __version__,
             **facts,
         }
-        with blame(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
         content = {"format": "astroprism-study", "format_version": 1, "runs": [*self.history, run]}
-        write_bytes(self.path / "study.json", (json.dumps(content, indent=1) + "\n").encode())
+        write_json(self.path / "study.json", content)
 
 
-def first_process() -> bool:
-    """False in the others that torchrun started: one writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _silent(*_: object) -> None:
-    """Nobody listens."""
-
-
-def _listener(say: Callable[[str], object] | None, watch: Callable[..., object] | None) -> Listener:
-    """TRANSITION: events for callers that still take remarks and counts apart."""
-
-    def listen(event: Any) -> None:
-        if event.kind in ("message", "warning") and say is not None:
-            say(str(event))
-        if event.kind == "count" and watch is not None:
-            watch(*((event.detail, event.total) if event.detail is not None else (event.done, event.total)))
-
-    return listen
+def _as_list(paths: Paths) -> list[str | os.PathLike[str]]:
+    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)

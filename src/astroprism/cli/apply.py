@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import Json, StudyFolder, show
+from .common import Json, StudyPath, show
 
 
 def apply(
-    study: StudyFolder,
+    study: StudyPath,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH..", help="Files, or folders of files.")],
     out: Annotated[
         Path, typer.Option("--out", metavar="TABLE", help="The table: .csv, .parquet, .fits or .vot.")
@@ -23,14 +23,14 @@ def apply(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Codes, labels with intervals, outlier scores and warnings of spectra never seen, in a table."""
-    from ..apply.files import ApplyOptions, apply_files
+    """A table of codes, labels with intervals, outlier scores and warnings of spectra not in the study."""
+    from ..apply import ApplyOptions
     from ..study import Study
-    from .terminal import counting_bar, messages
+    from .terminal import Display
 
     options = ApplyOptions(device=device, medium=medium, checksum=checksum)
-    with counting_bar("apply") as watch:
-        report = apply_files(Study(study), paths, out=out, options=options, say=messages.print, watch=watch)
+    with Display() as display:
+        report = Study(study).apply(list(paths), out=out, options=options, progress=display)
     lines = [] if report.made else ["nothing to do: the table is there, made from the same files and study"]
     lines += [
         f"{report.met:,} spectra met in {report.files:,} files: {report.applied:,} in the table, "
@@ -42,7 +42,7 @@ def apply(
     if report.passed_over:
         lines.append(f"  {report.passed_over:,} files passed over that are no spectra by their name")
     if report.warned:
-        lines.append(f"  {report.warned:>7,}  outside what the model has seen: see the column warning")
+        lines.append(f"  {report.warned:>7,}  outside the range of the training: see the column warning")
     if report.odd:
         lines.append(f"  {report.odd:>7,}  odd, at p of .01 or less: see the column outlier_reasons")
     if report.labels:
@@ -50,24 +50,24 @@ def apply(
         lines.append(f"  labels with 90 % intervals: {', '.join(report.labels)}{doubt}")
     else:
         lines.append(f"  no labels: give some to `astroprism find {study} --labels TABLE` first")
-    lines += [f"  label {name} is not told: {why}" for name, why in report.labels_missing.items()]
+    lines += [f"  label {name} is not predicted: {why}" for name, why in report.labels_missing.items()]
     lines.append(f"  {report.table}")
     show(report.as_dict(), as_json, "\n".join(lines))
 
 
 def outliers(
-    study: StudyFolder,
+    study: StudyPath,
     most: Annotated[int, typer.Option("--most", help="How many are listed.")] = 20,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Every spectrum of the study judged, the oddest listed, with why."""
     from ..study import Study
-    from .terminal import counting_bar, messages
+    from .terminal import Display
 
     held = Study(study)
-    with counting_bar("outliers") as watch:
-        frame = held.outliers(device=device, say=messages.print, watch=watch)
+    with Display() as display:
+        frame = held.outliers(device=device, progress=display)
     odd, rate = int((frame["p"] <= 0.01).sum()), 0.01 * len(frame)
     named = ["rank", "spectrum_id", "p", "surprise", "reasons"]
     first: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import AstroprismError, ConfigError, StoreError
-from .common import Json, StudyFolder, show
+from .common import Json, StudyPath, show
 
 
 def simulate(
@@ -45,8 +45,9 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Write an archive whose answer is known: FITS files as the observatory would, and truth.csv."""
+    from ..progress import staged
     from ..simulate import SimulationConfig, write_archive
-    from .terminal import counting_bar
+    from .terminal import Display
 
     given = {
         "spectra": spectra,
@@ -63,16 +64,16 @@ def simulate(
         "seed": seed,
     }
     file = SimulationConfig.from_file(config).to_mapping() if config else {}
-    asked = {name: value for name, value in given.items() if value is not None}
-    settings = SimulationConfig.from_mapping({**file, **asked})
-    with counting_bar("simulate") as progress:
-        truth = write_archive(out, settings, progress=progress)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    settings = SimulationConfig.from_mapping({**file, **chosen})
+    with Display() as display:
+        truth = write_archive(out, settings, progress=staged("simulate", display))
     result = {"spectra": settings.spectra, "folder": str(out), "truth": str(truth), "format": settings.format}
     show(result, as_json, f"{settings.spectra:,} spectra in {out}, what is true of them in {truth}")
 
 
 def ingest(
-    study: StudyFolder,
+    study: StudyPath,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH..", help="Files, or folders of files.")],
     grid: Annotated[str, typer.Option(help="auto, paper, or LO:HI:STEPkms (vacuum angstrom).")] = "auto",
     frame: Annotated[str | None, typer.Option(help="file (default), barycentric or observer.")] = None,
@@ -99,7 +100,7 @@ def ingest(
     """Bring any pile of spectra into the study's store; refusals are counted, with their reasons."""
     from ..ingest import IngestOptions
     from ..study import Study
-    from .terminal import ingest_bar, messages
+    from .terminal import Display
 
     options = IngestOptions(
         grid=grid,
@@ -113,8 +114,8 @@ def ingest(
         workers=workers,
         cluster=cluster,
     )
-    with ingest_bar() as watch:
-        report = Study(study).ingest(paths, options=options, say=messages.print, watch=watch)
+    with Display() as display:
+        report = Study(study).ingest(paths, options=options, progress=display)
     result = report.as_dict()
     lines = [
         f"{report.met:,} spectra met in {report.files_new:,} new of {report.files_given:,} files: "
@@ -149,10 +150,10 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what this study, store, folder or spectrum file is."""
-    from ..info import about
+    from ..info import info as info_of
     from .terminal import facts
 
-    result = about(path)
+    result = info_of(path)
     own = {name: value for name, value in result.items() if name not in ("kind", "path")}
     rooms = {name: own.pop(name) for name in list(own) if name == "model" or name.startswith("codes")}
     text = [f"{result['path']}: {result['kind']}", facts(own.items())]

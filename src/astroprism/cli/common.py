@@ -8,25 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from ..artifacts import jsonable
+from ..device import first_process
+
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object on stdout.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
-StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder that holds everything.")]
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder that holds everything.")]
 
 
 def show(result: dict[str, Any], as_json: bool, text: str) -> None:
-    """The result as one JSON object, or as text; under torchrun the first process tells it."""
-    from ..study import first_process
-
+    """Print the result as one JSON object, or as text; under torchrun only the first process does."""
     if first_process():
-        print(json.dumps(_plain(result)) if as_json else text)
-
-
-def _plain(value: Any) -> Any:
-    """JSON without NaN: what is not finite is null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+        print(json.dumps(jsonable(result)) if as_json else text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..pipeline import DONE, SKIPPED, RunOptions, RunReport, Stage, Step, silent
+from ..pipeline import DONE, SKIPPED, Outcome, RunOptions, RunReport, Step
+from ..progress import Listener, Progress, staged
+from ..schema import Findings, Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ FOLLOWS = 0.5  # share of a factor's variance from which a node is said to follo
 class Node:
     """A node that `find` calls informative or doubtful, beside the true cause that is its own.
 
-    label, nats   the label that it tells most of, after training; nats, low, high with its 90 % interval
+    label, nats   the label that shares most with it, after training; nats, low, high with its 90 % interval
     factor        the true cause that it follows; None where none is left for it
     share         of that factor's variance, by the means in bins of the code, on held-out stars
     """
@@ -70,9 +70,9 @@ class Answer:
     @property
     def right(self) -> bool:
         """Both counts are the truth, and every cause has a node of its own."""
-        count = self.report.findings["count"]
-        both = {count["statistical"]["k"], count["information"]["k"]}
-        return both == {len(self.varied)} and not self.missed
+        count = self.report.findings.count
+        both = [method.k for method in (count.statistical, count.information) if method is not None]
+        return both == [len(self.varied)] * 2 and not self.missed
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -96,34 +96,40 @@ def run_demo(
     steps: int | None,
     config: Path | None,
     seed: int,
-    stage: Stage,
-    tell: Callable[[Step], object] = silent,
-    say: Callable[[str], object] = silent,
+    progress: Listener,
 ) -> Answer:
-    """Simulate, then run; see `astroprism.pipeline` for stage, tell and say."""
-    from ..model.options import TrainOptions
-    from ..pipeline import run
+    """Simulate, then run; progress as in `Study.run`."""
+    from ..model.recipe import TrainOptions
     from ..study import Study
 
     if not 1 <= factors <= len(FACTORS):
         raise ConfigError(f"--factors {factors}: between 1 and {len(FACTORS)} causes can vary")
     varied = FACTORS[:factors]
-    simulated, truth, labels = _simulate(folder, varied, spectra=spectra, seed=seed, stage=stage)
-    tell(simulated)
+    truth, labels = folder / "archive" / "truth.csv", folder / "labels.csv"
+    progress(Progress("start", "simulate"))
+    simulated = Step.timed(
+        "simulate",
+        lambda progress: _simulate(folder, varied, spectra=spectra, seed=seed, progress=progress),
+        progress,
+    )
+    progress(Progress("end", "simulate", message=simulated.outcome, detail=simulated))
     study = Study(folder)
     options = RunOptions(train=TrainOptions(steps=steps, config=config, seed=seed))
-    report = run(
-        study, [folder / "archive"], labels=[labels], options=options, stage=stage, tell=tell, say=say
-    )
+    report = study.run([folder / "archive"], labels=[labels], options=options, progress=progress)
     report = RunReport(report.study, (simulated, *report.steps), report.findings)
-    asked = study.model()[1]["split"]
-    nodes = beside_truth(report.findings, study.codes(unpruned=True), truth_table(truth), varied, asked=asked)
+    nodes = beside_truth(
+        report.findings,
+        study.codes(unpruned=True),
+        truth_table(truth),
+        varied,
+        split=study.require_model().split,
+    )
     return Answer(report, varied, labels, truth, nodes)
 
 
 def _simulate(
-    folder: Path, varied: tuple[str, ...], *, spectra: int, seed: int, stage: Stage
-) -> tuple[Step, Path, Path]:
+    folder: Path, varied: tuple[str, ...], *, spectra: int, seed: int, progress: Listener
+) -> Outcome:
     """The archive, and its true factors as a table of labels that is read after training."""
     from ..artifacts import write_bytes
     from ..simulate import SimulationConfig, write_archive
@@ -139,23 +145,21 @@ def _simulate(
             "seed": seed,
         }
     )
-    begun = time.monotonic()
     there: list[int] = []
-    with stage("simulate") as watch:
 
-        def progress(done: int, total: int) -> None:
-            there.append(done)
-            watch(done, total)
+    def listen(event: Progress) -> None:
+        if event.kind == "count":
+            there.append(event.done)
+        progress(event)
 
-        truth = write_archive(folder / "archive", simulation, progress=progress)
+    truth = write_archive(folder / "archive", simulation, progress=staged("simulate", listen))
     labels = folder / "labels.csv"
     content = truth_table(truth)[["spectrum_id", *varied]].to_csv(index=False)
     if not labels.exists() or labels.read_text() != content:
         write_bytes(labels, content.encode())
-    named = ", ".join(varied)
-    told = f"{spectra:,} spectra, SNR 40 to 300; {len(varied)} causes vary: {named}"
+    text = f"{spectra:,} spectra, SNR 40 to 300; {len(varied)} causes vary: {', '.join(varied)}"
     state = SKIPPED if there and there[0] == spectra else DONE
-    return Step("simulate", state, told, time.monotonic() - begun, {"truth": str(truth)}), truth, labels
+    return state, text, {"truth": str(truth)}
 
 
 def truth_table(path: Path) -> pd.DataFrame:
@@ -166,59 +170,56 @@ def truth_table(path: Path) -> pd.DataFrame:
 
 
 def beside_truth(
-    findings: dict[str, Any],
+    findings: Findings,
     codes: pd.DataFrame,
     truth: pd.DataFrame,
     factors: tuple[str, ...],
     *,
-    asked: dict[str, Any],
+    split: Split,
 ) -> tuple[Node, ...]:
     """Informative and doubtful nodes, each with the true factor that is its own: one factor a node at most.
 
-    codes are those that findings read; asked is the split of the model. Shares are taken of held-out targets.
+    codes are those that the findings read, split that of the model. Shares are taken of held-out targets.
     """
     from scipy.optimize import linear_sum_assignment
 
     from ..targets.split import assign
 
-    found = [node for node in findings["nodes"] if node["informative"] or node["doubtful"]]
+    found = [node for node in findings.nodes if node.counted]
     both = codes.merge(truth, on="spectrum_id", suffixes=("", "_of_truth"))
-    parts = assign(both["target"].tolist(), asked["seed"], valid=asked["valid"], test=asked["test"])
+    parts = assign(both["target"].tolist(), split.seed, valid=split.valid, test=split.test)
     held = both[parts != "train"]
     shares = np.array(
         [
-            [
-                share(held[f"mean_{node['node']:03d}"].to_numpy(), held[name].to_numpy(float))
-                for name in factors
-            ]
+            [share(held[f"mean_{node.node:03d}"].to_numpy(), held[name].to_numpy(float)) for name in factors]
             for node in found
         ]
     ).reshape(len(found), len(factors))
     # a copy may not take the factor of the node it copies
-    rank = shares + np.array([[0.0 if node["copies_of"] is None else -1.0] for node in found]).reshape(-1, 1)
+    rank = shares + np.array([[0.0 if node.copies_of is None else -1.0] for node in found]).reshape(-1, 1)
     own = dict(zip(*(part.tolist() for part in linear_sum_assignment(-rank)), strict=True))
-    told = []
+    beside = []
     for place, node in enumerate(found):
-        pairs = [pair for pair in node["matches"] if pair["explains"]]
-        best = max(pairs, key=lambda pair: float(pair["mi_nats"]), default=None)
+        pairs = [pair for pair in node.matches if pair.explains]
+        best = max(pairs, key=lambda pair: pair.mi_nats or 0.0, default=None)
         column = own.get(place)
         much = 0.0 if column is None else float(shares[place, column])
-        told.append(
+        beside.append(
             Node(
-                node=node["node"],
-                label=best and best["label"],
-                nats=best and best["mi_nats"],
-                low=best and best["mi_low"],
-                high=best and best["mi_high"],
+                node=node.node,
+                label=best and best.label,
+                nats=best and best.mi_nats,
+                low=best and best.mi_low,
+                high=best and best.mi_high,
                 factor=factors[column] if column is not None and much >= FOLLOWS else None,
                 share=much,
-                doubtful=node["doubtful"],
-                copies_of=node["copies_of"],
-                unexplained=node["unexplained"],
+                doubtful=node.doubtful,
+                copies_of=node.copies_of,
+                unexplained=node.unexplained,
             )
         )
     order = {name: place for place, name in enumerate(factors)}
-    return tuple(sorted(told, key=lambda one: (order.get(one.factor or "", 99), one.node)))
+    return tuple(sorted(beside, key=lambda one: (order.get(one.factor or "", 99), one.node)))
 
 
 def share(code: NDArray[Any], label: NDArray[Any], *, most: int = 25) -> float:
@@ -241,23 +242,26 @@ def answer_text(answer: Answer) -> str:
     from .terminal import span
 
     findings, k = answer.report.findings, len(answer.varied)
-    count = findings["count"]
+    ways = {
+        "by switching nodes off": findings.count.statistical,
+        "by information": findings.count.information,
+    }
     lines = ["", f"How many causes? The truth is {k}."]
-    for key, words in (("statistical", "by switching nodes off"), ("information", "by information")):
-        one = count[key]
-        mark = "right" if one["k"] == k else "WRONG"
-        lines.append(f"  {words:<23} {one['k']:>2}   ({one['low']} to {one['high']})   {mark}")
+    for words, one in ways.items():
+        assert one is not None
+        mark = "right" if one.k == k else "WRONG"
+        lines.append(f"  {words:<23} {one.k:>2}   ({one.low} to {one.high})   {mark}")
     lines += [
         "",
         "Which? Labels came after training: the network never saw one.",
-        "  node  best label   nats [90 % interval]   true cause         share of it that the node tells",
+        "  node  best label   nats [90 % interval]   true cause         share of it that the node explains",
     ]
     lines += [_line(node) for node in answer.nodes]
     unexplained = [str(node.node) for node in answer.nodes if node.unexplained]
     lines.append(f"  unexplained by any label: {', '.join(unexplained) or 'none'}")
     if answer.missed:
         lines.append(f"  NOT FOUND: {', '.join(WORDS[name] for name in answer.missed)}")
-    lines += [f"  warning: {one}" for one in findings["warnings"]]
+    lines += [f"  warning: {one}" for one in findings.warnings]
     study = answer.report.study
     lines += [
         "",

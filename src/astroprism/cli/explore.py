@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, StudyFolder, show
+from .common import Json, StudyPath, show
 
 
 def explore(
-    study: StudyFolder,
+    study: StudyPath,
     port: Annotated[
         int | None, typer.Option(help="Port of the server; the first free one from 8765 on.")
     ] = None,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import Json, Seed, StudyFolder, show
+from .common import Json, Seed, StudyPath, show
 
 
 def find(
-    study: StudyFolder,
+    study: StudyPath,
     labels: Annotated[
         list[Path] | None,
         typer.Option("--labels", metavar="TABLE", help="A table of labels; may be given more than once."),
@@ -28,11 +27,11 @@ def find(
     """How many features are real, what each one is, and which ones no label explains."""
     from ..findings.find import FindOptions
     from ..study import Study
-    from .terminal import messages, training_bar
+    from .terminal import Display
 
     options = FindOptions(seed=seed, device=device, stability=stability)
-    with training_bar() if stability else nullcontext() as watch:
-        report = Study(study).find(labels or (), options=options, say=messages.print, watch=watch)
+    with Display() as display:
+        report = Study(study).find(labels or (), options=options, progress=display)
     lines = [report.text(), f"  all of it  {Study(study).path / 'findings.json'} and findings/"]
     if not report.made:
         lines.insert(0, "nothing to do: model, codes and labels are those of the findings that are there")

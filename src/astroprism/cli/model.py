@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, StudyFolder, show
+from .common import Json, StudyPath, show
 
 
 def train(
-    study: StudyFolder,
+    study: StudyPath,
     network: Annotated[
         str, typer.Option(help="prism: star, atmosphere and a Doppler term; paper: the seed paper's.")
     ] = "prism",
@@ -39,9 +39,9 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a network on the study's spectra; cut off, the same command goes on."""
-    from ..model.options import TrainOptions
+    from ..model.recipe import TrainOptions
     from ..study import Study
-    from .terminal import messages, training_bar
+    from .terminal import Display
 
     options = TrainOptions(
         network=network,
@@ -56,17 +56,16 @@ def train(
         valid=valid,
         test=test,
     )
-    with training_bar() as watch:
-        report = Study(study).train(options=options, again=again, say=messages.print, watch=watch)
+    with Display() as display:
+        report = Study(study).train(options=options, again=again, progress=display)
     model, place = report.model, Study(study).model_path
-    chi2, kept = model["chi2"], model["kept"]
-    told = {name: "none" if value is None else f"{value:.3f}" for name, value in chi2.items()}
-    what = f"{model['network']['kind']} of {model['network']['config']['n_latent']} nodes"
+    fit, held_out = ("none" if x is None else f"{x:.3f}" for x in (model.chi2.train, model.chi2.valid))
+    what = f"{model.network.kind} of {model.network.nodes} nodes"
     lines = [
-        f"{place}: {what}, {model['steps']:,} steps on {model['trained_on']['spectra']:,} spectra of "
-        f"{model['trained_on']['targets']:,} targets",
-        f"  chi2 a pixel  {told['train']} in training, {told['valid']} held out",
-        f"  nodes kept    {len(kept)}: {', '.join(map(str, kept)) or 'none'}",
+        f"{place}: {what}, {model.steps:,} steps on {model.trained_on.spectra:,} spectra of "
+        f"{model.trained_on.targets:,} targets",
+        f"  chi2 a pixel  {fit} in training, {held_out} held out",
+        f"  nodes kept    {len(model.kept)}: {', '.join(map(str, model.kept)) or 'none'}",
     ]
     if report.trained:
         lines.append(f"  took          {report.minutes:.1f} min, {report.spectra_per_s:,.0f} spectra/s")
@@ -77,7 +76,7 @@ def train(
 
 
 def encode(
-    study: StudyFolder,
+    study: StudyPath,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     polish: Annotated[
         bool, typer.Option("--polish/--no-polish", help="Mend the codes of kept nodes under the decoder.")
@@ -91,11 +90,11 @@ def encode(
     """Codes of every spectrum; of the new ones alone where others are encoded already."""
     from ..model.encode import EncodeOptions
     from ..study import Study
-    from .terminal import counting_bar, messages
+    from .terminal import Display
 
     options = EncodeOptions(device=device, polish=polish, weights=weights)
-    with counting_bar("encode") as watch:
-        report = Study(study).encode(options=options, say=messages.print, watch=watch)
+    with Display() as display:
+        report = Study(study).encode(options=options, progress=display)
     how = (
         f"means of {len(report.kept)} kept nodes polished" if report.polished else "as the encoder gives them"
     )

@@ -46,8 +46,9 @@ def paper(
 ) -> None:
     """Section 6 of the seed paper from its release files, and what of it stands."""
     from ..paper import read_release, section6
+    from ..progress import staged
     from ..report.paper_page import write_section6
-    from .terminal import counting_bar, messages
+    from .terminal import Display, messages
 
     _checked(codes, labels, weights, spectra, permutations)
     facts: dict[str, Any] = {}
@@ -66,12 +67,17 @@ def paper(
         assert spectra is not None
         mean, sd, targets, table, more = _encoded(weights, spectra, labels, out, names=label, device=device)
         facts |= more
-    with counting_bar("section 6") as watch:
+    with Display() as display:
         result = section6(
-            mean, table, sd=sd, groups=targets, permutations=permutations, seed=seed, watch=watch
+            mean,
+            table,
+            sd=sd,
+            targets=targets,
+            permutations=permutations,
+            seed=seed,
+            progress=staged("section 6", display),
         )
-    with counting_bar("figures") as watch:
-        files = write_section6(result, out, facts=facts, watch=watch)
+        files = write_section6(result, out, facts=facts, progress=staged("figures", display))
     shown = facts | result.summary() | {"report": str(out / "report.html"), "files": [str(f) for f in files]}
     show(shown, as_json, _text(result, out))
 
@@ -111,14 +117,18 @@ def _encoded(
     from ..device import device_for
     from ..ingest.listing import list_files
     from ..paper.encoding import encode_spectra, labels_of, write_encoded
+    from ..progress import staged
     from ..tables import read_table
-    from .terminal import counting_bar, messages
+    from .terminal import Display, messages
 
     listing = list_files(spectra)
     known = None if labels is None else read_table(labels)
-    with counting_bar("encode") as watch:
+    with Display() as display:
         encoded = encode_spectra(
-            weights, [entry.path for entry in listing.files], device=device_for(device), watch=watch
+            weights,
+            [entry.path for entry in listing.files],
+            device=device_for(device),
+            progress=staged("encode", display),
         )
     write_encoded(encoded, out)
     refused = ", ".join(f"{count} {reason}" for reason, count in encoded.reasons.items())

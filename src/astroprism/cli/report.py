@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, StudyFolder, show
+from .common import Json, StudyPath, show
 
 
 def report(
-    study: StudyFolder,
+    study: StudyPath,
     again: Annotated[
         bool, typer.Option("--again", help="Write it anew even if nothing has changed.")
     ] = False,
@@ -18,10 +18,10 @@ def report(
 ) -> None:
     """One page that tells all of a study, with every figure and its data beside it."""
     from ..study import Study
-    from .terminal import counting_bar
+    from .terminal import Display
 
-    with counting_bar("report") as watch:
-        made = Study(study).report(again=again, watch=watch)
+    with Display() as display:
+        made = Study(study).report(again=again, progress=display)
     lines = [
         f"{made.page}: {len(made.figures)} figures, {made.bytes / 1e6:.1f} MB; open it in a browser",
         f"  figures and data  {made.folder}",

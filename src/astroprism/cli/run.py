@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, Seed, StudyFolder, show
+from .common import Json, Seed, StudyPath, show
 
 
 def run(
-    study: StudyFolder,
+    study: StudyPath,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH..", help="Files, or folders of files.")],
     labels: Annotated[
         list[Path] | None,
@@ -39,10 +39,10 @@ def run(
     from ..findings.find import FindOptions
     from ..ingest import IngestOptions
     from ..model.encode import EncodeOptions
-    from ..model.options import TrainOptions
+    from ..model.recipe import TrainOptions
     from ..pipeline import RunOptions
     from ..study import Study
-    from .terminal import messages, run_stage, run_text, step_line
+    from .terminal import Display, run_text
 
     options = RunOptions(
         ingest=IngestOptions(grid=grid, workers=workers),
@@ -59,14 +59,8 @@ def run(
         find=FindOptions(device=device, seed=seed),
         again=again,
     )
-    report = Study(study).run(
-        paths,
-        labels=labels or (),
-        options=options,
-        stage=run_stage,
-        tell=lambda step: messages.print(step_line(step)),
-        say=lambda text: messages.print(f"  {text}"),
-    )
+    with Display(indent="  ") as display:
+        report = Study(study).run(paths, labels=labels or (), options=options, progress=display)
     show(report.as_dict(), as_json, run_text(report))
 
 
@@ -83,17 +77,16 @@ def demo(
 ) -> None:
     """The whole path on a simulated archive whose answer is known, and that answer beside the truth."""
     from .demo import answer_text, run_demo
-    from .terminal import messages, run_stage, step_line
+    from .terminal import Display
 
-    answer = run_demo(
-        study,
-        factors=factors,
-        spectra=spectra,
-        steps=steps,
-        config=config,
-        seed=seed,
-        stage=run_stage,
-        tell=lambda step: messages.print(step_line(step)),
-        say=lambda text: messages.print(f"  {text}"),
-    )
+    with Display(indent="  ") as display:
+        answer = run_demo(
+            study,
+            factors=factors,
+            spectra=spectra,
+            steps=steps,
+            config=config,
+            seed=seed,
+            progress=display,
+        )
     show(answer.as_dict(), as_json, answer_text(answer))

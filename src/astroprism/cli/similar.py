@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigError
-from .common import Json, StudyFolder, show
+from .common import Json, StudyPath, show
 
 
 def similar(
-    study: StudyFolder,
+    study: StudyPath,
     query: Annotated[
         str, typer.Argument(metavar="FILE|ID", help="A spectrum file, an identifier of the study, or a row.")
     ],
@@ -33,9 +33,9 @@ def similar(
 ) -> None:
     """The spectra most like one: by its code, by some nodes, or in a window."""
     from ..study import Study
-    from .terminal import counting_bar
+    from .terminal import Display
 
-    with counting_bar("compare") as watch:
+    with Display() as display:
         found = Study(study).similar(
             query,
             window=_window(window),
@@ -43,7 +43,7 @@ def similar(
             without_nuisances=without_nuisances,
             scale=scale,
             n=n,
-            watch=watch,
+            progress=display,
         )
     show(found.as_dict(), as_json, found.text())
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +20,14 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from ..progress import Progress
+
 if TYPE_CHECKING:
-    from ..ingest import Progress
-    from ..model.history import Moment
     from ..pipeline import RunReport, Step
 
 # progress and remarks go to stderr: stdout holds the result alone
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
-NOTED_WAIT = 0.1  # share of its time that a training waits for spectra, from which it is told
+NOTED_WAIT = 0.1  # share of its time that a training waits for spectra, from which it is shown
 
 
 def facts(pairs: Iterable[tuple[str, Any]], *, indent: int = 2) -> str:
@@ -56,80 +55,138 @@ def _words(value: Any) -> str:
     return str(value)
 
 
-def _bar(*columns: ProgressColumn) -> Bar:
-    """Progress for a person at a terminal; silent where nobody watches."""
-    return Bar(*columns, console=messages, transient=True, disable=not messages.is_terminal)
+class Display:
+    """A listener that shows events at a terminal: one progress line at a time, messages above it.
+
+    As a context it puts the line away at the end. Where nobody watches, a training prints a plain line each
+    time that its chi2 is measured.
+    """
+
+    def __init__(self, *, indent: str = "") -> None:
+        self.indent = indent
+        self.line: _Line | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __call__(self, event: Progress) -> None:
+        """Show an event."""
+        if event.kind == "start":
+            self._close()
+            self._open(event.stage)
+        elif event.kind == "end":
+            self._close()
+            messages.print(step_line(event.detail))
+        elif event.kind == "count":
+            if self.line is None or not self.line.takes(event):
+                self._close()
+                self._open("train" if _is_training(event) else event.stage)
+            assert self.line is not None
+            self.line.show(event)
+        else:
+            prefix = "warning: " if event.kind == "warning" else ""
+            messages.print(f"{self.indent}{prefix}{event.message}")
+
+    def _open(self, stage: str) -> None:
+        kinds: dict[str, type[_Line]] = {"ingest": _IngestLine, "train": _TrainLine, "find": _WaitingLine}
+        self.line = kinds.get(stage, _CountLine)(stage)
+
+    def _close(self) -> None:
+        if self.line is not None:
+            self.line.bar.stop()
+        self.line = None
 
 
-@contextmanager
-def ingest_bar() -> Iterator[Any]:
-    """A progress line for an ingest: files done, rate, time left, accepted and refused so far."""
+def _is_training(event: Progress) -> bool:
+    """Whether it is a `Moment` of a training, of the first one or of a retraining."""
+    return hasattr(event.detail, "chi2_valid")
+
+
+class _Line:
+    """A progress line of one kind of job; invisible where nobody watches."""
+
+    columns: tuple[ProgressColumn, ...] = ()
+
+    def __init__(self, stage: str) -> None:
+        columns = (TextColumn(stage), *self.columns)
+        self.bar = Bar(*columns, console=messages, transient=True, disable=not messages.is_terminal)
+        self.task = self.bar.add_task(stage, total=None, rate="", state="")
+        self.start: tuple[float, int] | None = None  # when the first count came, and how far it was
+        self.bar.start()
+
+    def takes(self, event: Progress) -> bool:
+        """Whether a count of this kind can be shown on this line."""
+        return not _is_training(event)
+
+    def since_start(self, done: int) -> tuple[float, int]:
+        """Seconds and counts since the first count."""
+        now = time.monotonic()
+        self.start = self.start or (now, done)
+        return now - self.start[0], done - self.start[1]
+
+    def show(self, event: Progress) -> None:
+        """Show a count."""
+        self.bar.update(self.task, completed=event.done, total=event.total)
+
+
+class _CountLine(_Line):
+    """Something that is counted."""
+
+    columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+class _WaitingLine(_Line):
+    """A step that cannot know how far it is."""
+
+    columns = (BarColumn(bar_width=28), TimeElapsedColumn())
+
+
+class _IngestLine(_Line):
+    """Files done, rate, time left, spectra accepted and refused so far."""
+
     columns = (
-        TextColumn("ingest"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[counts]}"),
-    )
-    with _bar(*columns) as bar:
-        task = bar.add_task("ingest", total=None, rate="", counts="")
-        start: list[tuple[float, int]] = []
-
-        def show(state: Progress) -> None:
-            now = time.monotonic()
-            start[:] = start or [(now, state.done)]
-            elapsed = now - start[0][0]
-            rate = f"{(state.done - start[0][1]) / elapsed:.0f} files/s" if elapsed > 1 else ""
-            counts = f"{state.accepted:,} accepted, {state.refused:,} refused"
-            bar.update(task, completed=state.done, total=state.total, rate=rate, counts=counts)
-
-        yield show
-
-
-@contextmanager
-def counting_bar(name: str) -> Iterator[Any]:
-    """A progress line for something that is counted; yields a function of (done, total)."""
-    columns = (TextColumn(name), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
-    with _bar(*columns) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def training_bar() -> Iterator[Any]:
-    """A progress line for a training; yields a function of (moment, steps).
-
-    Where nobody watches, a plain line is printed each time that chi2 is told.
-    """
-    columns = (
-        TextColumn("train"),
-        BarColumn(bar_width=18),
-        MofNCompleteColumn(),
         TextColumn("{task.fields[state]}"),
     )
-    with _bar(*columns) as bar:
-        task = bar.add_task("train", total=None, state="")
-        begun: list[tuple[float, int]] = []
-        told: list[float] = []
 
-        def show(moment: Moment, steps: int) -> None:
-            now = time.monotonic()
-            begun[:] = begun or [(now, moment.step)]
-            (start, first), left = begun[0], ""
-            if moment.step > first:
-                left = f", {span((now - start) / (moment.step - first) * (steps - moment.step))} left"
-            if moment.chi2_valid == moment.chi2_valid:
-                told[:] = [moment.chi2_valid]
-            held = f" ({told[0]:.3g} held out)" if told else ""
-            wait = f", waiting {moment.waited:.0%}" if moment.waited > NOTED_WAIT else ""
-            pace = f"{moment.spectra_per_s:,.0f}/s{wait}{left}"
-            state = f"chi2 {moment.chi2:.3g}{held}, {moment.active} nodes, {pace}"
-            bar.update(task, completed=moment.step, total=steps, state=state)
-            if bar.disable and (moment.chi2_train == moment.chi2_train or moment.step == steps):
-                messages.print(f"  step {moment.step:,} of {steps:,}: {state}")
+    def show(self, event: Progress) -> None:
+        """Show the counts of an ingest."""
+        elapsed, files = self.since_start(event.done)
+        rate = f"{files / elapsed:.0f} files/s" if elapsed > 1 else ""
+        state = f"{event.detail.accepted:,} accepted, {event.detail.refused:,} refused"
+        self.bar.update(self.task, completed=event.done, total=event.total, rate=rate, state=state)
 
-        yield show
+
+class _TrainLine(_Line):
+    """Chi2, nodes, speed and time left of a training."""
+
+    columns = (BarColumn(bar_width=18), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
+    chi2_held_out = float("nan")
+
+    def takes(self, event: Progress) -> bool:
+        """Whether it is a training's count."""
+        return _is_training(event)
+
+    def show(self, event: Progress) -> None:
+        """Show a moment of a training."""
+        moment = event.detail
+        elapsed, steps = self.since_start(moment.step)
+        left = f", {span(elapsed / steps * (event.total - moment.step))} left" if steps else ""
+        if moment.chi2_valid == moment.chi2_valid:
+            self.chi2_held_out = moment.chi2_valid
+        held_out = f" ({self.chi2_held_out:.3g} held out)" if self.chi2_held_out == self.chi2_held_out else ""
+        wait = f", waiting {moment.waited:.0%}" if moment.waited > NOTED_WAIT else ""
+        pace = f"{moment.spectra_per_s:,.0f}/s{wait}{left}"
+        state = f"chi2 {moment.chi2:.3g}{held_out}, {moment.active} nodes, {pace}"
+        self.bar.update(self.task, completed=moment.step, total=event.total, state=state)
+        if self.bar.disable and (moment.chi2_train == moment.chi2_train or moment.step == event.total):
+            messages.print(f"  step {moment.step:,} of {event.total:,}: {state}")
 
 
 def span(seconds: float) -> str:
@@ -143,7 +200,7 @@ def span(seconds: float) -> str:
 def step_line(step: Step) -> str:
     """A step of a run in one aligned line: name, state, what came of it, and how long it took."""
     took = span(step.seconds) if step.state == "done" else ""
-    return f"  {step.name:<8}  {step.state:<7}  {took:>6}  {step.told}"
+    return f"  {step.name:<8}  {step.state:<7}  {took:>6}  {step.outcome}"
 
 
 def run_text(report: RunReport) -> str:
@@ -160,22 +217,6 @@ def run_text(report: RunReport) -> str:
             f"  in all   {span(report.seconds)}",
         ]
     )
-
-
-@contextmanager
-def run_stage(name: str) -> Iterator[Any]:
-    """The progress line that fits a step of a run."""
-    bars = {"ingest": ingest_bar, "train": training_bar, "find": waiting_bar}
-    with bars[name]() if name in bars else counting_bar(name) as watch:
-        yield watch
-
-
-@contextmanager
-def waiting_bar(name: str = "find") -> Iterator[Any]:
-    """A moving line for a step that cannot tell how far it is."""
-    with _bar(TextColumn(name), BarColumn(bar_width=28), TimeElapsedColumn()) as bar:
-        bar.add_task(name, total=None)
-        yield lambda *_: None
 
 
 def braille(values: NDArray[Any], *, width: int = 76, height: int = 6) -> list[str]:
