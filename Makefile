@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/astroprism demo demo
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not full'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not full' --durations=10
 
 check: setup
 	$(BIN)/ruff check src tests benchmarks

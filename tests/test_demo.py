@@ -1,4 +1,4 @@
-"""The answer beside the truth: from made-up findings, and once from the command itself."""
+"""The answer beside the truth: from made-up codes, and once from the command itself."""
 
 import json
 import subprocess
@@ -12,25 +12,10 @@ import pytest
 from astroprism.cli.demo import Answer, answer_text, beside_truth, share
 from astroprism.info import info
 from astroprism.pipeline import RunReport, Step
+from astroprism.schema import Split
+from studies import findings_of
 
-SPLIT = {"seed": 0, "valid": 0.3, "test": 0.3}
-
-
-def a_node(number, *, label=None, copy=None, doubtful=False, informative=True):
-    pair = {"label": label, "mi_nats": 1.5, "mi_low": 1.25, "mi_high": 1.75, "explains": True}
-    return {
-        "node": number,
-        "informative": informative and not doubtful,
-        "doubtful": doubtful,
-        "copies_of": copy,
-        "matches": [pair] if label else [],
-        "unexplained": label is None,
-    }
-
-
-def findings(nodes, *, k=2):
-    method = {"k": k, "low": k, "high": k + 1}
-    return {"nodes": nodes, "count": {"statistical": method, "information": method}, "warnings": []}
+SPLIT = Split(seed=0, valid=0.3, test=0.3, train_spectra=0, valid_spectra=0, test_spectra=0)
 
 
 @pytest.fixture(scope="module")
@@ -48,47 +33,61 @@ def made_up():
     return codes, truth
 
 
-def answer(made_up, nodes, *, k=2, varied=("rv", "teff")):
-    content = findings(nodes, k=k)
-    found = beside_truth(content, *made_up, varied, asked=SPLIT)
-    report = RunReport(Path("demo"), (Step("find", "done", "x", 61.0),), content)
-    return Answer(report, varied, Path("demo/labels.csv"), Path("demo/archive/truth.csv"), found)
+@pytest.fixture(scope="module")
+def found(made_up):
+    """Findings of those codes: nodes 1 and 4 informative, 2 a copy of 1, 3 doubtful; labels rv and teff."""
+    codes, truth = made_up
+    names = ["mean_001", "mean_002", "mean_003", "mean_004"]
+    mean = np.column_stack([0 * truth["rv"], *(codes[name] for name in names)])
+    sd = np.full_like(mean, 0.1)
+    mean[:, 0] = np.random.default_rng(1).normal(size=len(mean))
+    sd[:, [0, 3]] = 3.0  # codes that say nothing of their spectrum
+    labels = {name: truth[name].to_numpy() for name in ("rv", "teff")}
+    findings, _ = findings_of(
+        mean, sd, informative=[4, 1], doubtful=[3], copies={2: 1}, labels=labels, targets=truth["target"]
+    )
+    return findings
 
 
-def test_each_node_stands_beside_its_own_cause(made_up):
-    nodes = [
-        a_node(1, label="teff"),
-        a_node(2, label="teff", copy=1),
-        a_node(3, doubtful=True),
-        a_node(4, label="rv"),
-        a_node(5, informative=False),
-    ]
-    told = answer(made_up, nodes)
-    assert [(one.node, one.factor) for one in told.nodes] == [(4, "rv"), (1, "teff"), (2, None), (3, None)]
-    assert told.nodes[0].share > 0.95
-    assert told.right
-    assert told.missed == []
-    text = answer_text(told)
+def answer(made_up, findings, *, varied=("rv", "teff")):
+    nodes = beside_truth(findings, *made_up, varied, split=SPLIT)
+    report = RunReport(Path("demo"), (Step("find", "done", "x", 61.0),), findings)
+    return Answer(report, varied, Path("demo/labels.csv"), Path("demo/archive/truth.csv"), nodes)
+
+
+def test_each_node_stands_beside_its_own_cause(made_up, found):
+    result = answer(made_up, found)
+    assert [(one.node, one.factor) for one in result.nodes] == [(4, "rv"), (1, "teff"), (2, None), (3, None)]
+    assert result.nodes[0].share > 0.95
+    assert result.missed == []
+    assert not result.right  # switching nodes off counts the doubtful one, too
+    text = answer_text(result)
     assert "The truth is 2." in text
-    assert text.count("   right") == 2
-    assert "   4  rv           1.50 [1.25, 1.75]      radial velocity" in text
+    assert text.count("   right") == 1
+    match = found.nodes[4].matches[0]
+    nats = f"{match.mi_nats:.2f} [{match.mi_low:.2f}, {match.mi_high:.2f}]"
+    assert f"   4  rv           {nats}      radial velocity" in text
     assert "copy of node 1" in text
     assert "none of its own (doubtful)" in text
-    assert "unexplained by any label: 3" in text
+    assert "unexplained by any label: none" in text
     assert "NOT FOUND" not in text
     assert "Labels came after training" in text
-    assert json.loads(json.dumps(told.as_dict()))["right"] is True
+    assert json.loads(json.dumps(result.as_dict()))["known_k"] == 2
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
-def test_what_is_wrong_is_told_as_wrong(made_up):
-    told = answer(made_up, [a_node(4, label="rv"), a_node(1, label="teff")], varied=("rv", "teff", "feh"))
-    assert told.missed == ["feh"]
-    assert not told.right
-    text = answer_text(told)
-    assert text.count("WRONG") == 2
+def test_a_missed_cause_is_reported(made_up, found):
+    result = answer(made_up, found, varied=("rv", "teff", "feh"))
+    assert result.missed == ["feh"]
+    assert not result.right
+    text = answer_text(result)
+    assert text.count("WRONG") == 1
     assert "NOT FOUND: [Fe/H]" in text
-    none = answer(made_up, [], k=0)
+
+
+def test_nothing_found_is_reported(made_up, found):
+    nothing, _ = findings_of(np.zeros((50, 5)), np.ones((50, 5)), informative=[])
+    none = answer(made_up, nothing)
     assert none.missed == ["rv", "teff"]
     assert "NOT FOUND: radial velocity, temperature" in answer_text(none)
 

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from .apply import ApplyOptions
     from .archive import read
     from .errors import AstroprismError
+    from .findings.find import FindOptions
     from .grid import Grid, parse_grid
     from .ingest import IngestOptions
     from .measures import conditional_mutual_information, mutual_information
-    from .findings.find import FindOptions
     from .measures.count import count
     from .measures.embedding import describe_embedding
     from .model.encode import EncodeOptions

@@ -144,7 +144,8 @@ def read_arrays(path: Path, *, kind: Format) -> tuple[dict[str, NDArray[Any]], d
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: of a damaged file numpy leaves its own handle open
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
             header = json.loads(bytes(arrays.pop("about")))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -209,6 +210,7 @@ _REMEDIES = {
     errno.EPERM: _RIGHTS,
     errno.EROFS: _RIGHTS,
     errno.ENOENT: "it is missing: restore it or ingest again",
+    errno.EEXIST: "a file is where a folder should be; choose another study folder",
     errno.ENOTDIR: "a file is where a folder should be; choose another study folder",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
     errno.EXDEV: "the unfinished blocks must lie on the disk of the store",
