@@ -13,7 +13,7 @@ ROOT = Path(astroprism.__file__).parent
 
 # A room may import from its own floor's rows above and from itself (docs/design/README.md draws it).
 FLOORS = [
-    "errors kernels _kernels progress artifacts schema device spectrum grid cells tables",
+    "errors checks kernels _kernels progress artifacts schema device spectrum grid cells tables",
     "archive simulate targets network",
     "store measures",
     "ingest model",
