@@ -18,8 +18,8 @@ from astroprism import Study, TrainOptions
 from astroprism.errors import ConfigError, GridError, ModelError, StoreError
 from astroprism.model import fit as fitting
 from astroprism.model.fit import TrainReport, device_for, train
-from astroprism.model.options import read_config
-from astroprism.model.plan import model_facts
+from astroprism.model.recipe import read_config
+from astroprism.model.fit import model_facts
 
 FILES = ("weights.safetensors", "unpruned.safetensors", "model.json", "history.parquet")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .measures.count import count
     from .measures.embedding import describe_embedding
     from .model.encode import EncodeOptions
-    from .model.options import TrainOptions
+    from .model.recipe import TrainOptions
     from .simulate import SimulationConfig, write_archive
     from .spectrum import Spectrum
     from .store import Store, open_store

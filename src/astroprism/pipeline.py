@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .findings.find import FindOptions
     from .ingest import IngestOptions
     from .model.encode import EncodeOptions
-    from .model.options import TrainOptions
+    from .model.recipe import TrainOptions
     from .study import Study
 
 DONE, SKIPPED, STALE = "done", "skipped", "stale"
@@ -148,7 +148,7 @@ def _ingest(
 
 
 def _train(study: Study, options: RunOptions, say: Any, watch: Any) -> Outcome:
-    from .model.options import TrainOptions
+    from .model.recipe import TrainOptions
 
     asked = options.train or TrainOptions()
     if not options.again and (older := _of_fewer_spectra(study, asked)) is not None:
@@ -161,13 +161,13 @@ def _train(study: Study, options: RunOptions, say: Any, watch: Any) -> Outcome:
 
 def _of_fewer_spectra(study: Study, asked: TrainOptions) -> dict[str, Any] | None:
     """model.json of a finished model that differs from what is asked in the store's content alone."""
-    from .model.plan import model_facts, what_is_asked
+    from .model.fit import asked_of
 
-    found = model_facts(study.model_path)
+    found = study.model_facts()
     facts = None if found is None else found.to_json()
     if facts is None or (study.model_path / "plan.json").exists():
         return None
-    wanted = what_is_asked(study.store, asked)
+    wanted = asked_of(study.store, asked)
     then = facts.get("asked", {})
     differ = {name for name in wanted | then if wanted.get(name) != then.get(name)}
     grew = len(study.store) > facts["store"]["spectra"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .model.encode import EncodeOptions, EncodeReport
     from .model.fit import TrainReport
     from .model.history import Moment
-    from .model.options import TrainOptions
+    from .model.recipe import TrainOptions
     from .pipeline import RunOptions, RunReport, Stage, Step
     from .report import ReportReport
     from .similar.search import Similar
@@ -73,7 +73,7 @@ class Study(StudyFolder):
         say, watch      called with remarks (try say=print), and with every Moment and the number of steps
         """
         from .model.fit import train
-        from .model.options import TrainOptions
+        from .model.recipe import TrainOptions
 
         options = options or TrainOptions()
         if steps is not None or minutes is not None:

@@ -101,7 +101,7 @@ def run_demo(
     say: Callable[[str], object] = silent,
 ) -> Answer:
     """Simulate, then run; see `astroprism.pipeline` for stage, tell and say."""
-    from ..model.options import TrainOptions
+    from ..model.recipe import TrainOptions
     from ..pipeline import run
     from ..study import Study
 

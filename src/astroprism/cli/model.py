@@ -39,7 +39,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a network on the study's spectra; cut off, the same command goes on."""
-    from ..model.options import TrainOptions
+    from ..model.recipe import TrainOptions
     from ..study import Study
     from .terminal import messages, training_bar
 

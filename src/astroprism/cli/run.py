@@ -39,7 +39,7 @@ def run(
     from ..findings.find import FindOptions
     from ..ingest import IngestOptions
     from ..model.encode import EncodeOptions
-    from ..model.options import TrainOptions
+    from ..model.recipe import TrainOptions
     from ..pipeline import RunOptions
     from ..study import Study
     from .terminal import messages, run_stage, run_text, step_line
