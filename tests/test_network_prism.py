@@ -17,7 +17,6 @@ from astroprism.network import Prism, PrismConfig, sized_for
 from astroprism.network.doppler import _Filter, _Ramp, fast_length, pixels_of, shift, velocity_of
 from astroprism.network.prism import Parts, drift, whitening
 
-
 PIXELS, STEP = 512, 5.0
 
 

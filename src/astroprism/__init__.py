@@ -32,7 +32,7 @@ _FACE = {
     "Spectrum": ("spectrum", "Spectrum"),
     "Store": ("store", "Store"),
     "Study": ("study", "Study"),
-    "TrainOptions": ("model.options", "TrainOptions"),
+    "TrainOptions": ("model.recipe", "TrainOptions"),
     "conditional_mutual_information": ("measures", "conditional_mutual_information"),
     "count": ("measures.count", "count"),
     "describe_embedding": ("measures.embedding", "describe_embedding"),

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from astroprism.model.loss import gaussian_nll, residual
-from astroprism.model.polish import polish
+from astroprism.model.trained import polish
 from test_nodes import Lines, shapes, spectra, tiny
 
 
