@@ -69,7 +69,7 @@ def _all_left(
 ) -> Left:
     """What is left of every spectrum, a part at a time: a kill costs one part."""
     source = Source.from_store(store, memory=0).with_air(
-        moving=bool(getattr(kit.network.config, 'moving_air', False))
+        moving=bool(getattr(kit.network.config, "moving_air", False))
     )
     with blame(parts):
         parts.mkdir(parents=True, exist_ok=True)

@@ -214,7 +214,7 @@ def make_reference(
 ) -> Reference:
     """Look at held-out spectra, one a target, and at the range of the training."""
     source = Source.from_store(store, memory=0).with_air(
-        moving=bool(getattr(network.config, 'moving_air', False))
+        moving=bool(getattr(network.config, "moving_air", False))
     )
     seed = 0
     one = split.one_per_target(table.targets, seed)

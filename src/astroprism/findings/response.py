@@ -151,9 +151,11 @@ def respond(
         return Responses()
     progress(message(f"changing {len(order):,} held-out spectra, to see which nodes answer"))
     place = torch.device(device)
-    batch = source.tensors(rows[order]).with_air(
-        moving=bool(getattr(getattr(network, 'config', None), 'moving_air', False))
-    ).to(place)
+    batch = (
+        source.tensors(rows[order])
+        .with_air(moving=bool(getattr(getattr(network, "config", None), "moving_air", False)))
+        .to(place)
+    )
     moved = np.zeros(len(order)) if berv is None else np.nan_to_num(berv[rows[order]])
     mean, logvar = codes(network, batch)
     made = decoded(network, mean, batch)

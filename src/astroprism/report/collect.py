@@ -156,7 +156,7 @@ class Gathered(Read):
         from ..model.data import Source, Tensors
 
         source = Source.from_store(self.store, memory=0).with_air(
-            moving=bool(getattr(self._network.config, 'moving_air', False))
+            moving=bool(getattr(self._network.config, "moving_air", False))
         )
         got = source.read(rows)
         berv = None if source.berv is None else torch.from_numpy(source.berv[rows])
