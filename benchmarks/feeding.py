@@ -1,7 +1,7 @@
 """Share of a training step that is spent waiting for spectra: 327,680 pixels, from a store on disk.
 
 The step is the prism network's own, forward and backward, batch 4. The store is read as it is drawn,
-warm and from a cold disk; the asked share is at most 5 %. Beside it, the same without reading ahead.
+warm and from a cold disk; at most 5 % is required. Beside it, the same without reading ahead.
 
 Run: python benchmarks/feeding.py [--rows 100] [--steps 20] [--device cpu] [--threads 1] [--folder /tmp]
 """
@@ -26,7 +26,7 @@ from astroprism.store import Store
 from astroprism.store.write import BlockWriter, Layout, create_store, publish, resize, rows_per_shard, seal
 from store_reads import chill, spectrum
 
-ASKED = 0.05
+REQUIRED = 0.05
 
 
 def build(path: Path, *, rows: int, pixels: int) -> Store:
@@ -55,7 +55,7 @@ def build(path: Path, *, rows: int, pixels: int) -> Store:
 
 
 def train(network: Prism, feed: Feed, *, warm_up: int) -> tuple[float, float]:
-    """Seconds a step, and the share of them spent waiting, once the first `warm_up` steps are done.
+    """Seconds per step, and the share of them spent waiting, once the first `warm_up` steps are done.
 
     No optimiser: it would only make the step longer.
     """
@@ -76,7 +76,7 @@ def train(network: Prism, feed: Feed, *, warm_up: int) -> tuple[float, float]:
 def unhurried(
     network: Prism, source: Source, draws: Draws, *, steps: int, device: str
 ) -> tuple[float, float]:
-    """As `train`, each batch read when it is asked for."""
+    """As `train`, each batch read when it is needed."""
     waited, begun = 0.0, time.perf_counter()
     for step in range(steps):
         with Feed(source, draws, first=step, last=step + 1, device=device) as feed:
@@ -124,10 +124,10 @@ def main() -> None:
                 if state == "cold":
                     chill(folder)
                 took, share = unhurried(network, source, draws, steps=options.steps, **some)
-                print(f"{state}  as asked for {took * 1e3:8.1f} ms a step, waiting {share:6.2%}")
+                print(f"{state}  as needed    {took * 1e3:8.1f} ms a step, waiting {share:6.2%}")
     worst = max(shares.values())
-    verdict = "met" if worst <= ASKED else "MISSED"
-    print(f"waiting {worst:.2%} of a step; at most {ASKED:.0%} is asked: {verdict}")
+    verdict = "met" if worst <= REQUIRED else "MISSED"
+    print(f"waiting {worst:.2%} of a step; at most {REQUIRED:.0%} is required: {verdict}")
 
 
 if __name__ == "__main__":

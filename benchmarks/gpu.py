@@ -41,7 +41,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from networks import KINDS, MOVING, PAPER, Rig, rig  # noqa: E402
 
 SPECTRA, EPOCHS = 267_000, 182  # of the seed paper
-ASKED = 0.1  # share of a step
+REQUIRED = 0.1  # share of a step
 READERS = (1, 2, 4, 8, 16)
 LONGEST = 240  # seconds after which nothing more is compiled
 GIB = 2**30
@@ -64,7 +64,7 @@ class Traffic(TorchDispatchMode):
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has done its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
@@ -259,11 +259,11 @@ def feeding(options: argparse.Namespace, best: dict[str, Any]) -> dict[str, Any]
                         share, speed = fed(feed, work, batch=batch, device=where)
                     found["share"][f"{state}, {readers}"] = share
                     print(f"{state}  {readers:2} reading threads  waiting {share:6.1%}  {speed:8.1f} "
-                          f"spectra/s  {'met' if share < ASKED else 'MISSED'}", flush=True)  # fmt: skip
+                          f"spectra/s  {'met' if share < REQUIRED else 'MISSED'}", flush=True)  # fmt: skip
     for state in ("warm", "cold"):
-        enough = [n for n in READERS if found["share"].get(f"{state}, {n}", 1.0) < ASKED]
+        enough = [n for n in READERS if found["share"].get(f"{state}, {n}", 1.0) < REQUIRED]
         found[f"enough_{state}"] = enough[0] if enough else None
-        print(f"{state}: waiting falls below {ASKED:.0%} with "
+        print(f"{state}: waiting falls below {REQUIRED:.0%} with "
               + (f"{enough[0]} reading threads" if enough else "no number tried"))  # fmt: skip
     return found
 
@@ -276,7 +276,7 @@ def fed(feed: Any, work: Callable[[Any], None], *, batch: int, device: str) -> t
             wait(device)
             begun, waited, steps = time.perf_counter(), feed.waited, 0
         work(one)
-        wait(device)  # so that what is told as waiting is waiting for the disk
+        wait(device)  # so that only waiting for the disk counts as waiting
         steps += 1
     took = time.perf_counter() - begun
     return (feed.waited - waited) / took, steps * batch / took
@@ -311,8 +311,8 @@ def main() -> None:
     waiting = feeding(options, max(ours, key=lambda row: row["spectra_per_s"])) if ours else None
     took = time.perf_counter() - begun
     print(f"\n{took:.0f} s in all")
-    told = {"device": name, "torch": torch.__version__, "pixels": options.pixels, "batch": options.batch}
-    print(json.dumps(told | {"measured": device, "rows": rows, "feeding": waiting, "seconds": took}))
+    about = {"device": name, "torch": torch.__version__, "pixels": options.pixels, "batch": options.batch}
+    print(json.dumps(about | {"measured": device, "rows": rows, "feeding": waiting, "seconds": took}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Trainings on simulated archives whose answer is known: how many causes come back, and how well.
 
 Each line of the result is one training with the default recipe on an archive of its own (another seed for
-stars, noise and the forest of weak lines), told by spectra that the training never saw.
+stars, noise and the forest of weak lines), judged by spectra that the training did not read.
 
 Run: python benchmarks/known_answer.py [--factors 1 2 3 5 7] [--seeds 1001 1002 ..] [--out FILE.jsonl]
 """
@@ -96,7 +96,7 @@ def curve_error(code: np.ndarray, label: np.ndarray) -> tuple[float, bool]:
 
 
 def linear(codes: np.ndarray, label: np.ndarray) -> float:
-    """R^2 of a ridge fitted on half, told on the other half."""
+    """R^2 of a ridge fitted on half, measured on the other half."""
     half = len(codes) // 2
     spread = codes[:half].std(0) + 1e-9
     x = np.c_[(codes - codes[:half].mean(0)) / spread, np.ones(len(codes))]
@@ -120,13 +120,13 @@ def vasicek(z: np.ndarray) -> float:
 def measure(
     network: Any, data: dict[str, Any], test: np.ndarray, *, floor: float, pca: bool
 ) -> dict[str, Any]:
-    """All that the targets ask for, on the spectra at `test`, of the unpruned network."""
+    """All that the trials report, on the spectra at `test`, of the unpruned network."""
     import torch
 
     from astroprism.model import nodes
     from astroprism.model.data import Tensors
-    from astroprism.model.loss import ablation_bound, chi2_per_pixel, residual
-    from astroprism.model.polish import polish
+    from astroprism.model.loss import chi2_per_pixel, prune_bound, residual
+    from astroprism.model.trained import polish
 
     moving = getattr(network.config, "moving_air", False)
     berv = torch.from_numpy(data["berv"][test]) if moving else None
@@ -147,15 +147,14 @@ def measure(
         ]
     )
     rise = nodes.ablation(network, mean, batch, floor=floor).mean(0).numpy()
-    bound = ablation_bound(batch.sigma, good=batch.good, floor=floor)
+    bound = prune_bound(batch.sigma, good=batch.good, floor=floor)  # the trials count by it, too
     by_info, by_rise = np.flatnonzero(info > 0.5), np.flatnonzero(rise > bound)
     both = np.intersect1d(by_info, by_rise)
 
     def chi2(z: Any) -> np.ndarray:
-        out, start = [], 0
-        for x in nodes.pieces(batch):
-            made = network.decode(z[start : start + len(x.flux)], berv=x.berv)
-            start += len(x.flux)
+        out = []
+        for rows, x in batch.pieces():
+            made = network.decode(z[rows], berv=x.berv)
             out.append(chi2_per_pixel(residual(x.flux, made, good=x.good), x.sigma, good=x.good))
         return torch.cat(out).detach().numpy()
 
@@ -175,9 +174,7 @@ def measure(
         for i in np.argsort(-rise)[: max(len(by_info), len(by_rise)) + 3]
     ]
     some = slice(0, 64)
-    over = nodes.overlaps(
-        nodes.derivatives(network, mean[some], nodes.part(batch, some), nodes=both.tolist())
-    )
+    over = nodes.overlaps(nodes.derivatives(network, mean[some], batch.at(some), nodes=both.tolist()))
     np.fill_diagonal(o := over.numpy(), 0)
     result["overlap"] = round(float(o.max()), 2) if len(both) > 1 else 0.0
     if "rv" in labels and len(both):
@@ -260,7 +257,7 @@ def run(
         valid=test[:250],
         seed=seed,
     )
-    say(f"  signal {training.signal:.0f} nats")
+    say(f"  signal {training.status.signal:.0f} nats")
     for moment in training.run():
         if moment.event or moment.chi2_train == moment.chi2_train:
             say(
@@ -270,7 +267,7 @@ def run(
             )
     minutes = (time.monotonic() - start) / 60
     unpruned = training.finish()
-    say(f"  {training.progress.moments[-1]['event']}")
+    say(f"  {training.status.moments[-1]['event']}")
     kept = [int(i) for i in training.network.keep.nonzero()[:, 0]]
     training.network.load_state_dict(unpruned)
     found = measure(training.network.eval(), data, test, floor=settings.floor[-1][1], pca=pca)

@@ -23,6 +23,7 @@ from astroprism.model.checkpoint import (
     write_tensors,
 )
 from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
+from quick import facts_of
 
 MADE = {"seed": 1, "recipe": {"beta": [[0.1, 2.0]]}}
 FACTS = {"step": 50, "events": ["a"]}
@@ -78,7 +79,7 @@ def test_a_state_comes_back(tmp_path, steps):
 
 def test_another_training_is_named(saved):
     assert read(saved[0], made_from=MADE | {"seed": 2}) == ["seed"]
-    assert read(saved[0], made_from={"seed": 1, "rows": "f"}) == ["rows", "recipe"]
+    assert read(saved[0], made_from={"seed": 1, "rows": "f"}) == ["recipe", "rows"]
 
 
 def cut(path):
@@ -187,10 +188,10 @@ def test_a_model_comes_back(tmp_path, kind):
     first = next(iter(network.state_dict()))
     unpruned = {name: value.clone() for name, value in network.state_dict().items()}
     unpruned[first] += 1
-    write_model(tmp_path / "model", network, unpruned=unpruned, about={"seed": 7})
-    found, about = read_model(tmp_path / "model")
-    assert about["seed"] == 7
-    assert about["versions"]["torch"] == torch.__version__
+    write_model(tmp_path / "model", network, unpruned=unpruned, facts=facts_of(network, seed=7))
+    found, facts = read_model(tmp_path / "model")
+    assert facts.seed == 7
+    assert facts.versions["torch"] == torch.__version__
     assert found.config == network.config
     for name, value in network.state_dict().items():
         assert torch.equal(found.state_dict()[name], value)
@@ -204,7 +205,7 @@ def test_models_that_cannot_be_read_say_so(tmp_path):
     with pytest.raises(ModelError, match=r"holds no finished model; run: astroprism train .*study"):
         read_model(model)
     network, _ = trained()
-    write_model(model, network, unpruned=network.state_dict(), about={})
+    write_model(model, network, unpruned=network.state_dict(), facts=facts_of(network))
     facts = json.loads((model / "model.json").read_text())
 
     def rewritten(**changes):
@@ -214,7 +215,8 @@ def test_models_that_cannot_be_read_say_so(tmp_path):
         ({"format_version": 9}, r"'astroprism-model' 9; .* reads 'astroprism-model' 1"),
         ({"network": {"kind": "tree", "config": {}}}, "names no network that this version can build"),
         ({"network": {"kind": "prism", "config": {"petals": 5}}}, "petals"),
-        ({"network": None}, "names no network"),
+        ({"network": None}, r"model\.json cannot be used: .*network"),
+        ({"steps": "many"}, r"model\.json cannot be used: .*steps`?; train again"),
     ):
         rewritten(**change)
         with pytest.raises(ModelError, match=words):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from astroprism.errors import ModelError
-from astroprism.model.history import Moment, Progress, read_history, to_table, write_history
+from astroprism.model.history import Moment, Status, read_history, to_table, write_history
 
 
 def moments():
@@ -34,10 +34,10 @@ def test_what_cannot_be_read_says_so(tmp_path):
 
 
 def test_facts_share_nothing():
-    progress = Progress(step=3, events=["a"], moments=[moments()[0].as_dict()])
-    facts = progress.facts()
-    progress.events.append("b")
-    progress.moments.append({})
+    status = Status(step=3, events=["a"], moments=[moments()[0].as_dict()])
+    facts = status.facts()
+    status.events.append("b")
+    status.moments.append({})
     assert facts["events"] == ["a"]
     assert len(facts["moments"]) == 1
-    assert Progress(**facts).step == 3
+    assert Status(**facts).step == 3

@@ -12,8 +12,7 @@ from astroprism.model.loss import (
     chi2_per_pixel,
     gaussian_nll,
     kl_per_node,
-    paper_kl_weight,
-    paper_loss,
+    prune_bound,
     residual,
 )
 
@@ -115,15 +114,25 @@ def test_blur_gives_a_displaced_line_its_direction():
     assert slopes[1] > 1e-4
 
 
-def test_paper_loss_and_its_ramp(batch):
+def test_absolute_difference_is_the_mean_over_good_pixels(batch):
     flux, out, _, good = batch
-    mean, logvar = torch.full((3, 4), 2.0), torch.zeros(3, 4)
-    expected = (flux - out).abs()[good].mean() + 0.3 * 2.0
-    loss = paper_loss(flux, out, mean=mean, logvar=logvar, weight=0.3, good=good)
-    assert torch.allclose(loss, expected)
     assert torch.allclose(absolute_difference(flux, out), (flux - out).abs().mean())
-    weights = [paper_kl_weight(step) for step in (0, 5_000, 12_500, 20_000, 10**6)]
-    assert weights == pytest.approx([0, 0, 0.15, 0.3, 0.3])
+    assert torch.allclose(absolute_difference(flux, out, good=good), (flux - out).abs()[good].mean())
+
+
+def test_pruning_asks_for_less_than_the_count():
+    """One formula, two numbers: what is pruned in training must lie below what is counted in the end."""
+    from astroprism.measures.count import EFFECT, ablation_bound
+    from astroprism.model.loss import LEAST_EFFECT
+
+    sigma = torch.full((5, 400), 0.01)
+    good = torch.rand(5, 400, generator=torch.Generator().manual_seed(1)) > 0.2
+    asked = {"floor": 0.003, "good": good.numpy()}
+    pruned = prune_bound(sigma, good=good, floor=0.003)
+    assert pruned == pytest.approx(0.5 * 0.002**2 * float(good.sum(1).double().mean()) / (0.01**2 + 0.003**2))
+    assert LEAST_EFFECT == 0.002 < EFFECT
+    assert pruned == pytest.approx(ablation_bound(sigma.numpy(), effect=LEAST_EFFECT, **asked), rel=1e-5)
+    assert pruned < ablation_bound(sigma.numpy(), **asked)
 
 
 def test_half_precision_stays_finite(batch):

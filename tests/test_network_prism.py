@@ -15,8 +15,7 @@ from astroprism.grid import log_grid
 from astroprism.model.loss import gaussian_nll, kl_per_node, residual
 from astroprism.network import Prism, PrismConfig, sized_for
 from astroprism.network.doppler import _Filter, _Ramp, fast_length, pixels_of, shift, velocity_of
-from astroprism.network.prism import Parts, drift
-from astroprism.network.whitening import whitening
+from astroprism.network.prism import Parts, drift, whitening
 
 PIXELS, STEP = 512, 5.0
 

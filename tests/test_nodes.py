@@ -141,7 +141,8 @@ def test_nodes_come_back_with_the_moments_of_the_living(agnostic):
 
 def test_pieces_are_the_whole():
     batch, _ = spectra(shapes())
-    parts = list(nodes.pieces(batch, 10 * PIXELS))
+    parts = [part for _, part in batch.pieces(10 * PIXELS)]
+    assert [rows.stop for rows, _ in batch.pieces(10 * PIXELS)] == [10, 20, 30, 40, 50, 60, 64]
     assert [len(part.flux) for part in parts] == [10] * 6 + [4]
     assert torch.equal(torch.cat([part.flux for part in parts]), batch.flux)
     assert nodes.sizing(327_680, 300_000).sample == 819

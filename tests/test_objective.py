@@ -1,4 +1,4 @@
-"""What a step computes: masked pixels count for nothing, halves make the whole, throws are known."""
+"""What a step computes: masked pixels count for nothing, halves make the whole, displacements are known."""
 
 import math
 import shutil
@@ -8,15 +8,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from astroprism.model.data import Tensors
+from astroprism.model.loss import kl_per_node, signal_nats
 from astroprism.model.objective import (
     PaperObjective,
     PrismObjective,
     Sums,
     Terms,
+    displaced,
+    displacements_of,
     noise_of,
-    signal_nats,
-    thrown,
-    throws_of,
 )
 from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
 from astroprism.network.doppler import pixels_of, velocity_of
@@ -77,8 +77,18 @@ def test_masked_pixels_change_neither_loss_nor_gradient(kind, garbage):
     assert all(torch.equal(gradients[name], others[name]) for name in gradients)
 
 
+def test_the_papers_loss_is_absolute_difference_and_kl():
+    objective, x = objectives()["paper"], batch()
+    loss, _ = run(objective, x)
+    noise = noise_of(3, seed=1, batch=BATCH, nodes=NODES)
+    with torch.no_grad():
+        made, mean, logvar = objective.network(x.flux, noise=noise, good=x.good)
+    expected = (x.flux - made).abs()[x.good].mean() + TERMS.beta * kl_per_node(mean, logvar).mean()
+    assert float(loss.total.detach()) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_half_batches_make_the_whole():
-    """As on two processes: gradients are means over halves, and drift is told against all."""
+    """As on two processes: gradients are means over halves, and drift is measured against all."""
     network, x = prism(), batch()
     noise = noise_of(3, seed=1, batch=BATCH, nodes=NODES)
     whole = PrismObjective(network)
@@ -99,7 +109,7 @@ def test_half_batches_make_the_whole():
 
 
 @pytest.mark.parametrize("step", [1.5, 5.0])
-def test_a_thrown_line_ends_where_berv_says(step):
+def test_a_displaced_line_ends_where_berv_says(step):
     """A line of the atmosphere lies at its rest + BERV before and after, to the pixel's half."""
     rest, x = 120, torch.arange(PIXELS)
     berv = torch.tensor([0.0, 20.0, -13.7, 31.4])
@@ -108,7 +118,7 @@ def test_a_thrown_line_ends_where_berv_says(step):
     flux = 1 - 0.5 * (x == before[:, None]).float() - 0.25 * (x == star[:, None]).float()
     sigma = 0.01 + 0.001 * x.expand(4, -1)
     wanted = torch.tensor([25.0, -25.0, 3.0, 0.0])
-    out = thrown(Tensors(flux, sigma, None, berv), wanted, step=step)
+    out = displaced(Tensors(flux, sigma, None, berv), wanted, step=step)
     assert out.good is not None
     for i in range(4):
         place = int(out.flux[i].argmin())
@@ -127,26 +137,26 @@ def test_a_thrown_line_ends_where_berv_says(step):
 
 def test_masked_pixels_move_along():
     x = batch()
-    out = thrown(x._replace(berv=None), velocity_of(torch.full((BATCH,), 7.0), STEP), step=STEP)
+    out = displaced(x._replace(berv=None), velocity_of(torch.full((BATCH,), 7.0), STEP), step=STEP)
     assert torch.equal(out.good[:, 7:], x.good[:, :-7])
     assert torch.equal(out.flux[:, 7:], x.flux[:, :-7])
     assert not bool(out.good[:, :7].any())
     assert torch.allclose(out.berv, velocity_of(torch.full((BATCH,), 7.0), STEP))
 
 
-def test_draws_hang_on_seed_and_step_alone():
+def test_draws_depend_on_seed_and_step_alone():
     a = noise_of(7, seed=3, batch=1000, nodes=20)
     assert torch.equal(a, noise_of(7, seed=3, batch=1000, nodes=20))
     assert not torch.equal(a, noise_of(8, seed=3, batch=1000, nodes=20))
     assert not torch.equal(a, noise_of(7, seed=4, batch=1000, nodes=20))
     assert abs(float(a.mean())) < 0.03
     assert abs(float(a.std()) - 1) < 0.03
-    b = throws_of(7, seed=3, batch=2000)
-    assert torch.equal(b, throws_of(7, seed=3, batch=2000))
+    b = displacements_of(7, seed=3, batch=2000)
+    assert torch.equal(b, displacements_of(7, seed=3, batch=2000))
     assert float(b.min()) >= -1
     assert float(b.max()) < 1
     assert abs(float(b.mean())) < 0.05
-    assert abs(float(torch.corrcoef(torch.stack([b, throws_of(8, seed=3, batch=2000)]))[0, 1])) < 0.1
+    assert abs(float(torch.corrcoef(torch.stack([b, displacements_of(8, seed=3, batch=2000)]))[0, 1])) < 0.1
 
 
 def test_sums_are_means_of_steps():

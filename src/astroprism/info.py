@@ -11,7 +11,7 @@ import numpy as np
 from .artifacts import digest, read_json
 from .errors import UnreadableFile
 from .model.encode import codes_facts
-from .model.plan import model_facts
+from .schema import ModelFacts
 from .store import Store
 
 
@@ -55,7 +55,8 @@ def _about_study(folder: Path) -> dict[str, Any]:
 def _about_model(folder: Path, *, spectra: int | None = None) -> dict[str, Any]:
     """What a model is, or how far its training is; `spectra` of the store say how many it never saw."""
     facts: dict[str, Any] = {}
-    about = model_facts(folder)
+    path = folder / "model.json"
+    about = ModelFacts.read(path) if path.exists() else None
     if about is not None:
         facts = {
             "network": about["network"]["kind"],

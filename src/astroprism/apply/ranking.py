@@ -20,7 +20,6 @@ from ..artifacts import blame, sync
 from ..measures.evidence import Floats
 from ..measures.probe import predict, strangeness, target_keys
 from ..model.data import Source
-from ..model.fit import fitted
 from .bundle import read_arrays, write_arrays
 from .outliers import Judged, judge, label_surprise, label_words, loneliness, scores_of, words
 from .reference import Kit, Table, kit_of, labels_of, looked, silent, table_of
@@ -69,7 +68,9 @@ def _all_left(
     store: Store, kit: Kit, table: Table, *, parts: Path, watch: Callable[[int, int], object]
 ) -> Left:
     """What is left of every spectrum, a part at a time: a kill costs one part."""
-    source = fitted(Source.from_store(store, memory=0), kit.network)
+    source = Source.from_store(store, memory=0).with_air(
+        moving=bool(getattr(kit.network.config, "moving_air", False))
+    )
     with blame(parts):
         parts.mkdir(parents=True, exist_ok=True)
     rows = np.arange(len(table.rows))

@@ -24,7 +24,6 @@ from ..measures.evidence import Floats
 from ..measures.probe import Probe, fit, predict, read_probe, strangeness, target_keys, write_probe
 from ..model.data import Source
 from ..model.encode import codes_facts, read_codes
-from ..model.fit import fitted
 from ..schema import CodesFacts, ModelFacts
 from ..targets import split
 from .bundle import read_arrays, write_arrays
@@ -214,7 +213,9 @@ def make_reference(
     store: Store, network: Prism | PaperNetwork, probe: Probe, table: Table, *, device: str
 ) -> Reference:
     """Look at held-out spectra, one a target, and at the range of the training."""
-    source = fitted(Source.from_store(store, memory=0), network)
+    source = Source.from_store(store, memory=0).with_air(
+        moving=bool(getattr(network.config, "moving_air", False))
+    )
     seed = 0
     one = split.one_per_target(table.targets, seed)
     held, trained = one[table.part[one] != "train"], one[table.part[one] == "train"]

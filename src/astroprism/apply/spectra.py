@@ -262,12 +262,12 @@ def _through(
 
 def _encoded(kit: Kit, batch: Tensors) -> tuple[Any, Any]:
     """Mean and sd (b, nodes) of the codes, mended in the way that the study's codes were."""
-    from ..model.polish import polish
+    from ..model.trained import polish
 
     facts = kit.codes_facts
     mean, logvar = kit.network.encode(batch.flux, good=batch.good, berv=batch.berv)
     if facts.get("relocked"):
-        from ..model.relock import relocked
+        from ..model.velocity import relocked
 
         mean, logvar = relocked(kit.network, mean, logvar, batch, floor=kit.floor)
     if facts.get("polished"):

@@ -84,7 +84,7 @@ def measure(
     """
     import torch
 
-    from ..model.nodes import ablation, derivatives, doppler_node, overlaps, part, sizing
+    from ..model.nodes import ablation, derivatives, doppler_node, overlaps, sizing
 
     size = sizing(source.pixels, len(rows))
     rng = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def measure(
     progress(message(f"switching each of {z.shape[1]} nodes off on {len(order):,} held-out spectra"))
     rise = ablation(network, z, batch, floor=floor).double().cpu().numpy()
     some = slice(NULL_SAMPLE)
-    null = _null_rise(network, z[some], part(batch, some), mean=z.mean(0), floor=floor, rng=rng)
+    null = _null_rise(network, z[some], batch.at(some), mean=z.mean(0), floor=floor, rng=rng)
     good = None if batch.good is None else batch.good.cpu().numpy()
     bound = ablation_bound(batch.sigma.cpu().numpy(), floor=floor, good=good)
 
@@ -104,7 +104,7 @@ def measure(
     at_rest = Profiles({}, {})
     velocity = np.zeros(0)
     if alive:
-        few = part(batch, slice(size.few))
+        few = batch.at(slice(size.few))
         slopes = derivatives(network, z[: size.few], few, nodes=alive)
         overlap[np.ix_(alive, alive)] = overlaps(slopes, doppler=doppler_node(network, alive)).cpu().numpy()
         velocity = _velocities(network, z[: size.few], few, wavelength)

@@ -50,8 +50,6 @@ class Setting:
 
     def part(self, count: int) -> Setting:
         """The first `count` spectra."""
-        from ..model.nodes import part
-
         some = slice(count)
         seen = self.seen._replace(
             flux=self.seen.flux[some],
@@ -59,7 +57,7 @@ class Setting:
             air=None if self.seen.air is None else self.seen.air[some],
         )
         return Setting(
-            self.network, self.changes, part(self.batch, some), seen, self.mean[some], self.made[some]
+            self.network, self.changes, self.batch.at(some), seen, self.mean[some], self.made[some]
         )
 
     def changed(self, name: str, amount: float) -> torch.Tensor:
@@ -110,11 +108,9 @@ def decoded(network: Network, z: torch.Tensor, batch: Tensors) -> torch.Tensor:
     """Spectra (b, p) of codes (b, n), piece by piece."""
     import torch
 
-    from ..model.nodes import pieces
-
     out, start = [], 0
     with torch.no_grad():
-        for one in pieces(batch):
+        for _, one in batch.pieces():
             out.append(network.decode(z[start : start + len(one.flux)], berv=one.berv).float())
             start += len(one.flux)
     return torch.cat(out)
@@ -124,14 +120,13 @@ def transmission(network: Network, z: torch.Tensor, batch: Tensors) -> torch.Ten
     """The atmosphere (b, p) as the network has it; None where it does not tell it from the star."""
     import torch
 
-    from ..model.nodes import pieces
     from ..network import Prism
 
     if not isinstance(network, Prism) or network.config.agnostic:
         return None
     out, start = [], 0
     with torch.no_grad():
-        for one in pieces(batch):
+        for _, one in batch.pieces():
             parts = network.parts(z[start : start + len(one.flux)])
             start += len(one.flux)
             still = parts._replace(star=torch.ones_like(parts.star), shift=torch.zeros_like(parts.shift))

@@ -143,7 +143,6 @@ def respond(
     import torch
 
     from ..model.nodes import codes, sizing
-    from ..model.sampling import load, on
     from .changes import Changes, Seen
 
     rng = np.random.default_rng([seed, 4])
@@ -152,7 +151,11 @@ def respond(
         return Responses()
     progress(message(f"changing {len(order):,} held-out spectra, to see which nodes answer"))
     place = torch.device(device)
-    batch = on(place, load(rows[order], source, network=network))  # type: ignore[arg-type]
+    batch = (
+        source.tensors(rows[order])
+        .with_air(moving=bool(getattr(getattr(network, "config", None), "moving_air", False)))
+        .to(place)
+    )
     moved = np.zeros(len(order)) if berv is None else np.nan_to_num(berv[rows[order]])
     mean, logvar = codes(network, batch)
     made = decoded(network, mean, batch)

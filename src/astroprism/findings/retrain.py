@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..artifacts import Format, blame, read_json, table_header, write_table
 from ..errors import ConfigError, ModelError
 from ..measures.evidence import Floats
-from ..model.options import TrainOptions
+from ..model.recipe import TrainOptions
 from ..progress import Listener, message, silent
 from ..schema import ModelFacts, Split
 from ..targets import split
@@ -176,7 +176,6 @@ def _options(folder: Path, facts: ModelFacts, number: int, *, device: str) -> Tr
 def _encoded(store: Store, folder: Path, shares: Split, *, device: str, begun: float, of: str) -> None:
     """Codes of what was held out of the first training, as the retraining's encoder gives them."""
     from ..model.data import Source
-    from ..model.sampling import load
     from ..model.trained import TrainedModel
 
     model = TrainedModel.read(folder / "model", unpruned=True, device=device)
@@ -188,7 +187,7 @@ def _encoded(store: Store, folder: Path, shares: Split, *, device: str, begun: f
     size = max(1, ENCODED_PIXELS // source.pixels)
     means, sds = [], []
     for start in range(0, len(rows), size):
-        batch = model.to_device(load(rows[start : start + size], source, network=model.network))
+        batch = model.to_device(source.tensors(rows[start : start + size]))
         codes = model.encode(batch, polished=False)
         means.append(codes.mean.cpu().numpy())
         sds.append(codes.sd.cpu().numpy())

@@ -1,5 +1,16 @@
 """From a store to a trained model, and from a model to codes.
 
-The recipe says how training goes, the loop goes it, fitting is all around it that `train` does; nodes and
-surgery look at what nodes do and prune them; codes, polished, are what `encode` writes.
+Read recipe -> objective -> loop -> fit to understand a training; docs/design/training.md is that walk.
+
+    recipe      what changes with the step and when; the user's options
+    data        spectra as batches of tensors
+    loss        likelihood, KL, blur; the bound of pruning
+    objective   what one step computes
+    velocity    shifts by cross-correlation: the template, and spectra on the wrong line
+    nodes       what nodes do, pruning, giving back
+    loop        the steps, checks, setbacks, snapshots
+    fit         `train`: store and options to a model folder
+    checkpoint  models and unfinished trainings on disk; history  the table of a training
+    trained     TrainedModel: encode and decode
+    encode      tables of codes
 """

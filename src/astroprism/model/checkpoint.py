@@ -1,4 +1,4 @@
-"""Models and unfinished trainings on disk: safetensors and JSON, never pickles; written aside, then renamed.
+"""Models and unfinished trainings on disk: safetensors and JSON, no pickles; written aside, then renamed.
 
 model/weights.safetensors     the network with weak nodes off
 model/unpruned.safetensors    the same training with every node on: what the counts read
@@ -24,7 +24,7 @@ from .. import __version__
 from ..artifacts import Format, aside, differences, write_json
 from ..errors import ModelError
 from ..network import PaperConfig, PaperNetwork, Prism, PrismConfig
-from ..schema import MODEL, ModelFacts
+from ..schema import MODEL, ModelFacts, NetworkFacts
 
 STATE = Format("astroprism-training", 1)
 KINDS: dict[str, tuple[type[nn.Module], type]] = {
@@ -33,21 +33,16 @@ KINDS: dict[str, tuple[type[nn.Module], type]] = {
 }
 
 
-def versions() -> dict[str, str]:
-    """What the numbers may hang on besides the code."""
-    return {"astroprism": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
     """Tensors and a JSON object in one file; what was there stays until all is on the disk."""
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
         with aside(path) as part:
             part.write_bytes(b"")
-            rights = part.stat().st_mode  # as the user's files are: safetensors' own are for one's eyes only
+            rights = part.stat().st_mode  # as the user's files are: safetensors' own are for the owner alone
             save_file(held, part, metadata={"about": json.dumps(about)})  # `save` would hold it all twice
             part.chmod(rights)
-    except SafetensorError as error:  # the library's word for a full disk, too
+    except SafetensorError as error:  # the library raises it for a full disk, too
         raise ModelError(f"{path} cannot be written ({error}); make room there, then run it again") from error
 
 
@@ -71,7 +66,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 class State(NamedTuple):
-    """A training at one step: all from which it goes on as if nothing had been."""
+    """A training at one step: all from which it goes on as if nothing had happened."""
 
     tensors: dict[str, Tensor]  # 'network.<name>', 'optimizer.<number>.<name>' and the training's own
     facts: dict[str, Any]  # for JSON
@@ -107,9 +102,9 @@ def write_state(path: Path, state: State, *, made_from: Mapping[str, Any]) -> No
 def read_state(
     path: Path, optimizer: torch.optim.Optimizer, *, like: State, made_from: Mapping[str, Any]
 ) -> State | list[str]:
-    """The unfinished training at `path`, or in what it is another than the one at hand, `like`.
+    """The unfinished training at `path`; the names of what differs where it was made from something else.
 
-    A file that is damaged, foreign or does not fit is an error.
+    A file that is damaged, foreign or does not fit the training at hand, `like`, is an error.
     """
     tensors, about = read_tensors(path)
     whole = all(isinstance(about.get(key), dict) for key in ("made_from", "facts"))
@@ -123,7 +118,7 @@ def read_state(
     expected = {k: shape for k, shape in _shapes(like.tensors).items() if not k.startswith("optimizer.")}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if not any(name.startswith("optimizer.") for name in tensors):
-        parameters = []  # it holds nothing before the first step
+        parameters = []  # an optimiser holds nothing before the first step
     for i, parameter in enumerate(parameters):
         for key in ("exp_avg", "exp_avg_sq", "step"):
             expected[f"optimizer.{i}.{key}"] = () if key == "step" else tuple(parameter.shape)
@@ -136,23 +131,19 @@ def read_state(
     return State(tensors, about["facts"])
 
 
-def kind_of(network: nn.Module) -> str:
-    """'prism' or 'paper'."""
-    return next(name for name, (kind, _) in KINDS.items() if isinstance(network, kind))
-
-
-def network_facts(network: Prism | PaperNetwork) -> dict[str, Any]:
+def network_facts(network: Prism | PaperNetwork) -> NetworkFacts:
     """What rebuilds an untrained network like this one."""
-    return {"kind": kind_of(network), "config": asdict(network.config)}
+    kind = next(name for name, (kind, _) in KINDS.items() if isinstance(network, kind))
+    return NetworkFacts(kind=kind, config=asdict(network.config))
 
 
-def build_network(facts: Any, *, where: Path) -> Prism | PaperNetwork:
+def build_network(facts: NetworkFacts, *, where: Path) -> Prism | PaperNetwork:
     """An untrained network from `network_facts`."""
     try:
-        network, config = KINDS[facts["kind"]]
-        settings = {key: tuple(v) if isinstance(v, list) else v for key, v in facts["config"].items()}
+        network, config = KINDS[facts.kind]
+        settings = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.config.items()}
         built: Prism | PaperNetwork = network(config(**settings))  # type: ignore[assignment]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError) as error:
         raise ModelError(
             f"{where} names no network that this version can build ({error}); it may come from another "
             f"version of astroprism ({__version__} here): train again"
@@ -161,13 +152,14 @@ def build_network(facts: Any, *, where: Path) -> Prism | PaperNetwork:
 
 
 def write_model(
-    folder: Path, network: Prism | PaperNetwork, *, unpruned: Mapping[str, Tensor], about: Mapping[str, Any]
+    folder: Path, network: Prism | PaperNetwork, *, unpruned: Mapping[str, Tensor], facts: ModelFacts
 ) -> None:
     """A finished training: both weights, then model.json, whose presence says that all is there."""
-    facts = {**MODEL.header, "network": network_facts(network), **about}
-    write_tensors(folder / "weights.safetensors", network.state_dict(), about=facts)
-    write_tensors(folder / "unpruned.safetensors", unpruned, about=facts)
-    write_json(folder / "model.json", facts | {"versions": versions()})
+    content = {name: value for name, value in facts.to_json().items() if name != "versions"} | MODEL.header
+    write_tensors(folder / "weights.safetensors", network.state_dict(), about=content)
+    write_tensors(folder / "unpruned.safetensors", unpruned, about=content)
+    versions = {"astroprism": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    write_json(folder / "model.json", content | {"versions": versions})
 
 
 def read_model(folder: Path, *, unpruned: bool = False) -> tuple[Prism | PaperNetwork, ModelFacts]:
@@ -176,7 +168,7 @@ def read_model(folder: Path, *, unpruned: bool = False) -> tuple[Prism | PaperNe
     if not path.exists():
         raise ModelError(f"{folder} holds no finished model; run: astroprism train {folder.parent}")
     facts = ModelFacts.read(path)
-    network = build_network(facts.network.to_json(), where=path)
+    network = build_network(facts.network, where=path)
     weights = folder / ("unpruned.safetensors" if unpruned else "weights.safetensors")
     load_weights(network, read_tensors(weights)[0], where=weights)
     return network.eval(), facts

@@ -1,11 +1,11 @@
-"""Codes of every spectrum of a store, in its order: what a trained network makes of it.
+"""Codes of every spectrum of a store, in its order, by a trained network.
 
     codes.parquet            of model/weights, weak nodes off, means polished under the decoder
     codes_unpruned.parquet   of model/unpruned, not polished: what the counts read
     codes_paper.parquet      of the authors' released weights
     .codes/                  parts of an encoding that is under way
 
-A row a spectrum: spectrum_id, target, mean_000.., sd_000..; the sd are the encoder's, polished or not.
+A row per spectrum: spectrum_id, target, mean_000.., sd_000..; the sd are the encoder's, polished or not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ..store import Store
     from .trained import TrainedModel
 
-BLOCK_PIXELS, MOST_ROWS = 2**26, 4096  # of a part: what a kill can cost
+BLOCK_PIXELS, MOST_ROWS = 2**26, 4096  # of a part: the most that a kill costs
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class EncodeOptions:
     """How spectra are encoded."""
 
     device: str = "auto"  # cpu, cuda or mps
-    # mend codes under the decoder: velocities that took one line for another, then the means of kept nodes by
-    # Gauss-Newton steps
+    # improve codes under the decoder: velocities that took one line for another, then the means of kept nodes
+    # by Gauss-Newton steps
     polish: bool = True
     weights: str | os.PathLike[str] | None = None  # the authors' released file, instead of the model
 
@@ -73,7 +73,7 @@ class EncodeReport:
 
 
 class Task(NamedTuple):
-    """One table: its name, its model, how means are improved under the decoder, and what it is made from."""
+    """One table: its name, its model, how codes are improved under the decoder, and what it is made from."""
 
     name: str
     model: TrainedModel
@@ -92,7 +92,7 @@ def encode(
 ) -> EncodeReport:
     """Bring the tables of codes in folder `out` up to date with the store and the model in folder `model`.
 
-    Rows that are there already stay; progress counts spectra.
+    Rows that are there already stay. progress gets messages, warnings, and a count of spectra.
     """
     options = options or EncodeOptions()
     if not store.finished:
@@ -123,7 +123,7 @@ def encode(
 
 
 def read_codes(path: Path) -> pd.DataFrame:
-    """A table of codes, a row a spectrum in the order of the store."""
+    """A table of codes, a row per spectrum in the order of the store."""
     import pandas as pd
 
     codes_facts(path)
@@ -149,11 +149,11 @@ def codes_facts(path: Path) -> CodesFacts:
     return CodesFacts.from_json(facts, path=path, remedy="delete it and run encode again")
 
 
-# --- what is to be done
+# --- which tables
 
 
 def _tasks(store: Store, folder: Path, options: EncodeOptions, *, progress: Listener) -> list[Task]:
-    """The tables that these options ask for."""
+    """The tables that these options ask for: of the pruned and the unpruned model, or of released weights."""
     from .trained import TrainedModel
 
     if options.weights is not None:
@@ -181,10 +181,9 @@ def _tasks(store: Store, folder: Path, options: EncodeOptions, *, progress: List
 
 
 def _released(store: Store, weights: Path, *, progress: Listener) -> Task:
-    from ..network import load_released
     from .trained import TrainedModel
 
-    model = TrainedModel(load_released(weights))
+    model = TrainedModel.released(weights)
     if store.grid.kind != "paper":
         raise ConfigError(
             f"the released weights read spectra on the paper's grid only, this store is on "
@@ -227,7 +226,7 @@ def _old_tables(
 
 
 def _held(parts: Path, tasks: Sequence[Task]) -> list[pa.Table] | None:
-    """What an encoding that was cut off has finished: a part counts once its last table is there."""
+    """What an encoding that was cut off has finished: a part counts when its last table is there."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -253,7 +252,7 @@ def _encode_rows(
     device: str,
     progress: Listener,
 ) -> float:
-    """Encode these rows of the store, a part at a time; spectra a second."""
+    """Encode these rows of the store, a part at a time; spectra per second."""
     import torch
 
     place = torch.device(device_for(device))
@@ -264,17 +263,16 @@ def _encode_rows(
     index = store.index
     size = max(1, BATCH_PIXELS[place.type] // source.pixels)
     block = max(size, min(MOST_ROWS, BLOCK_PIXELS // source.pixels) // size * size)
-    twins = _one_encoder(tasks)
+    shared = _one_encoder(tasks)
     found: list[list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = [[] for _ in tasks]
     done, waiting = 0, 0
     progress(count(0, len(rows)))
     begun = time.monotonic()
     with torch.no_grad():
         for batch in _read_ahead(source, rows, size=size, device=place):
-            first = None
+            look = None
             for task, out in zip(tasks, found, strict=True):
-                look = first if first is not None and twins else task.model.first_look(batch)
-                first = first or look
+                look = look if look is not None and shared else task.model.first_look(batch)
                 mean, sd = task.model.encode(batch, relock=task.relocked, polished=task.polished, first=look)
                 out.append((mean.float().cpu().numpy(), sd.float().cpu().numpy()))
             waiting += len(batch.flux)
@@ -293,26 +291,17 @@ def _read_ahead(
     source: Source, rows: NDArray[np.intp], *, size: int, device: torch.device
 ) -> Iterator[Tensors]:
     """Batches of `size` rows in order; the next is read while one is encoded."""
-    import torch
-
-    def read(start: int) -> Tensors:
-        some = rows[start : start + size]
-        got = source.read(some)
-        good = None if source.complete else torch.from_numpy(got.good)
-        berv = None if source.berv is None else torch.from_numpy(source.berv[some])
-        return Tensors(torch.from_numpy(got.flux), torch.from_numpy(got.sigma), good, berv)
-
     with ThreadPoolExecutor(1, thread_name_prefix="astroprism-encode") as pool:
-        coming = pool.submit(read, 0)
+        coming = pool.submit(source.tensors, rows[:size])
         for start in range(size, len(rows) + size, size):
             here = coming.result()
             if start < len(rows):
-                coming = pool.submit(read, start)
-            yield Tensors(*(None if part is None else part.to(device) for part in here))  # type: ignore[arg-type]
+                coming = pool.submit(source.tensors, rows[start : start + size])
+            yield here.to(device)
 
 
 def _one_encoder(tasks: Sequence[Task]) -> bool:
-    """Do all tables have one encoder? Pruned and unpruned differ in what the decoder reads."""
+    """Whether all tables have one encoder; pruned and unpruned differ in what the decoder reads."""
     import torch
 
     first = tasks[0].model.network.state_dict()

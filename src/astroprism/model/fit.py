@@ -1,40 +1,50 @@
-"""From a store and options to a finished model: what `train` does around the loop."""
+"""From a store and options to a finished model: what `train` does around the loop.
+
+    model/plan.json     an unfinished training: what was asked for, its recipe, its number of steps
+    model/checkpoint/   the same, whole (loop.py)
+    model/model.json    the finished model (checkpoint.py), history.parquet beside it
+
+The same command on a finished model does nothing, on an unfinished training goes on, and on something else is
+an error that names what differs. Torch is loaded by the first training, not by importing this.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import differences, digest, read_json, write_json
 from ..device import device_for
-from ..errors import ConfigError, GridError, TrainingFailed
+from ..errors import ConfigError, GridError, ModelError, StoreError, TrainingFailed
 from ..progress import Listener, count, message, silent, warning
-from ..schema import ModelFacts
+from ..schema import Chi2, Event, ModelFacts, Split, StoreFacts, TrainedOn
 from ..targets import split
 from .data import Source
-from .options import TrainOptions
-from .plan import clear, model_facts, planned, standing, what_is_asked, write_plan
-from .recipe import PaperRecipe, Recipe, from_mapping, released, sized
+from .history import Moment, write_history
+from .recipe import RECIPES, PaperRecipe, Recipe, TrainOptions, from_mapping
 
-if TYPE_CHECKING:  # torch is loaded by the first training, not by reading options
+if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from ..network import PaperNetwork, Prism
     from ..store import Store
     from .loop import Training
 
-POOR = 1.5  # held-out chi2 a pixel from which spectra are not yet described
+POOR = 1.5  # held-out chi2 per pixel from which spectra are not yet described
 OVERFIT = 1.5  # held-out chi2 over training chi2, from which spectra were too few
 FEWEST_STEPS = 100  # below that no schedule means anything
-SPARE = 0.08  # share of --minutes kept for what is not a step: telling chi2, pruning, writing
+SPARE = 0.08  # share of --minutes kept for what is not a step: taking chi2, pruning, writing
 TIMED = 2000  # steps of the recipe whose beginning is timed
 
 
@@ -43,7 +53,7 @@ class TrainReport:
     """What a training did."""
 
     trained: bool  # False: the model that is there was made from the same, and nothing was done
-    resumed_at: int  # step from which an earlier training was gone on with; 0 for none
+    resumed_at: int  # step at which an earlier training was resumed; 0 for none
     minutes: float  # of this run
     spectra_per_s: float  # of this run; NaN where nothing was done
     model: ModelFacts
@@ -67,39 +77,41 @@ def train(
 
     again       train anew where the model there, or an unfinished training, was made from something else
     parts       'train', 'valid' or another word for each spectrum, where it is not the split by the seed
-    progress    told of remarks, and counts steps with every `Moment`
+    progress    gets messages, warnings, and a count of steps with every `Moment`
     save_every  seconds between two writes of the unfinished training
     """
-    options = options or TrainOptions()
-    begun = time.monotonic()
+    options, begun = options or TrainOptions(), time.monotonic()
+
+    # what is asked for, against what is there
     asked = asked_of(store, options, parts=parts)
     plan, there = standing(folder, asked, again=again)
     if plan is None and there is not None and not again:
         clear(folder)  # what a training killed at its very end may have left
         return TrainReport(False, 0, 0.0, math.nan, there)
-    grid = store.grid
-    if options.network == "prism" and grid.kind != "log":
+    if options.network == "prism" and store.grid.kind != "log":
         raise GridError(
             f"the prism moves lines by Doppler shifts, so it needs a grid uniform in log wavelength; this "
-            f"store is on the grid {grid.text!r}. Ingest into another study with --grid LO:HI:STEPkms (or "
-            "auto), or train --network paper"
+            f"store is on the grid {store.grid.text!r}. Ingest into another study with --grid LO:HI:STEPkms "
+            "(or auto), or train --network paper"
         )
     fabric = fabric_for(options.device)
     first = fabric.is_global_zero
     progress = progress if first else silent
-    source, warnings = _source(store, options, progress=progress)
+    source, warnings = _source(store, options)
+    for text in warnings:
+        progress(warning(text))
     if parts is None:
         parts = split.assign(source.targets, options.seed, valid=options.valid, test=options.test)
+    rows = {part: np.flatnonzero(parts == part) for part in ("train", "valid")}
 
-    def build(recipe: Recipe | PaperRecipe, save_to: Path | None) -> Training:
+    def build(recipe: Recipe | PaperRecipe, save_to: Path | None = None) -> Training:
         from .loop import Training
 
         return Training(
             source,
             _network(options, source),
             recipe=recipe,
-            train=np.flatnonzero(parts == "train"),
-            valid=np.flatnonzero(parts == "valid"),
+            **rows,
             seed=options.seed,
             balance=options.balance,
             fabric=fabric,
@@ -107,53 +119,176 @@ def train(
             save_every=save_every,
         )
 
+    # the recipe: of the plan that is there, or the options' own, its steps timed where minutes are given
     fabric.barrier()  # every process has read what is there before one writes
-    checkpoint = folder / "checkpoint" / "state.safetensors"
-    if plan is None:
+    if plan is not None:
+        recipe = _planned(plan, options, folder)
+    else:
         if first:
             clear(folder)
-        recipe = _recipe(options, spectra=int((parts == "train").sum()), pixels=source.pixels)
+        recipe = options.recipe(spectra=len(rows["train"]), pixels=source.pixels)
         if options.minutes is not None:
             progress(message("timing some steps"))
-            steps = _steps_in(options.minutes * 60, begun, build=lambda r: build(r, None), recipe=recipe)
+            steps = _steps_in(options.minutes * 60, begun, build=build, recipe=recipe)
             recipe = replace(recipe, steps=int(fabric.broadcast(steps)))
             progress(message(f"{options.minutes:g} minutes are {recipe.steps:,} steps"))
         if first:
-            write_plan(folder, asked, recipe)
-    else:
-        recipe = planned(plan, options, folder)
+            # which model this one replaces tells it, after a kill, from one that was finished
+            made = {"asked": asked, "recipe": recipe.as_dict(), "replaces": _digest(folder)}
+            write_json(folder / "plan.json", made)
+
+    # the training, from its checkpoint if there is one
+    checkpoint = folder / "checkpoint" / "state.safetensors"
     training = build(recipe, checkpoint)
-    resumed = training.progress.step if training.resume() else 0
+    resumed = training.status.step if training.resume() else 0
     if resumed:
         progress(message(f"going on from step {resumed:,} of {recipe.steps:,}"))
     elif checkpoint.exists() and first:
-        progress(message("what the unfinished training left cannot be gone on with: beginning again"))
+        progress(message("the unfinished training that is there cannot be resumed: beginning again"))
+    begun_steps = time.monotonic()
     try:
-        rate = _run(training, progress=progress)
+        for moment in training.run():
+            if moment.event:
+                progress(message(f"step {moment.step:,}: {moment.event}"))
+            progress(count(moment.step, recipe.steps, detail=moment))
     except TrainingFailed:
         if first:
             clear(folder)  # going on would only fail again; a finished model beside it still stands
         raise
+    except (
+        BaseException
+    ):  # cut off, by an interrupt of the user too: save what there is, where that is possible
+        if fabric.world_size == 1 and training.status.step > resumed:
+            training.save()
+        raise
+    spectra = (recipe.steps - resumed) * recipe.batch
+    rate = spectra / max(time.monotonic() - begun_steps, 1e-9)
+
+    # the model
     unpruned = training.finish()
     facts = _facts(training, store, options, asked=asked, parts=parts, warnings=warnings)
-    for text in facts["warnings"]:
+    for text in facts.warnings:
         progress(warning(text))
     if first:
         _write(training, folder, unpruned=unpruned, facts=facts)
     fabric.barrier()
-    written = model_facts(folder)
-    assert written is not None
-    return TrainReport(True, resumed, round((time.monotonic() - begun) / 60, 3), rate, written)
+    minutes = round((time.monotonic() - begun) / 60, 3)
+    return TrainReport(True, resumed, minutes, rate, ModelFacts.read(folder / "model.json"))
+
+
+# --- what is asked for, and what is there
 
 
 def asked_of(store: Store, options: TrainOptions, *, parts: NDArray[np.str_] | None = None) -> dict[str, Any]:
-    """What a model must have been made from to be the one that is asked for; parts as in `train`."""
-    asked = what_is_asked(store, options)
-    if parts is None:
-        return asked
-    if parts.shape != (len(store),):
-        raise ConfigError(f"{len(store)} spectra, but parts of shape {parts.shape}; give one for each")
-    return asked | {"parts": hashlib.sha256("\n".join(parts.tolist()).encode()).hexdigest()}
+    """What a model must have been made from to be the one that is asked for; plain JSON values.
+
+    parts  as in `train`
+    """
+    if not store.finished:
+        raise StoreError(f"{store.path}: its ingest is not finished; run it again, then train")
+    chosen = {name: value for name, value in asdict(options).items() if name not in ("device", "config")}
+    asked = chosen | {"config": options.in_file(), "store": store.fingerprint, "spectra": len(store)}
+    if parts is not None:
+        if parts.shape != (len(store),):
+            raise ConfigError(f"{len(store)} spectra, but parts of shape {parts.shape}; give one for each")
+        asked["parts"] = hashlib.sha256("\n".join(parts.tolist()).encode()).hexdigest()
+    plain: dict[str, Any] = json.loads(json.dumps(asked))
+    return plain
+
+
+def standing(
+    folder: Path, asked: dict[str, Any], *, again: bool
+) -> tuple[dict[str, Any] | None, ModelFacts | None]:
+    """(plan of an unfinished training to go on with, facts of the finished model); stale ones are errors."""
+    model, path = folder / "model.json", folder / "plan.json"
+    there = ModelFacts.read(model) if model.exists() else None
+    plan = read_json(path) if path.exists() else None
+    if plan is not None and there is not None and plan.get("replaces") != _digest(folder):
+        plan = None  # it was finished, and only not cleared away
+    if plan is not None and plan.get("asked") != asked:
+        if not again:
+            then = plan.get("asked", {})
+            raise ModelError(
+                f"{folder} holds an unfinished training of something else ({_changes(then, asked)}); ask "
+                "for the same to go on with it, or add --again to drop it and train anew"
+            )
+        plan = None
+    if plan is None and there is not None and there.asked != asked and not again:
+        raise ModelError(
+            f"the model in {folder} is stale ({_changes(there.asked, asked)}); it can still be used, and "
+            "--again trains it anew"
+        )
+    return plan, there
+
+
+def _changes(then: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What differs, in words."""
+    names = differences(then, asked)
+    if "store" in names and "spectra" in names:
+        names.remove("store")
+
+    def value(content: Mapping[str, Any], name: str) -> str:
+        return "the default" if content.get(name) is None else str(content[name])
+
+    return "; ".join(
+        "the store's content differs"
+        if name == "store"
+        else f"{name}: {value(then, name)} then, {value(asked, name)} now"
+        for name in names
+    )
+
+
+def _digest(folder: Path) -> str | None:
+    path = folder / "model.json"
+    return digest(path) if path.exists() else None
+
+
+def _planned(plan: Mapping[str, Any], options: TrainOptions, folder: Path) -> Recipe | PaperRecipe:
+    """The recipe an unfinished training began with."""
+    try:
+        return from_mapping(RECIPES[options.network], plan["recipe"])
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise ModelError(
+            f"{folder} holds an unfinished training of another version of astroprism ({error}); add --again "
+            "to drop it and train anew"
+        ) from None
+
+
+def clear(folder: Path) -> None:
+    """Remove an unfinished training."""
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    (folder / "plan.json").unlink(missing_ok=True)
+
+
+# --- spectra, network, device, time
+
+
+def _source(store: Store, options: TrainOptions) -> tuple[Source, list[str]]:
+    """The spectra, and what the user must know of their velocities."""
+    source, whiten = Source.from_store(store), options.whiten > 0
+    if whiten and source.step is None:
+        raise ConfigError("whiten moves spectra, which takes a grid uniform in log wavelength: drop it")
+    moving = options.network == "prism" and not options.agnostic and (source.berv is not None or whiten)
+    warnings = []
+    if source.berv_unknown and source.berv is not None and moving:
+        warnings.append(
+            f"{source.berv_unknown:,} of {len(source):,} spectra do not tell their barycentric velocity: "
+            "their atmosphere is taken to stand still"
+        )
+    # velocity whitening needs to know where the spectra came from, whatever the network
+    return (source if whiten and not moving else source.with_air(moving=moving)), warnings
+
+
+def _network(options: TrainOptions, source: Source) -> Prism | PaperNetwork:
+    from ..network import PaperConfig, PaperNetwork, Prism, sized_for
+
+    if options.network == "paper":
+        return PaperNetwork(PaperConfig(source.pixels), seed=options.seed)
+    assert source.step is not None
+    config = sized_for(
+        source.pixels, step=source.step, agnostic=options.agnostic, moving_air=source.berv is not None
+    )
+    return Prism(config, seed=options.seed)
 
 
 def fabric_for(name: str) -> Fabric:
@@ -173,58 +308,6 @@ def fabric_for(name: str) -> Fabric:
     )
     fabric.launch()
     return fabric
-
-
-def fitted(source: Source, network: Prism | PaperNetwork) -> Source:
-    """The source with what the network is told of BERV: zeros where it wants one and none is known."""
-    return _with_air(source, moving=getattr(network.config, "moving_air", False))
-
-
-def _with_air(source: Source, *, moving: bool) -> Source:
-    if not moving:
-        return replace(source, berv=None)
-    return source if source.berv is not None else replace(source, berv=np.zeros(len(source), np.float32))
-
-
-# --- the parts
-
-
-def _source(store: Store, options: TrainOptions, *, progress: Listener) -> tuple[Source, list[str]]:
-    source, whiten = Source.from_store(store), options.whiten > 0
-    warnings = []
-    if whiten and source.step is None:
-        raise ConfigError("whiten moves spectra, which takes a grid uniform in log wavelength: drop it")
-    moving = options.network == "prism" and not options.agnostic and (source.berv is not None or whiten)
-    if source.berv_unknown and source.berv is not None and moving:
-        warnings.append(
-            f"{source.berv_unknown:,} of {len(source):,} spectra do not tell their barycentric velocity: "
-            "their atmosphere is taken to stand still"
-        )
-    for text in warnings:
-        progress(warning(text))
-    # velocity whitening knows where the spectra came from, whatever the network
-    return (source if whiten and not moving else _with_air(source, moving=moving)), warnings
-
-
-def _network(options: TrainOptions, source: Source) -> Prism | PaperNetwork:
-    from ..network import PaperConfig, PaperNetwork, Prism, sized_for
-
-    if options.network == "paper":
-        return PaperNetwork(PaperConfig(source.pixels), seed=options.seed)
-    assert source.step is not None
-    config = sized_for(
-        source.pixels, step=source.step, agnostic=options.agnostic, moving_air=source.berv is not None
-    )
-    return Prism(config, seed=options.seed)
-
-
-def _recipe(options: TrainOptions, *, spectra: int, pixels: int) -> Recipe | PaperRecipe:
-    overrides = options.overrides()
-    if options.network == "paper":
-        if overrides.get("likelihood", True):
-            return from_mapping(PaperRecipe, overrides)
-        return released(**overrides)  # the absolute difference comes with the authors' schedule
-    return sized(overrides, spectra=spectra, pixels=pixels, agnostic=options.agnostic)
 
 
 def _steps_in(
@@ -248,22 +331,7 @@ def _steps_in(
     return max(FEWEST_STEPS, int(left / np.mean(took)))
 
 
-def _run(training: Training, *, progress: Listener) -> float:
-    """All steps that are left; spectra a second. Cut off, it saves what it has where it can."""
-    steps, first, begun = training.recipe.steps, training.progress.step, time.monotonic()
-    try:
-        for moment in training.run():
-            if moment.event:
-                progress(message(f"step {moment.step:,}: {moment.event}"))
-            progress(count(moment.step, steps, detail=moment))
-    except BaseException:  # an interrupt by the user too
-        if training.fabric.world_size == 1 and training.progress.step > first:
-            training.save()
-        raise
-    return (steps - first) * training.recipe.batch / max(time.monotonic() - begun, 1e-9)
-
-
-# --- what is told of it
+# --- the finished model
 
 
 def _facts(
@@ -274,62 +342,55 @@ def _facts(
     asked: Mapping[str, Any],
     parts: NDArray[np.str_],
     warnings: list[str],
-) -> dict[str, Any]:
-    """model.json but for the network; nothing in it hangs on the clock: equal trainings write equal files."""
-    chi2 = {"train": _told(training.chi2(training.train)), "valid": _told(training.chi2(training.valid))}
-    training.network.eval()
-    keep = getattr(training.network, "keep", None)
-    n = training.network.config.n_latent
-    kept = list(range(n)) if keep is None else [int(i) for i in keep.nonzero()[:, 0]]
-    targets = training.source.targets
-    return {
-        "steps": training.recipe.steps,
-        "seed": training.seed,
-        "recipe": training.recipe.as_dict(),
-        "asked": dict(asked),
-        "store": {
-            "fingerprint": asked["store"],
-            "spectra": len(store),
-            "grid": store.grid.text,
-            "normalise": store.config.get("normalise"),
-        },
-        "split": {"seed": options.seed, "valid": options.valid, "test": options.test}
-        | {f"{name}_spectra": int((parts == name).sum()) for name in split.PARTS},
-        "trained_on": {
-            "spectra": len(training.train),
-            "targets": len(set(targets[training.train].tolist())),
-        },
-        "precision": str(training.fabric._precision.precision),
-        "chi2": chi2,
-        "kept": kept,
-        "events": [
-            {"step": moment["step"], "event": moment["event"]}
-            for moment in training.progress.moments
-            if moment["event"]
-        ],
-        "warnings": [*warnings, *_warnings(chi2, kept=kept, spectra=len(training.train))],
-    }
+) -> ModelFacts:
+    """model.json; nothing in it depends on the clock: equal trainings write equal files."""
+    from .checkpoint import network_facts
+
+    network, targets = training.network, training.source.targets
+    found = [training.chi2(rows) for rows in (training.train, training.valid)]
+    chi2 = Chi2(*(value if math.isfinite(value) else None for value in found))
+    network.eval()
+    keep = getattr(network, "keep", None)
+    kept = list(range(network.config.n_latent)) if keep is None else keep.nonzero()[:, 0].tolist()
+    spectra = {f"{part}_spectra": int((parts == part).sum()) for part in split.PARTS}
+    trained_on = TrainedOn(len(training.train), len(set(targets[training.train].tolist())))
+    return ModelFacts(
+        network=network_facts(network),
+        steps=training.recipe.steps,
+        seed=training.seed,
+        recipe=training.recipe.as_dict(),
+        asked=dict(asked),
+        store=StoreFacts(asked["store"], len(store), store.grid.text, store.config.get("normalise")),
+        split=Split(seed=options.seed, valid=options.valid, test=options.test, **spectra),
+        trained_on=trained_on,
+        precision=str(training.fabric._precision.precision),
+        chi2=chi2,
+        kept=kept,
+        events=[Event(x["step"], x["event"]) for x in training.status.moments if x["event"]],
+        warnings=[*warnings, *_warnings(chi2, kept=kept, spectra=trained_on.spectra)],
+    )
 
 
-def _warnings(chi2: Mapping[str, float | None], *, kept: list[int], spectra: int) -> list[str]:
+def _warnings(chi2: Chi2, *, kept: list[int], spectra: int) -> list[str]:
     """What a user must know before trusting the model."""
-    found, (fit, held) = [], (chi2["train"], chi2["valid"])
-    if held is None:
+    found = []
+    if chi2.valid is None:
         found.append(
             "no target fell to the held-out share: nothing tells whether the model holds beyond the spectra "
             "it was trained on"
         )
-    elif fit is not None and held > OVERFIT * fit:
+    elif chi2.train is not None and chi2.valid > OVERFIT * chi2.train:
         found.append(
-            f"held-out spectra fit worse than training spectra (chi2 {held:.2f} against {fit:.2f} a pixel): "
+            f"held-out spectra fit worse than training spectra (chi2 {chi2.valid:.2f} against "
+            f"{chi2.train:.2f} a pixel): "
             + (
                 f"{spectra:,} spectra are too few for this network, which has learned some of them by heart. "
                 "Codes of new spectra are less sure than they look; more spectra help most"
-                if fit <= POOR
+                if chi2.train <= POOR
                 else "some of them are like none that it trained on, or hold damage that no mask tells"
             )
         )
-    if (worst := held if held is not None else fit) is not None and worst > POOR:
+    if (worst := chi2.train if chi2.valid is None else chi2.valid) is not None and worst > POOR:
         found.append(poor_fit(worst))
     if not kept:
         found.append("no node was kept: the spectra do not differ beyond their noise, or training was short")
@@ -345,17 +406,12 @@ def poor_fit(chi2: float) -> str:
     )
 
 
-def _told(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _write(training: Training, folder: Path, *, unpruned: Mapping[str, Any], facts: dict[str, Any]) -> None:
+def _write(training: Training, folder: Path, *, unpruned: Mapping[str, Any], facts: ModelFacts) -> None:
     """The finished model; an older one goes as the new one comes, model.json first and last."""
     from .checkpoint import write_model
-    from .history import Moment, write_history
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.json").unlink(missing_ok=True)
-    write_history([Moment(**moment) for moment in training.progress.moments], folder / "history.parquet")
-    write_model(folder, training.network, unpruned=unpruned, about=facts)
+    write_history([Moment(**moment) for moment in training.status.moments], folder / "history.parquet")
+    write_model(folder, training.network, unpruned=unpruned, facts=facts)
     clear(folder)

@@ -1,4 +1,4 @@
-"""What training told on its way: a table of steps, with every event in words; and where it stands."""
+"""The history of a training: a table of steps, with every event in words; and where a training stands."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Moment:
     """Training at one step; means over the steps since the moment before."""
 
     step: int  # steps done
-    loss: float  # nats a spectrum, at sampled codes; of the paper's network its own loss
-    chi2: float  # a pixel, no floor, at sampled codes, mean over spectra
-    misfit: float  # nats a spectrum above noise and floor
-    kl: float  # nats a spectrum, all nodes together
+    loss: float  # nats per spectrum, at sampled codes; of the paper's network its own loss
+    chi2: float  # per pixel, no floor, at sampled codes, mean over spectra
+    misfit: float  # nats per spectrum beyond noise and floor
+    kl: float  # nats per spectrum, all nodes together
     active: int  # nodes that are on, with a KL above 0.1 nat
     beta: float
     floor: float  # relative flux
@@ -40,18 +40,18 @@ class Moment:
 
 
 @dataclass
-class Progress:
-    """Where training stands: all that is not a tensor; goes into the checkpoint."""
+class Status:
+    """Where a training stands: all that is not a tensor; goes into the checkpoint."""
 
     step: int = 0
     joined: bool = False  # the other nodes, to the Doppler node
     pruned: int = 0
     back: int = 0
-    signal: float = 0.0  # nats a spectrum that the archive's variance is worth
-    misfit: float = 0.0  # nats a spectrum, a running mean
+    signal: float = 0.0  # nats per spectrum that the archive's variance is worth
+    misfit: float = 0.0  # nats per spectrum, a running mean
     slow: float = 1.0  # factor on the rate, after setbacks
     gentle: float = 1.0  # factor on beta, after a collapse
-    careful: int = 0  # steps before this one are looked at one by one: training failed among them
+    careful: int = 0  # steps before this one are checked one by one: training failed among them
     left_out: int = 0  # how many of these were left out
     setbacks: list[str] = field(default_factory=list)  # all of them, in words
     moments: list[dict[str, Any]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Progress:
 
 
 def to_table(moments: Sequence[Moment]) -> pd.DataFrame:
-    """A row a moment."""
+    """A row per moment."""
     import pandas as pd
 
     return pd.DataFrame([moment.as_dict() for moment in moments], columns=[f.name for f in fields(Moment)])

@@ -1,8 +1,13 @@
 """The training loop: a generator of moments that can be cut off anywhere and goes on the same.
 
-All that a step draws (rows, noise, throws) hangs on seed and step alone; all that it carries (weights,
-moments of the optimiser, running means, what was pruned) is in one snapshot, in memory and on disk. So a
-training that was killed and resumed ends with the same weights, bit for bit.
+All that a step draws (rows, noise, displacements) depends on seed and step alone; all that it carries
+(weights, moments of the optimiser, running means, what was pruned) is in one snapshot, in memory and on disk.
+So a training that was killed and resumed ends with the same weights, bit for bit.
+
+    Training          calibrates the network, makes template, objective and optimiser
+      .run            the steps; a Moment every few of them
+      .finish         prunes for good
+      .save, .resume  the unfinished training on disk
 """
 
 from __future__ import annotations
@@ -22,35 +27,32 @@ from torch import Tensor
 from ..errors import AstroprismError, ConfigError, ModelError, TrainingFailed
 from ..network import PaperNetwork, Prism
 from ..network.paper import level
-from . import nodes
 from .checkpoint import State, network_facts, read_state, restore, state_tensors, write_state
-from .data import Draws, Feed, Source, Tensors
-from .history import Moment, Progress
-from .loss import chi2_per_pixel, residual
+from .data import Draws, Feed, Source, Tensors, fair
+from .history import Moment, Status
+from .loss import chi2_per_pixel, residual, signal_nats
+from .nodes import Setback, Surgery, codes, misfit, sizing
 from .objective import (
     Loss,
     PaperObjective,
     PrismObjective,
     Sums,
     Terms,
+    displaced,
+    displacements_of,
     noise_of,
-    signal_nats,
-    thrown,
-    throws_of,
 )
 from .recipe import PaperRecipe, Recipe
-from .sampling import aired, fair, load, on
-from .surgery import Setback, Surgery
-from .velocity import believed, template_of
+from .velocity import template_of
 
-LOOK = 10  # steps between looks at the loss: each look waits for the device
-DOUBT = 4  # steps between looks for velocities that fit better elsewhere
-SHORT = 300  # steps below which a recipe in fractions of them leaves no time to any part
+CHECK = 10  # steps between checks of the loss: each waits for the device
+RELOCK = 4  # steps between searches for velocities that fit better elsewhere
 KEEP = 50  # steps between snapshots in memory, or a few more
-CHECK = 250  # held-out and training spectra on which chi2 is told
+JUDGED = 250  # held-out and training spectra of which chi2 is taken
 ACTIVE = 0.1  # nats of KL
 DIVERGED = 20.0  # times the signal, or the misfit at the start: no training has more on its way down
 MOST_SETBACKS = 6
+SHORT = 300  # steps below which a recipe in fractions of them leaves no time to any part
 
 
 class Training:
@@ -71,7 +73,7 @@ class Training:
         save_every: float = 60.0,
     ) -> None:
         """
-        train, valid  rows of the source; valid only tells, it decides nothing
+        train, valid  rows of the source; training is judged on valid, which decides nothing
         save_to       file of the unfinished training; None saves nothing
         save_every    seconds between two writes of it
         """
@@ -79,25 +81,26 @@ class Training:
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
         self.balance, self.save_to, self.save_every = balance, save_to, save_every
         self.train, self.valid = np.asarray(train, np.intp), np.asarray(valid, np.intp)
+        self.moving = bool(getattr(network.config, "moving_air", False))
         self._refuse()
         self.draws = Draws(source.targets, self.train, batch=recipe.batch, seed=seed, balance=balance)
-        self.every = max(LOOK, recipe.steps // 400 // LOOK * LOOK)  # steps a moment
-        # a snapshot begins a moment, so that a resumed training tells the same moments
+        self.every = max(CHECK, recipe.steps // 400 // CHECK * CHECK)  # steps per moment
+        # a snapshot begins a moment, so that a resumed training yields the same moments
         self.keep_every = -(-KEEP // self.every) * self.every
-        self.tell_every = max(1, round(recipe.steps / 20 / self.every)) * self.every
-        size = nodes.sizing(source.pixels, len(self.train))
-        sample = self._read(self.train, size.sample)
-        fast: list[Tensor] = []
+        self.judge_every = max(1, round(recipe.steps / 20 / self.every)) * self.every  # steps between chi2
+        size, floor = sizing(source.pixels, len(self.train)), recipe.floor_at(0.0)
+        sample = self._sample(self.train, size.sample)
+
+        fast: list[Tensor] = []  # parameters with a rate of their own
         if isinstance(network, Prism):
             network.calibrate(sample.flux, sigma=sample.sigma, good=sample.good, berv=sample.berv)
             objective: PrismObjective | PaperObjective = PrismObjective(network, over_all=self._over_all)
             fast = [] if network.config.agnostic else [network.decoder.log_gain]
             if fast and recipe.alone > 0 and recipe.seek > 0:
-                sizes, floor = network.config, recipe.floor_at(0.0)
-                template = template_of(sample, config=sizes, floor=floor)
-                if believed(sample, template, config=sizes, floor=floor):
-                    objective.template = template.to(self.fabric.device)
+                template = template_of(sample, config=network.config, floor=floor)
+                objective.template = None if template is None else template.to(self.fabric.device)
         else:
+            assert isinstance(recipe, PaperRecipe)
             if recipe.likelihood:
                 network.calibrate(*level(sample.flux, good=sample.good))
             objective = PaperObjective(network, likelihood=recipe.likelihood)
@@ -111,19 +114,19 @@ class Training:
             fused=self.fabric.device.type in ("cpu", "cuda"),
         )
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
-        self.sample = on(self.fabric.device, sample)
-        floor = recipe.floor_at(0.0)
-        signal = signal_nats(sample.flux, sample.sigma, good=sample.good, floor=floor)
+
+        self.sample = sample.to(self.fabric.device)
         self.surgery: Surgery | None = None
         if isinstance(network, Prism) and isinstance(recipe, Recipe):
             self.surgery = Surgery(network, self.optimizer.optimizer, self.sample, recipe, seed)
-        few = nodes.part(self.sample, slice(size.few))
-        at_start = nodes.misfit(network, nodes.codes(network, few)[0], few, floor=floor).mean()
-        self.limit = DIVERGED * max(signal, source.pixels, float(at_start))  # nats a spectrum
-        self.progress = Progress(signal=signal, misfit=signal)
+        signal = signal_nats(sample.flux, sample.sigma, good=sample.good, floor=floor)
+        few = self.sample.at(slice(size.few))
+        at_start = misfit(network, codes(network, few)[0], few, floor=floor).mean()
+        self.limit = DIVERGED * max(signal, source.pixels, float(at_start))  # nats per spectrum
+        self.status = Status(signal=signal, misfit=signal)
         self.running_kl = torch.full((network.config.n_latent,), signal)
         self.saved, self.unsaved = time.monotonic(), False
-        self.fresh: State | None = None  # good if the next look finds nothing wrong
+        self.fresh: State | None = None  # good if the next check finds nothing wrong
         self.first = self.good = self.snapshot()
 
     def _refuse(self) -> None:
@@ -140,97 +143,171 @@ class Training:
         if isinstance(self.network, PaperNetwork) and isinstance(self.recipe, Recipe):
             raise ConfigError("the paper's network has no nodes to prune or give back: give it a PaperRecipe")
 
-    @property
-    def signal(self) -> float:
-        """Nats a spectrum that the archive's variance is worth."""
-        return self.progress.signal
-
     # --- the loop
 
     def run(self) -> Iterator[Moment]:
         """Train from where it stands to the last step."""
         self.network.train()
-        while self.progress.step < self.recipe.steps:
+        while self.status.step < self.recipe.steps:
             try:
-                yield from self._stretch()
+                yield from self._steps()
             except Setback as setback:
                 self._back(str(setback), collapse=setback.collapse)
         self.network.eval()
 
-    def _stretch(self) -> Iterator[Moment]:
+    def _steps(self) -> Iterator[Moment]:
         """Steps until the end, or until a setback."""
-        p, steps, sums = self.progress, self.recipe.steps, Sums()
-        begun, last, waited = p.step, time.monotonic(), 0.0
+        status, recipe, sums = self.status, self.recipe, Sums()
+        begun, last, waited = status.step, time.monotonic(), 0.0
         share = (self.fabric.global_rank, self.fabric.world_size)
+        device = self.fabric.device
         with Feed(
-            self.source, self.draws, first=begun, last=steps, device=self.fabric.device, share=share
+            self.source, self.draws, first=begun, last=recipe.steps, device=device, share=share
         ) as feed:
             for batch in feed:
-                if p.step > begun and p.step % self.keep_every == 0:
+                if status.step > begun and status.step % self.keep_every == 0:
                     self.fresh = self.snapshot()
                 self._operate()
-                terms, rate = self._terms(), self.recipe.rate_at(p.step) * p.slow
+                terms, rate = self._terms(), recipe.rate_at(status.step) * status.slow
                 loss = self._backward(batch, terms, rate=rate)
                 if self._sound(loss):
-                    self._step()
+                    if isinstance(recipe, PaperRecipe) and (most := recipe.clip_at(self.source.pixels)):
+                        self.fabric.clip_gradients(
+                            self.objective, self.optimizer, max_norm=most, error_if_nonfinite=False
+                        )
+                    self.optimizer.step()
                     sums.add(loss)
                 self.optimizer.zero_grad(set_to_none=True)
-                p.step += 1
-                if p.step % LOOK == 0 or p.step == steps:
-                    self._look(sums)
-                if p.step % self.every == 0 or p.step == steps:
+                status.step += 1
+                if status.step % CHECK == 0 or status.step == recipe.steps:
+                    self._check(sums)
+                if status.step % self.every == 0 or status.step == recipe.steps:
                     took = max(time.monotonic() - last, 1e-9)
                     yield self._moment(sums, terms, rate=rate, took=took, waited=feed.waited - waited)
                     sums, last, waited = Sums(), time.monotonic(), feed.waited
 
+    def _operate(self) -> None:
+        """Prune nodes and give them back where the recipe says so."""
+        status = self.status
+        if not (self.surgery and self.surgery.is_due(status)):
+            return
+        if not self._finite():  # no eigenproblem takes it, and it would look like a collapse
+            raise Setback("a weight is not a finite number")
+        status.events += self.surgery.operate(status)
+        if self.fabric.world_size > 1:  # every process takes the first one's weights
+            for value in self.network.state_dict().values():
+                torch.distributed.broadcast(value, 0)
+
     def _terms(self) -> Terms:
-        recipe, p = self.recipe, self.progress
-        fraction = p.step / recipe.steps
+        """What the recipe gives for this step."""
+        recipe, status = self.recipe, self.status
+        fraction, pull = status.step / recipe.steps, recipe.seek * status.signal
+        alone = fraction < recipe.alone
         return Terms(
-            recipe.beta_at(fraction, signal=p.signal, misfit=p.misfit) * p.gentle,
-            recipe.floor_at(fraction),
-            recipe.blur_at(fraction) / (self.source.step or 1.0),
-            recipe.agree,
-            recipe.still,
-            recipe.seek * p.signal if fraction < recipe.alone else 0.0,
-            DOUBT * recipe.seek * p.signal if fraction >= recipe.alone and p.step % DOUBT == 0 else 0.0,
+            beta=recipe.beta_at(fraction, signal=status.signal, misfit=status.misfit) * status.gentle,
+            floor=recipe.floor_at(fraction),
+            blur=recipe.blur_at(fraction) / (self.source.step or 1.0),
+            agree=recipe.agree,
+            still=recipe.still,
+            seek=pull if alone else 0.0,
+            # every RELOCK-th step alone, with that weight
+            relock=RELOCK * pull if not alone and status.step % RELOCK == 0 else 0.0,
         )
 
     def _backward(self, batch: Tensors, terms: Terms, *, rate: float) -> Loss:
         """One step's loss and gradients; draws are the whole batch's, of which each process takes its own."""
-        recipe, step, device = self.recipe, self.progress.step, self.fabric.device
+        recipe, step, device = self.recipe, self.status.step, self.fabric.device
         rank, world = self.fabric.global_rank, self.fabric.world_size
         share = slice(rank * recipe.batch // world, (rank + 1) * recipe.batch // world)
         noise = noise_of(step, seed=self.seed, batch=recipe.batch, nodes=self.network.config.n_latent)
         if recipe.whiten:
-            wanted = recipe.whiten * throws_of(step, seed=self.seed, batch=recipe.batch)
-            batch = thrown(batch, wanted[share], step=self.source.step or 1.0)
+            wanted = recipe.whiten * displacements_of(step, seed=self.seed, batch=recipe.batch)
+            batch = displaced(batch, wanted[share], step=self.source.step or 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["speed"]
-        loss: Loss = self.objective(aired(batch, self.network), noise[share].to(device), terms)
+        batch = batch.with_air(moving=self.moving)
+        loss: Loss = self.objective(batch, noise[share].to(device), terms)
         self.fabric.backward(loss.total)
         return loss
 
-    def _step(self) -> None:
-        recipe = self.recipe
-        most = recipe.clip_at(self.source.pixels) if isinstance(recipe, PaperRecipe) else 0.0
-        if most:
-            model, optimizer = self.objective, self.optimizer
-            self.fabric.clip_gradients(model, optimizer, max_norm=most, error_if_nonfinite=False)
-        self.optimizer.step()
+    def _moment(self, sums: Sums, terms: Terms, *, rate: float, took: float, waited: float) -> Moment:
+        status = self.status
+        loss, chi2, misfit, kl, count = sums.means(self._over_all)
+        judged = status.step % self.judge_every == 0 or status.step == self.recipe.steps
+        keep = getattr(self.network, "keep", None)  # the KL of a pruned node means nothing
+        on = self.running_kl if keep is None else keep.to(self.running_kl) * self.running_kl
+        moment = Moment(
+            step=status.step,
+            loss=loss,
+            chi2=chi2,
+            misfit=misfit,
+            kl=float(kl.sum()),
+            active=int((on > ACTIVE).sum()),
+            beta=terms.beta,
+            floor=terms.floor,
+            blur=terms.blur * (self.source.step or 1.0),
+            rate=rate,
+            spectra_per_s=count * self.recipe.batch / took,
+            waited=waited / took,
+            chi2_train=self.chi2(self.train) if judged else float("nan"),
+            chi2_valid=self.chi2(self.valid) if judged else float("nan"),
+            event="; ".join(status.events),
+        )
+        status.events = []
+        status.moments.append(moment.as_dict())
+        return moment
 
-    def _look(self, sums: Sums) -> None:
-        """Bring the running means up to date, and see whether all is well."""
-        p = self.progress
+    def finish(self) -> dict[str, Tensor]:
+        """Switch weak nodes and copies off for good; returns the weights with every node on."""
+        status = self.status
+        unpruned = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        if self.surgery and self.surgery.recipe.prune_at:
+            try:
+                text = self.surgery.prune(self.surgery.recipe.prune_kl[-1], 1.0, status)
+            except Setback as setback:
+                raise ModelError(
+                    f"training ended, yet {setback}: {status.misfit:.0f} of {status.signal:.0f} nats a "
+                    "spectrum are unexplained. Train for more steps"
+                ) from None
+            self.network.eval()
+            last = status.moments[-1]
+            status.moments[-1] = last | {
+                "event": "; ".join(filter(None, (last["event"], *status.events, text)))
+            }
+            status.events = []
+        return unpruned
+
+    def chi2(self, rows: ArrayLike) -> float:
+        """Median chi2 per pixel at the mean code, over a fair sample of these rows; no floor."""
+        rows = np.asarray(rows, np.intp)
+        if not len(rows):
+            return float("nan")
+        count = min(JUDGED, max(16, 2**24 // self.source.pixels))
+        batch = self._sample(rows, count).to(self.fabric.device)
+        self.network.eval()
+        found = []
+        with torch.no_grad():
+            for _, x in batch.pieces():
+                mean, _ = self.network.encode(x.flux, good=x.good, berv=x.berv)
+                left = residual(x.flux, self.network.decode(mean, berv=x.berv), good=x.good)
+                found.append(chi2_per_pixel(left, x.sigma, good=x.good))
+        self.network.train()
+        return float(torch.cat(found).nanmedian())
+
+    # --- is all well? back to the last good state if not
+
+    def _check(self, sums: Sums) -> None:
+        """Bring the running means up to date; what is wrong is a setback, what is well is kept."""
+        status = self.status
         if not sums.fresh:
             return
         loss, misfit, kl = sums.take(self._over_all)
         wrong = self._wrong(loss, misfit, kl)
-        if p.step == self.recipe.steps and not self._finite():  # no loss tells of the last step
+        if status.step == self.recipe.steps and not self._finite():  # no loss follows the last step
             wrong = "a weight is not a finite number"
         if wrong:
             raise Setback(wrong)
-        p.misfit = 0.6 * p.misfit + 0.4 * misfit
+        status.misfit = 0.6 * status.misfit + 0.4 * misfit
         self.running_kl = 0.8 * self.running_kl + 0.2 * kl
         if self.fresh is not None:
             self.good, self.fresh = self.fresh, None
@@ -242,14 +319,14 @@ class Training:
         """What is wrong, or nothing."""
         if not (np.isfinite(loss) and np.isfinite(misfit) and bool(torch.isfinite(kl).all())):
             return "the loss is not a finite number"
-        if self.progress.step > 2 * LOOK and misfit > self.limit:
+        if self.status.step > 2 * CHECK and misfit > self.limit:
             return f"training diverged: {misfit:.3g} nats a spectrum unexplained"
         return ""
 
     def _sound(self, loss: Loss) -> bool:
-        """May this step be taken? Looked at only where training failed before: one batch may be the cause."""
-        p = self.progress
-        if p.step >= p.careful:
+        """May this step be taken? Checked only where training failed before: one batch may be the cause."""
+        status = self.status
+        if status.step >= status.careful:
             return True
         one = Sums()
         one.add(loss)
@@ -258,124 +335,54 @@ class Training:
         if not wrong and not bool(torch.stack(found).all()):
             wrong = "a gradient is not a finite number"
         if wrong:
-            p.left_out += 1
-            self.progress.events.append(f"step {p.step} left out: {wrong}")
-            if p.left_out >= LOOK:  # it is not the batch
+            status.left_out += 1
+            status.events.append(f"step {status.step} left out: {wrong}")
+            if status.left_out >= CHECK:  # it is not the batch
                 raise Setback(wrong)
         return not wrong
 
-    def _moment(self, sums: Sums, terms: Terms, *, rate: float, took: float, waited: float) -> Moment:
-        p = self.progress
-        loss, chi2, misfit, kl, count = sums.means(self._over_all)
-        told = p.step % self.tell_every == 0 or p.step == self.recipe.steps
-        moment = Moment(
-            step=p.step,
-            loss=loss,
-            chi2=chi2,
-            misfit=misfit,
-            kl=float(kl.sum()),
-            active=int((self._on() * self.running_kl > ACTIVE).sum()),
-            beta=terms.beta,
-            floor=terms.floor,
-            blur=terms.blur * (self.source.step or 1.0),
-            rate=rate,
-            spectra_per_s=count * self.recipe.batch / took,
-            waited=waited / took,
-            chi2_train=self.chi2(self.train) if told else float("nan"),
-            chi2_valid=self.chi2(self.valid) if told else float("nan"),
-            event="; ".join(p.events),
-        )
-        p.events = []
-        p.moments.append(moment.as_dict())
-        return moment
-
-    # --- what is done to nodes, what is told
-
-    def _operate(self) -> None:
-        """Prune, merge and give back where the recipe says so."""
-        p = self.progress
-        if not (self.surgery and self.surgery.is_due(p)):
-            return
-        if not self._finite():  # no eigenproblem takes it, and it would look like a collapse
-            raise Setback("a weight is not a finite number")
-        p.events += self.surgery.operate(p)
-        if self.fabric.world_size > 1:  # every process takes the first one's weights
-            for value in self.network.state_dict().values():
-                torch.distributed.broadcast(value, 0)
-
-    def finish(self) -> dict[str, Tensor]:
-        """Switch weak nodes and copies off for good; returns the weights with every node on."""
-        p, unpruned = self.progress, {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        if self.surgery and self.surgery.recipe.prune_at:
-            try:
-                text = self.surgery.prune(self.surgery.recipe.prune_kl[-1], 1.0, p)
-            except Setback as setback:
-                raise ModelError(
-                    f"training ended, yet {setback}: {p.misfit:.0f} of {p.signal:.0f} nats a spectrum are "
-                    "unexplained. Train for more steps"
-                ) from None
-            self.network.eval()
-            last = p.moments[-1]
-            p.moments[-1] = last | {"event": "; ".join(filter(None, (last["event"], *p.events, text)))}
-            p.events = []
-        return unpruned
-
-    def chi2(self, rows: ArrayLike) -> float:
-        """Median chi2 a pixel at the mean code, over a spread sample of these rows; no floor."""
-        rows = np.asarray(rows, np.intp)
-        if not len(rows):
-            return float("nan")
-        count = min(CHECK, max(16, 2**24 // self.source.pixels))
-        batch = on(self.fabric.device, self._read(rows, count))
-        self.network.eval()
-        found = []
-        with torch.no_grad():
-            for x in nodes.pieces(batch):
-                mean, _ = self.network.encode(x.flux, good=x.good, berv=x.berv)
-                left = residual(x.flux, self.network.decode(mean, berv=x.berv), good=x.good)
-                found.append(chi2_per_pixel(left, x.sigma, good=x.good))
-        self.network.train()
-        return float(torch.cat(found).nanmedian())
-
-    # --- setbacks, snapshots
-
     def _back(self, why: str, *, collapse: bool) -> None:
         """To the last good state at a lower rate; after a collapse to the start, with a lower beta."""
-        p = self.progress
-        if len(p.setbacks) >= MOST_SETBACKS:
+        then = self.status
+        if len(then.setbacks) >= MOST_SETBACKS:
             hint = "Look at the spectra for values that dwarf the rest, or lower the rate in --config"
             if collapse and self.recipe.steps < SHORT:
                 hint = f"{self.recipe.steps} steps are few: train for {SHORT} or more"
             raise TrainingFailed(
-                f"training failed {len(p.setbacks) + 1} times, last at step {p.step}: {why}. {hint}"
+                f"training failed {len(then.setbacks) + 1} times, last at step {then.step}: {why}. {hint}"
             )
-        state = self.first if collapse else self.good
-        self._restore(state)
-        q = self.progress
-        q.slow, q.gentle = 0.5 * p.slow, p.gentle * (0.3 if collapse else 1.0)
-        q.careful = max(p.careful, p.step)
-        text = f"at step {p.step} {why}: back to step {q.step}, rate now {q.slow:.3g} of the plan"
-        q.setbacks = [*p.setbacks, text + (f", beta {q.gentle:.3g} of it" if collapse else "")]
-        # moments after that state are taken back, and with them what they told of earlier setbacks
-        told = "; ".join(moment["event"] for moment in q.moments)
-        q.events = [x for x in q.events if x not in p.setbacks] + [x for x in q.setbacks if x not in told]
+        self._restore(self.first if collapse else self.good)
+        now = self.status
+        now.slow, now.gentle = 0.5 * then.slow, then.gentle * (0.3 if collapse else 1.0)
+        now.careful = max(then.careful, then.step)
+        text = f"at step {then.step} {why}: back to step {now.step}, rate now {now.slow:.3g} of the plan"
+        now.setbacks = [*then.setbacks, text + (f", beta {now.gentle:.3g} of it" if collapse else "")]
+        # moments after that state are taken back, and with them the earlier setbacks that they report
+        reported = "; ".join(moment["event"] for moment in now.moments)
+        now.events = [x for x in now.events if x not in then.setbacks]
+        now.events += [x for x in now.setbacks if x not in reported]
         self.good, self.fresh = self.snapshot(), None
         self.save()
 
+    def _finite(self) -> bool:
+        return all(bool(x.isfinite().all()) for x in self.network.parameters())
+
+    # --- snapshots
+
     def snapshot(self) -> State:
-        """From this, training goes on as if nothing had been."""
+        """From this, training goes on as if nothing had happened."""
         tensors = state_tensors(self.network, self.optimizer.optimizer)
-        return State(tensors | {"running_kl": self.running_kl.clone()}, self.progress.facts())
+        return State(tensors | {"running_kl": self.running_kl.clone()}, self.status.facts())
 
     def _restore(self, state: State) -> None:
         restore(self.network, self.optimizer.optimizer, state.tensors)
         self.running_kl = state.tensors["running_kl"].clone()
-        self.progress = Progress(**Progress(**state.facts).facts())
+        self.status = Status(**Status(**state.facts).facts())
 
     def made_from(self) -> dict[str, Any]:
-        """What a checkpoint must agree with to be gone on from."""
+        """What a checkpoint must agree with to be resumed."""
         return {
-            "network": network_facts(self.network),
+            "network": network_facts(self.network).to_json(),
             "recipe": self.recipe.as_dict(),
             "seed": self.seed,
             "balance": self.balance,
@@ -392,8 +399,8 @@ class Training:
                 write_state(self.save_to, self.good, made_from=self.made_from())
                 self.unsaved = False
             except AstroprismError as error:
-                if not self.unsaved:  # told once
-                    self.progress.events.append(f"the unfinished training could not be saved: {error}")
+                if not self.unsaved:  # one event for a full disk, not one each time
+                    self.status.events.append(f"the unfinished training could not be saved: {error}")
                 self.unsaved = True
         self.saved = time.monotonic()
         self.fabric.barrier()
@@ -405,7 +412,7 @@ class Training:
             return False
         found = read_state(path, self.optimizer.optimizer, like=self.first, made_from=self.made_from())
         if not isinstance(found, State):
-            self.progress.events.append(
+            self.status.events.append(
                 f"begun anew: the unfinished training there was of another {' and '.join(found)}"
             )
             self.first = self.good = self.snapshot()
@@ -416,19 +423,12 @@ class Training:
 
     # --- small things
 
-    def _on(self) -> Tensor:
-        """1 for each node that is on (n,), 0 for a pruned one, whose KL says nothing."""
-        on_off = getattr(self.network, "keep", None)
-        return torch.ones_like(self.running_kl) if on_off is None else on_off.to(self.running_kl)
-
-    def _read(self, rows: NDArray[np.intp], count: int) -> Tensors:
+    def _sample(self, rows: NDArray[np.intp], count: int) -> Tensors:
         rows = fair(rows, count, source=self.source, seed=self.seed)
-        return load(rows, self.source, network=self.network)
-
-    def _finite(self) -> bool:
-        return all(bool(x.isfinite().all()) for x in self.network.parameters())
+        return self.source.tensors(rows).with_air(moving=self.moving)
 
     def _over_all(self, x: Tensor) -> Tensor:
+        """The mean over all processes."""
         if self.fabric.world_size == 1:
             return x
         return self.fabric.all_reduce(x, reduce_op="mean")  # type: ignore[return-value]

@@ -1,4 +1,10 @@
-"""What each node does to the spectra, which nodes are worth keeping, and how nodes are given back.
+"""What each node does to the spectra, which nodes are worth keeping, and how they are given back in training.
+
+    codes, misfit, ablation      what the encoder gives, and what nodes are worth to the likelihood
+    derivatives, overlaps        what nodes do to the spectra, and which two do the same
+    choose                       weak nodes and copies against those that stay
+    leads, give_back             what a returning node could explain
+    Surgery                      all of it at the steps that the recipe names
 
 Shapes: b spectra, p pixels, n nodes.
 """
@@ -6,6 +12,7 @@ Shapes: b spectra, p pixels, n nodes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -16,14 +23,17 @@ from ..network import Prism
 from ..network.doppler import pixels_of, shift
 from ..network.prism import cut, widened
 from .data import Tensors
-from .loss import gaussian_nll, kl_per_node, residual
+from .history import Status
+from .loss import gaussian_nll, kl_per_node, prune_bound, residual
+from .recipe import Recipe
 
 APART = 0.05  # share of what the Doppler node does to the same spectra, below which a node is no copy of it
-ENERGY = 0.9  # share of a node's doing that its directions must hold
+ENERGY = 0.9  # share of a node's effect that its directions must hold
+LED = 0.2  # share of a lead that the encoder's features must predict
 
 
 class Network(Protocol):
-    """What measures need of a network: both of ours have it."""
+    """What is needed of a network here: both of ours have it."""
 
     def encode(
         self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None
@@ -35,7 +45,7 @@ class Network(Protocol):
 
 
 class Sizing(NamedTuple):
-    """How many spectra the measures take, so that they fit in memory at any length."""
+    """How many spectra are looked at, so that they fit in memory at any length."""
 
     sample: int
     few: int  # of which derivatives are taken
@@ -46,34 +56,20 @@ def sizing(pixels: int, count: int) -> Sizing:
     return Sizing(min(count, 3000, max(64, 2**28 // pixels)), min(count, 64, max(8, 2**18 // pixels)))
 
 
-def part(batch: Tensors, rows: slice | Tensor) -> Tensors:
-    """Some spectra of a batch."""
-    return Tensors(*(None if x is None else x[rows] for x in batch))  # type: ignore[arg-type]
-
-
-def pieces(batch: Tensors, pixels: int = 2**20) -> Iterator[Tensors]:
-    """The batch in parts of about that many pixels."""
-    size = max(1, pixels // batch.flux.shape[1])
-    for start in range(0, len(batch.flux), size):
-        yield part(batch, slice(start, start + size))
-
-
 @torch.no_grad()
 def codes(network: Network, batch: Tensors) -> tuple[Tensor, Tensor]:
     """Mean and log-variance of every spectrum, (b, n) each."""
-    found = [network.encode(x.flux, good=x.good, berv=x.berv) for x in pieces(batch)]
+    found = [network.encode(x.flux, good=x.good, berv=x.berv) for _, x in batch.pieces()]
     return torch.cat([mean for mean, _ in found]), torch.cat([logvar for _, logvar in found])
 
 
 @torch.no_grad()
 def misfit(network: Network, z: Tensor, batch: Tensors, *, floor: float) -> Tensor:
-    """Negative log-likelihood of the spectra at codes z (b, n), in nats a spectrum (b,)."""
-    out, start = [], 0
-    for x in pieces(batch):
-        made = network.decode(z[start : start + len(x.flux)], berv=x.berv)
-        left = residual(x.flux, made, good=x.good)
+    """Negative log-likelihood of the spectra at codes z (b, n), in nats per spectrum (b,)."""
+    out = []
+    for rows, x in batch.pieces():
+        left = residual(x.flux, network.decode(z[rows], berv=x.berv), good=x.good)
         out.append(gaussian_nll(left, x.sigma, good=x.good, floor=floor))
-        start += len(x.flux)
     return torch.cat(out)
 
 
@@ -83,7 +79,7 @@ def ablation(
 ) -> Tensor:
     """Rise of the negative log-likelihood with one node fixed at its mean code, nats (b, n).
 
-    nodes  those looked at, all by default; 0 for the others
+    nodes  those that are measured, all by default; 0 for the others
     """
     rise = torch.zeros_like(mean)
     base = misfit(network, mean, batch, floor=floor)
@@ -123,12 +119,12 @@ def derivatives(
 def overlaps(slopes: Tensor, *, doppler: int | None = None) -> Tensor:
     """How alike two nodes act, (n, n) from derivatives (b, n, p): 0 apart, 1 the same.
 
-    The share of one node's doing that lies in the directions of the other's, over the data, the smaller way
+    The share of one node's effect that lies in the directions of the other's, over the data, the smaller way
     round. Codes need not correlate for that: one cause can be split over nodes of independent codes.
 
     doppler  place of the node that shifts, if one does. Over many velocities its directions span nearly all
              that lines of one shape can do, their depth included; so it and another are the same only where
-             they do the same to the same spectrum, too
+             they do the same to the same spectrum, too (`APART`)
     """
     n = slopes.shape[1]
     bases = []
@@ -172,21 +168,21 @@ def choose(
 ) -> Choice:
     """Nodes worth keeping, on a sample of the training spectra.
 
-    kl       nats of KL a node must carry
-    bound    nats a spectrum that it must explain
+    kl       nats of KL that a node must carry
+    bound    nats per spectrum that it must explain
     overlap  with a stronger node, from which it is a copy
     """
     few = sizing(batch.flux.shape[1], len(batch.flux)).few
     mean, logvar = codes(network, batch)
     carried = kl_per_node(mean, logvar).mean(0)
     alive = [i for i in carried.argsort(descending=True).tolist() if network.keep[i] > 0 and carried[i] > kl]
-    some = part(batch, slice(max(few, 512)))
+    some = batch.at(slice(max(few, 512)))
     rise = ablation(network, mean[: max(few, 512)], some, floor=floor, nodes=alive).mean(0)
     strong = [i for i in alive if rise[i] > bound]
     kept: list[int] = []
     copies: dict[int, int] = {}
     if strong:
-        slopes = derivatives(network, mean[:few], part(batch, slice(few)), nodes=strong)
+        slopes = derivatives(network, mean[:few], batch.at(slice(few)), nodes=strong)
         same = overlaps(slopes, doppler=doppler_node(network, strong))
         place = {node: i for i, node in enumerate(strong)}
         for node in sorted(strong, key=lambda i: -float(rise[i])):
@@ -200,12 +196,12 @@ def choose(
 
 
 class Lead(NamedTuple):
-    """A direction in the residuals that a fresh node could take up."""
+    """A direction in the residuals that a returning node could take up."""
 
-    gain: float  # nats a spectrum
-    predicted: float  # share of it that the encoder's features tell, on spectra set aside
-    scores: Tensor  # (b,) as the features tell it
-    weight: Tensor  # (features + 1,) of the head that gives these scores
+    gain: float  # nats per spectrum
+    predicted: float  # share of it that the encoder's features predict, on spectra set aside
+    scores: Tensor  # (b,) as the features predict them
+    weight: Tensor  # (features + 1,) of the standardised features, that gives these scores
 
 
 @torch.no_grad()
@@ -216,42 +212,42 @@ def leads(network: Prism, batch: Tensors, *, floor: float, most: int = 4) -> lis
     component has one.
     """
     mean, _ = codes(network, batch)
-    features, residuals, moves = [], [], []
-    start = 0
-    for x in pieces(batch):
-        z = mean[start : start + len(x.flux)]
-        start += len(x.flux)
-        air = None if x.berv is None else pixels_of(x.berv, network.config.step)
-        features.append(network.encoder.features(network._standard(x.flux, x.good), air=air)[0])
-        left = residual(x.flux, network.decode(z, berv=x.berv), good=x.good)
-        residuals.append((left / (x.sigma**2 + floor**2).sqrt()).clamp(-5, 5))
+    seen, left, shifts = _features(network, batch), [], []
+    for rows, x in batch.pieces():
+        miss = residual(x.flux, network.decode(mean[rows], berv=x.berv), good=x.good)
+        left.append((miss / (x.sigma**2 + floor**2).sqrt()).clamp(-5, 5))
         if not network.config.agnostic:
-            moves.append(network.parts(z).shift)
-    seen, left = torch.cat(features), torch.cat(residuals)
+            shifts.append(network.parts(mean[rows]).shift)
     g = functional.pad((seen - seen.mean(0)) / (seen.std(0) + 1e-6), (0, 1), value=1.0)
     amplitude = batch.sigma.median(1).values
     found = []
-    for view in _views(left, network, moves, batch):
+    for view in _views(torch.cat(left), network, shifts, batch):
         energy, vectors = torch.linalg.eigh(view @ view.T)
-        for j in range(1, 1 + min(most, len(left) // 4)):
+        for j in range(1, 1 + min(most, len(view) // 4)):
             # Residuals over sigma make scores grow with SNR: back to amplitudes, which a code can hold.
             t = vectors[:, -j] * amplitude
-            found.append(_lead((t - t.mean()) / (t.std() + 1e-12), g, float(energy[-j]) / 2 / len(left)))
+            found.append(_lead((t - t.mean()) / (t.std() + 1e-12), g, float(energy[-j]) / 2 / len(view)))
     return sorted(found, key=lambda lead: -lead.gain)
 
 
-def _views(left: Tensor, network: Prism, moves: list[Tensor], batch: Tensors) -> Iterator[Tensor]:
+def _features(network: Prism, batch: Tensors) -> Tensor:
+    """What the heads of the codes read, (b, features)."""
+    return torch.cat([network.features(x.flux, good=x.good, berv=x.berv) for _, x in batch.pieces()])
+
+
+def _views(left: Tensor, network: Prism, shifts: list[Tensor], batch: Tensors) -> Iterator[Tensor]:
     """Residuals as they are; with physics, also at rest of the star and of a moving atmosphere."""
     config = network.config
     yield left
     if not config.agnostic:
         wide = widened(left, config=config)
-        yield cut(shift(wide, -torch.cat(moves)), config=config)
+        yield cut(shift(wide, -torch.cat(shifts)), config=config)
         if batch.berv is not None:
             yield cut(shift(wide, -pixels_of(batch.berv, config.step)), config=config)
 
 
 def _lead(t: Tensor, g: Tensor, energy: float) -> Lead:
+    """Scores t (b,) of a component of that energy, as a ridge of the features g (b, features + 1)."""
     half = len(t) // 2
     ridge = 10.0 * torch.eye(g.shape[1]).to(g)
 
@@ -271,51 +267,38 @@ def give_back(
 ) -> tuple[list[int], dict[int, float]]:
     """Switch all nodes on again, up to `seeds` of them on leads; (nodes returned, nats of each lead).
 
-    quiet  the others begin by saying almost nothing
+    quiet  the others start with codes near zero
     """
-    dead = [i for i in range(network.config.n_latent) if network.keep[i] == 0]
-    free = [i for i in dead if network.config.agnostic or i > 0]
-    sought = leads(network, batch, floor=floor) if seeds and free else []
+    config, heads = network.config, network.encoder.heads
+    dead = [i for i in range(config.n_latent) if network.keep[i] == 0]
+    free = [i for i in dead if config.agnostic or i > 0]
+    found = leads(network, batch, floor=floor) if seeds and free else []
     network.renew(dead, seed=seed, quiet=quiet)
-    taken: list[Tensor] = []
-    started: dict[int, float] = {}
-    heads, n = network.encoder.heads, network.config.n_latent
-    for lead in sought:
+    taken: dict[int, Lead] = {}
+    for lead in found:
         if len(taken) == min(seeds, len(free)):
             break
-        fresh = all(abs(_correlation(lead.scores, other)) < 0.5 for other in taken)
-        if lead.predicted > 0.2 and lead.gain > bound and fresh:
+        scores = [torch.stack([lead.scores, other.scores]) for other in taken.values()]
+        fresh = all(abs(float(torch.corrcoef(pair)[0, 1])) < 0.5 for pair in scores)
+        if lead.predicted > LED and lead.gain > bound and fresh:
+            # the node's mean code becomes the lead's scores, scaled to unit spread
+            seen = _features(network, batch)
+            centre, width = seen.mean(0), seen.std(0) + 1e-6
             node = free[len(taken)]
-            _aim(heads, node, n, lead, network, batch)
-            taken.append(lead.scores)
-            started[node] = lead.gain
-    return dead, started
-
-
-def _correlation(a: Tensor, b: Tensor) -> float:
-    return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
-
-
-def _aim(heads: torch.nn.Linear, node: int, n: int, lead: Lead, network: Prism, batch: Tensors) -> None:
-    """Make a node's mean code the lead's scores, scaled to unit spread."""
-    seen = []
-    for x in pieces(batch):
-        air = None if x.berv is None else pixels_of(x.berv, network.config.step)
-        seen.append(network.encoder.features(network._standard(x.flux, x.good), air=air)[0])
-    features = torch.cat(seen)
-    centre, width = features.mean(0), features.std(0) + 1e-6
-    weight = lead.weight / lead.scores.std().clamp(min=1e-12)
-    heads.weight[node] = weight[:-1] / width
-    heads.bias[node] = weight[-1] - (weight[:-1] / width * centre).sum()
-    heads.weight[n + node] = 0.0
-    heads.bias[n + node] = -2.0
+            weight = lead.weight / lead.scores.std().clamp(min=1e-12)
+            heads.weight[node] = weight[:-1] / width
+            heads.bias[node] = weight[-1] - (weight[:-1] / width * centre).sum()
+            heads.weight[config.n_latent + node] = 0.0
+            heads.bias[config.n_latent + node] = -2.0
+            taken[node] = lead
+    return dead, {node: lead.gain for node, lead in taken.items()}
 
 
 @torch.no_grad()
 def mend_moments(optimizer: torch.optim.Optimizer, places: Sequence[tuple[Tensor, int, Tensor]]) -> None:
     """Give an optimiser's moments of returned nodes the scale of the living ones'.
 
-    A dead row has seen almost no gradient: its tiny second moment would make the first steps enormous.
+    A dead row has had almost no gradient: its tiny second moment would make the first steps enormous.
     """
     for parameter, dim, indices in places:
         state = optimizer.state.get(parameter)
@@ -328,3 +311,92 @@ def mend_moments(optimizer: torch.optim.Optimizer, places: Sequence[tuple[Tensor
         if alive.any():
             usual = second.index_select(dim, alive.nonzero()[:, 0]).mean()
             second.index_fill_(dim, indices, float(usual))
+
+
+# --- at which steps
+
+
+class Setback(Exception):
+    """Training cannot go on from here; after a collapse, from no state but the first."""
+
+    def __init__(self, why: str, *, collapse: bool = False) -> None:
+        super().__init__(why)
+        self.collapse = collapse
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """What a recipe does to the nodes of one network: they join, weak ones are pruned, all come back."""
+
+    network: Prism
+    optimizer: torch.optim.Optimizer
+    sample: Tensors  # of the training spectra, on the device
+    recipe: Recipe
+    seed: int
+
+    def is_due(self, status: Status) -> bool:
+        """Whether there is anything to do at this step."""
+        recipe, fraction = self.recipe, status.step / self.recipe.steps
+        plans = ((recipe.prune_at, status.pruned), (recipe.give_back, status.back))
+        due = any(done < len(plan) and fraction >= plan[done] for plan, done in plans)
+        return due or status.step == 0 or (not status.joined and fraction >= recipe.alone)
+
+    def operate(self, status: Status) -> list[str]:
+        """Do what is due at this step, and note it in `status`; what was done, in words."""
+        recipe, done, network = self.recipe, [], self.network
+        fraction = status.step / recipe.steps
+        physics = not network.config.agnostic
+        if physics and status.step == 0 and recipe.alone > 0:
+            network.keep[1:] = 0.0
+            done.append("the Doppler node begins alone")
+        if not status.joined and fraction >= recipe.alone:
+            status.joined = True
+            if physics and recipe.alone > 0:
+                network.keep.fill_(1.0)
+                mend_moments(self.optimizer, network.places(range(1, network.config.n_latent)))
+                done.append("the other nodes join")
+        if status.pruned < len(recipe.prune_at) and fraction >= recipe.prune_at[status.pruned]:
+            status.pruned += 1
+            done.append(self.prune(recipe.prune_kl[status.pruned - 1], fraction, status))
+        if status.back < len(recipe.give_back) and fraction >= recipe.give_back[status.back]:
+            status.back += 1
+            done.append(self._give_back(status, last=status.back == len(recipe.give_back)))
+        return done
+
+    def bound(self, fraction: float, status: Status) -> float:
+        """Nats per spectrum that a node must explain to be kept."""
+        floor = self.recipe.floor_at(fraction)
+        own = prune_bound(self.sample.sigma, good=self.sample.good, floor=floor)
+        return max(own, self.recipe.prune_share * status.misfit)
+
+    def prune(self, kl: float, fraction: float, status: Status) -> str:
+        """Switch weak nodes and copies off; constant spectra leave none."""
+        bound, floor = self.bound(fraction, status), self.recipe.floor_at(fraction)
+        self.network.eval()
+        choice = choose(
+            self.network, self.sample, kl=kl, bound=bound, floor=floor, overlap=self.recipe.overlap
+        )
+        self.network.train()
+        if not choice.kept and status.misfit > 0.3 * status.signal and status.signal > bound:
+            raise Setback("no node is active, though the spectra vary", collapse=True)
+        with torch.no_grad():
+            self.network.keep.zero_()
+            self.network.keep[choice.kept] = 1.0
+        copies = "".join(f", {node} a copy of {other}" for node, other in choice.copies.items())
+        return f"pruned to {len(choice.kept)} nodes {choice.kept} (bound {bound:.0f} nats){copies}"
+
+    def _give_back(self, status: Status, *, last: bool) -> str:
+        self.network.eval()
+        dead, started = give_back(
+            self.network,
+            self.sample,
+            seed=self.seed + 7919 * status.back,
+            seeds=0 if last else self.recipe.seeds,
+            quiet=last,  # their codes at the end are counted
+            floor=self.recipe.floor[-1][1],
+            bound=self.bound(1.0, status),
+        )
+        self.network.train()
+        mend_moments(self.optimizer, self.network.places(dead))
+        led = "".join(f", {node} on {nats:.0f} nats of residual" for node, nats in started.items())
+        return f"{len(dead)} nodes given back{led}"

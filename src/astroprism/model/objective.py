@@ -1,5 +1,8 @@
 """What a step of training computes: a network and its loss in one module, which is what processes share.
 
+    loss = likelihood of the blurred residuals + beta * KL of the nodes that are on + penalties
+
+Everything random in a step (`noise_of`, `displacements_of`) depends on seed and step alone.
 Shapes: b spectra, p pixels, n nodes.
 """
 
@@ -18,45 +21,50 @@ from ..network.doppler import pixels_of, velocity_of
 from ..network.prism import Parts, drift
 from .data import Tensors
 from .loss import absolute_difference, blur, chi2_per_pixel, gaussian_nll, kl_per_node, residual
-from .relock import elsewhere
-from .velocity import CLEAR, shifts_of
+from .velocity import CLEAR, better_shifts, shifts_of
 
 
 class Terms(NamedTuple):
-    """What the schedule says of a step."""
+    """What the schedule gives for a step; weights of penalties in nats per pixel, or per pixel^2."""
 
-    beta: float  # weight of KL; of the paper's loss, of its mean over nodes
+    beta: float  # weight of KL; in the paper's loss, of its mean over nodes
     floor: float = 0.0  # relative flux
     blur: float = 0.0  # pixels
-    agree: float = 0.0
-    still: float = 0.0
-    seek: float = 0.0  # nats a pixel: towards what cross-correlation finds
-    doubt: float = 0.0  # the same, of spectra that fit better there
+    agree: float = 0.0  # of the first look with the Doppler node
+    still: float = 0.0  # of the star: no drift against the mean star
+    seek: float = 0.0  # of both shifts with what cross-correlation with the template finds
+    relock: float = (
+        0.0  # the same for spectra that fit better at another velocity, with the decoder's mean star
+    )
 
 
 class Loss(NamedTuple):
     """What a step found; all but `total` carry no gradient."""
 
     total: Tensor  # scalar
-    chi2: Tensor  # scalar, mean over the batch, a pixel, no floor, at sampled codes
-    # scalar, nats a spectrum above what the noise and the floor explain; of an agnostic network as blurred
+    chi2: Tensor  # scalar, mean over the batch, per pixel, no floor, at sampled codes
+    # scalar, nats per spectrum beyond what noise and floor explain; of an agnostic network as blurred
     misfit: Tensor
     kl: Tensor  # (n,) nats, mean over the batch
 
 
-def alone(x: Tensor) -> Tensor:
-    """The mean over all processes, of one process."""
+def one_process(x: Tensor) -> Tensor:
+    """The mean over all processes where there is one."""
     return x
 
 
 class PrismObjective(nn.Module):
-    """The noise-weighted likelihood, blurred while training is coarse, and KL."""
+    """The noise-weighted likelihood, blurred while training is coarse, and KL.
 
-    def __init__(self, network: Prism, *, over_all: Callable[[Tensor], Tensor] = alone) -> None:
+    template  (w,) star that cross-correlation seeks in the spectra, where that is of use
+    over_all  gives the mean over all processes: drift is measured against the whole batch
+    """
+
+    def __init__(self, network: Prism, *, over_all: Callable[[Tensor], Tensor] = one_process) -> None:
         super().__init__()
         self.network = network
-        self.template: Tensor | None = None  # (w,) what shifts are sought against
-        self.over_all = over_all  # the mean over all processes: drift is told against the whole batch
+        self.template: Tensor | None = None
+        self.over_all = over_all
 
     def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
         """One batch at codes sampled with `noise` (b, n)."""
@@ -69,52 +77,40 @@ class PrismObjective(nn.Module):
         else:
             parts = network.parts(z)
             made = network.join(parts, berv=batch.berv)
-            goal = (network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]).detach()
-            penalty = terms.agree * functional.huber_loss(first, goal, delta=5.0)
+            doppler = network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]  # (b,) pixels
+            penalty = terms.agree * functional.huber_loss(first, doppler.detach(), delta=5.0)
             middle = self.over_all(parts.star.detach().mean(0))
             if terms.seek > 0 and self.template is not None:
-                penalty = penalty + terms.seek * self._sought(batch, mean, first, floor=terms.floor)
-            if terms.doubt > 0:
-                penalty = penalty + terms.doubt * self._doubted(batch, mean, first, parts, floor=terms.floor)
+                found = shifts_of(batch, self.template, config=network.config, floor=terms.floor)
+                clear = (found.gain > CLEAR).to(first)
+                miss = [
+                    functional.huber_loss(x, found.pixels, delta=5.0, reduction="none")
+                    for x in (first, doppler)
+                ]
+                penalty = penalty + terms.seek * (clear * (miss[0] + miss[1])).mean()
+            if terms.relock > 0:
+                still = Parts(*(part.detach() for part in parts))
+                better = better_shifts(network, mean.detach(), batch, floor=terms.floor, parts=still)
+                miss = [
+                    functional.huber_loss(x[better.rows], better.pixels, delta=5.0, reduction="sum")
+                    for x in (first, doppler)
+                ]
+                penalty = penalty + terms.relock * ((miss[0] + miss[1]) / len(mean))
             penalty = penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
         left = residual(batch.flux, made, good=good)
-        # a node that is off costs nothing: what it says goes nowhere
-        kl = kl_per_node(mean, logvar) * network.keep
-        found = _found(left.detach(), batch, floor=terms.floor, kl=kl)
+        kl = kl_per_node(mean, logvar) * network.keep  # a node that is off costs nothing: it is not decoded
+        measured = _measured(left.detach(), batch, floor=terms.floor, kl=kl)
         left = blur(left, width=terms.blur, good=good)
         nll = gaussian_nll(left, batch.sigma, good=good, floor=terms.floor).mean()
         if network.config.agnostic and terms.blur > 0:
-            # Beta hangs on what this phase can explain. Blurred, a velocity is worth a hundredth of what it
-            # is worth when lines are sharp: told by the sharp misfit, beta would let no node take it.
-            quiet = _noise(batch, floor=terms.floor).mean()
+            # Beta follows what this phase can explain. Blurred, a velocity is worth a hundredth of what it is
+            # worth when lines are sharp: locked on the sharp misfit, beta would let no node take it.
+            quiet = _noise_nats(batch, floor=terms.floor).mean()
             quiet = quiet * min(1.0, 1 / (2 * math.sqrt(math.pi) * terms.blur))  # white noise, blurred
-            found = found._replace(misfit=(nll.detach() - quiet).clamp(min=0))
-        return found._replace(total=nll + terms.beta * found.kl.sum() + penalty, kl=found.kl.detach())
-
-    def _sought(self, batch: Tensors, mean: Tensor, first: Tensor, *, floor: float) -> Tensor:
-        """How far, in pixels, first look and Doppler node are from what cross-correlation finds."""
-        network = self.network
-        assert self.template is not None
-        found = shifts_of(batch, self.template, config=network.config, floor=floor)
-        clear = (found.gain > CLEAR).to(first)
-        told = self._told(mean)
-        miss = [functional.huber_loss(x, found.pixels, delta=5.0, reduction="none") for x in (first, told)]
-        return (clear * (miss[0] + miss[1])).mean()
-
-    def _doubted(self, batch: Tensors, mean: Tensor, first: Tensor, parts: Parts, *, floor: float) -> Tensor:
-        """How far spectra that fit better at another velocity are from it, in pixels: mean over the batch."""
-        network = self.network
-        still = Parts(*(part.detach() for part in parts))
-        found = elsewhere(network, mean.detach(), batch, floor=floor, parts=still)
-        miss = [
-            functional.huber_loss(x[found.rows], found.pixels, delta=5.0, reduction="sum")
-            for x in (first, self._told(mean))
-        ]
-        return (miss[0] + miss[1]) / len(mean)
-
-    def _told(self, mean: Tensor) -> Tensor:
-        """The Doppler node's shift in pixels (b,)."""
-        return self.network.config.gain * self.network.decoder.log_gain.exp() * mean[:, 0]
+            measured = measured._replace(misfit=(nll.detach() - quiet).clamp(min=0))
+        return measured._replace(
+            total=nll + terms.beta * measured.kl.sum() + penalty, kl=measured.kl.detach()
+        )
 
 
 class PaperObjective(nn.Module):
@@ -129,7 +125,7 @@ class PaperObjective(nn.Module):
         """One batch at codes sampled with `noise` (b, n)."""
         made, mean, logvar = self.network(batch.flux, noise=noise, good=batch.good)
         left = residual(batch.flux, made, good=batch.good)
-        found = _found(left.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
+        found = _measured(left.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
         if self.likelihood:
             total = gaussian_nll(left, batch.sigma, good=batch.good, floor=terms.floor).mean()
             total = total + terms.beta * found.kl.sum()
@@ -138,14 +134,16 @@ class PaperObjective(nn.Module):
         return found._replace(total=total, kl=found.kl.detach())
 
 
-def _found(left: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
+def _measured(left: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
+    """chi2, misfit and KL of a batch, its residuals (b, p) not blurred."""
     chi2 = chi2_per_pixel(left, batch.sigma, good=batch.good).nanmean()
     nll = gaussian_nll(left, batch.sigma, good=batch.good, floor=floor)
-    return Loss(nll.mean(), chi2, (nll - _noise(batch, floor=floor)).mean().clamp(min=0), kl.mean(0))
+    misfit = (nll - _noise_nats(batch, floor=floor)).mean().clamp(min=0)
+    return Loss(nll.mean(), chi2, misfit, kl.mean(0))
 
 
-def _noise(batch: Tensors, *, floor: float) -> Tensor:
-    """What the noise alone is worth, nats a spectrum (b,)."""
+def _noise_nats(batch: Tensors, *, floor: float) -> Tensor:
+    """What the noise alone is worth, nats per spectrum (b,)."""
     weight = batch.sigma**2 / (batch.sigma**2 + floor**2)
     return 0.5 * (weight if batch.good is None else weight.masked_fill(~batch.good, 0)).sum(1)
 
@@ -164,45 +162,27 @@ class Sums:
         self.count, self.fresh = self.count + 1, self.fresh + 1
 
     def take(self, over_all: Callable[[Tensor], Tensor]) -> tuple[float, float, Tensor]:
-        """Loss, misfit and KL of the steps since the last take."""
+        """Means of loss, misfit and KL over the steps since the last take."""
         row = over_all(self.window / self.fresh).cpu()
         self.window, self.fresh = torch.zeros(()), 0
         return float(row[0]), float(row[2]), row[3:]
 
     def means(self, over_all: Callable[[Tensor], Tensor]) -> tuple[float, float, float, Tensor, int]:
-        """Loss, chi2, misfit and KL of all steps, and their number."""
+        """Means of loss, chi2, misfit and KL over all steps, and the number of steps."""
         row = over_all(self.total / max(self.count, 1)).cpu()
         return float(row[0]), float(row[1]), float(row[2]), row[3:], self.count
 
 
-def thrown(batch: Tensors, wanted: Tensor, *, step: float) -> Tensors:
-    """Spectra moved so that their atmosphere lies at the velocities `wanted` (b,), km/s, from its rest.
-
-    The follow-up to the seed paper calls it velocity whitening (Sedaghat et al. 2023, arXiv:2301.00313):
-    lines of the atmosphere then differ from spectrum to spectrum in place, by a known amount, and come apart
-    from the star's. Moves are whole pixels, so noise stays as it was; pixels brought in from outside are bad.
-
-    step  km/s a pixel
-    """
-    b, p = batch.flux.shape
-    berv = torch.zeros(b) if batch.berv is None else batch.berv.cpu()
-    from_there = pixels_of(berv, step)
-    move = (pixels_of(wanted, step) - from_there).round().to(batch.flux.device)
-    source = torch.arange(p, device=move.device) - move.long()[:, None]
-    inside = (source >= 0) & (source < p)
-    source = source.clamp(0, p - 1)
-    good = inside if batch.good is None else batch.good.gather(1, source) & inside
-    moved = velocity_of(from_there.to(move) + move, step)
-    return Tensors(batch.flux.gather(1, source), batch.sigma.gather(1, source), good, moved)
+# --- what a step draws
 
 
 def noise_of(step: int, *, seed: int, batch: int, nodes: int) -> Tensor:
-    """Unit Gaussian draws (batch, nodes) that hang on seed and step alone: resuming needs no state."""
+    """Unit Gaussian draws (batch, nodes)."""
     return torch.randn(batch, nodes, generator=_generator(seed, step, 1))
 
 
-def throws_of(step: int, *, seed: int, batch: int) -> Tensor:
-    """Even draws (batch,) from -1 to 1 that hang on seed and step alone."""
+def displacements_of(step: int, *, seed: int, batch: int) -> Tensor:
+    """Even draws (batch,) from -1 to 1, for `displaced`."""
     return 2 * torch.rand(batch, generator=_generator(seed, step, 2)) - 1
 
 
@@ -211,11 +191,22 @@ def _generator(seed: int, step: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed)
 
 
-def signal_nats(flux: Tensor, sigma: Tensor, *, good: Tensor | None, floor: float) -> float:
-    """Nats a spectrum by which the archive differs from its own mean spectrum, beyond its noise."""
-    seen = torch.ones_like(flux, dtype=torch.bool) if good is None else good
-    weight = torch.where(seen, 1 / (sigma**2 + floor**2), 0)
-    mean = (flux * weight).sum(0) / weight.sum(0).clamp(min=1e-30)
-    spread = (flux - mean) ** 2 - sigma**2
-    nats = float((0.5 * spread * weight).sum(1).mean())
-    return max(nats, 0.0) if math.isfinite(nats) else 0.0
+def displaced(batch: Tensors, wanted: Tensor, *, step: float) -> Tensors:
+    """Spectra moved so that their atmosphere lies at the velocities `wanted` (b,), km/s, from its rest.
+
+    The follow-up to the seed paper calls it velocity whitening (Sedaghat et al. 2023, arXiv:2301.00313):
+    lines of the atmosphere then differ from spectrum to spectrum in place, by a known amount, and separate
+    from the star's. Moves are whole pixels, so noise stays as it was; pixels brought in from outside are bad.
+
+    step  km/s per pixel
+    """
+    b, p = batch.flux.shape
+    berv = torch.zeros(b) if batch.berv is None else batch.berv.cpu()
+    before = pixels_of(berv, step)
+    move = (pixels_of(wanted, step) - before).round().to(batch.flux.device)
+    source = torch.arange(p, device=move.device) - move.long()[:, None]
+    inside = (source >= 0) & (source < p)
+    source = source.clamp(0, p - 1)
+    good = inside if batch.good is None else batch.good.gather(1, source) & inside
+    moved = velocity_of(before.to(move) + move, step)
+    return Tensors(batch.flux.gather(1, source), batch.sigma.gather(1, source), good, moved)

@@ -1,14 +1,21 @@
 """A network with its trained weights: all that encodes spectra or decodes codes goes through here.
 
+    model = TrainedModel.read(folder)            # or study_folder.model(), or TrainedModel.released(file)
+    source = model.source(Source.from_store(store))
+    mean, sd = model.encode(model.to_device(source.tensors(rows)))
+    flux, star, air, velocity = model.decode(mean, berv=berv)
+
+An encoder guesses in one look. `encode` then looks again at spectra that fit better at another velocity
+(velocity.relocked), and polishes the means: a few Gauss-Newton steps under the decoder, towards the code that
+the data and the prior make most likely.
 Shapes: b spectra, p pixels, n nodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,14 +23,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..device import BATCH_PIXELS, device_for
-from ..network import PaperNetwork, Prism
+from ..network import PaperNetwork, Prism, load_released
 from ..network.doppler import shift, velocity_of
 from ..network.prism import cut
 from ..schema import ModelFacts
 from .checkpoint import read_model
-from .data import Source, Tensors
-from .polish import polish
-from .relock import relocked
+from .data import PIECE, Source, Tensors
+from .loss import gaussian_nll, residual
+from .nodes import Network, derivatives
+from .velocity import relocked
+
+POLISH_STEPS = 2
+DAMPING = (1.0, 0.3, 0.1)  # shares of a step that are tried, until one is better
 
 
 class Codes(NamedTuple):
@@ -34,7 +45,7 @@ class Codes(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What codes make: spectra (b, p) over their median; None where the network does not tell star from air.
+    """What codes make: spectra (b, p) over their median; None where the network does not separate the parts.
 
     star      at the star's velocity
     air       the atmosphere's transmission, at its own
@@ -53,7 +64,7 @@ class TrainedModel:
     network  in evaluation mode, without gradients
     facts    model.json; None for the seed paper's released weights
     kept     nodes that the decoder reads
-    floor    error floor in relative flux: what the network need not explain
+    floor    error floor in relative flux under which it was trained: what the network need not explain
     """
 
     def __init__(
@@ -64,11 +75,11 @@ class TrainedModel:
         device: str = "cpu",
     ) -> None:
         self.network = network.eval().requires_grad_(False)
-        self.to(torch.device(device))
         self.facts = facts
         self.nodes = int(network.config.n_latent)
         self.kept = list(range(self.nodes)) if facts is None else list(facts.kept)
         self.floor = 0.0 if facts is None else facts.floor
+        self.to(torch.device(device))
 
     @classmethod
     def read(cls, folder: Path, *, unpruned: bool = False, device: str = "cpu") -> Self:
@@ -76,8 +87,10 @@ class TrainedModel:
         network, facts = read_model(folder, unpruned=unpruned)
         return cls(network, facts=facts, device=device_for(device))
 
-    def __iter__(self) -> Any:  # TRANSITION: callers that unpack (network, facts)
-        return iter((self.network, self.facts))
+    @classmethod
+    def released(cls, weights: Path, *, device: str = "cpu") -> Self:
+        """The seed paper's network with its authors' weights, from their file."""
+        return cls(load_released(weights), device=device_for(device))
 
     def to(self, device: torch.device) -> None:
         """Move the network to a device."""
@@ -101,22 +114,11 @@ class TrainedModel:
 
     def source(self, source: Source) -> Source:
         """The source with the BERV that the network reads: zeros where it wants one and none is known."""
-        if not self.moving_air:
-            return replace(source, berv=None)
-        if source.berv is None:
-            return replace(source, berv=np.zeros(len(source), np.float32))
-        return source
+        return source.with_air(moving=self.moving_air)
 
     def to_device(self, batch: Tensors) -> Tensors:
-        """The batch where the network is, with BERV only where the network reads it."""
-        berv = batch.berv
-        if not self.moving_air:
-            berv = None
-        elif berv is None:
-            berv = batch.flux.new_zeros(len(batch.flux))
-        good = None if batch.good is None else batch.good.to(self.device)
-        on_device = None if berv is None else berv.to(self.device)
-        return Tensors(batch.flux.to(self.device), batch.sigma.to(self.device), good, on_device)
+        """The batch where the network is, with the BERV that the network reads."""
+        return batch.with_air(moving=self.moving_air).to(self.device)
 
     # --- spectra to codes
 
@@ -134,17 +136,20 @@ class TrainedModel:
         polished: Sequence[int] | bool = True,
         first: tuple[Tensor, Tensor] | None = None,
     ) -> Codes:
-        """Codes of a batch that lies on the network's device.
+        """Codes of a batch that lies on the network's device; by default as codes.parquet has them.
 
         relock    look again at spectra that fit better at another velocity
         polished  nodes whose means are moved to the best fit under the decoder; True: the kept ones
         first     what `first_look` gave, where it is known
+
+        The paper's network is left as its encoder gives it: it has no shift, and 128 nodes at 327,680 pixels
+        would take 256 decodings per step and spectrum. The sd are the encoder's, polished or not.
         """
         mean, logvar = self.first_look(batch) if first is None else first
-        if relock:
-            mean, logvar = relocked(self.network, mean, logvar, batch, floor=self.floor)
-        nodes = self.kept if polished is True else list(polished or ())
-        if nodes and isinstance(self.network, Prism):
+        if isinstance(self.network, Prism):
+            if relock:
+                mean, logvar = relocked(self.network, mean, logvar, batch, floor=self.floor)
+            nodes = self.kept if polished is True else list(polished or ())
             mean = polish(self.network, mean, batch, nodes=nodes, floor=self.floor)
         return Codes(mean, (0.5 * logvar).exp())
 
@@ -152,26 +157,80 @@ class TrainedModel:
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Decoded:
-        """Spectra of codes (b, n), and their parts where the network has them."""
-        if not (isinstance(self.network, Prism) and self.physical):
-            return Decoded(self.network.decode(z, berv=berv), None, None, None)
-        config, parts = self.network.config, self.network.parts(z)
+        """Spectra of codes (b, n), and their parts where the network has them; berv (b,) in km/s."""
+        network = self.network
+        if not isinstance(network, Prism) or network.config.agnostic:
+            return Decoded(network.decode(z, berv=berv), None, None, None)
+        config, parts = network.config, network.parts(z)
         clear = parts._replace(star=torch.ones_like(parts.star), shift=torch.zeros_like(parts.shift))
         return Decoded(
-            self.network.join(parts, berv=berv),
+            network.join(parts, berv=berv),
             cut(shift(parts.star, parts.shift), config=config),
-            self.network.join(clear, berv=berv),
+            network.join(clear, berv=berv),
             velocity_of(parts.shift, config.step),
         )
 
     def decode_array(
         self, mean: NDArray[np.floating], *, berv: NDArray[np.floating] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Spectra (b, p) of codes (b, n), and the atmosphere in them where it is told apart; numpy arrays."""
-        z = torch.from_numpy(np.ascontiguousarray(mean, dtype=np.float32)).to(self.device)
-        speed = None
-        if berv is not None:
-            speed = torch.from_numpy(np.ascontiguousarray(berv, dtype=np.float32)).to(self.device)
-        made = self.decode(z, berv=speed)
+        """Spectra (b, p) of codes (b, n), and the atmosphere in them where there is one; numpy arrays."""
+
+        def tensor(x: NDArray[np.floating]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(self.device)
+
+        made = self.decode(tensor(mean), berv=None if berv is None else tensor(berv))
         air = None if made.air is None else made.air.float().cpu().numpy()
         return made.flux.float().cpu().numpy(), air
+
+
+@torch.no_grad()
+def polish(
+    network: Network,
+    mean: Tensor,
+    batch: Tensors,
+    *,
+    nodes: Sequence[int],
+    floor: float,
+    steps: int = POLISH_STEPS,
+) -> Tensor:
+    """Codes (b, n) with those of `nodes` moved to where likelihood times prior is higher; never lower."""
+    if not nodes or not len(mean):
+        return mean
+
+    def cost(z: Tensor, x: Tensors) -> Tensor:
+        left = residual(x.flux, network.decode(z, berv=x.berv), good=x.good)
+        return gaussian_nll(left, x.sigma, good=x.good, floor=floor) + 0.5 * (z[:, nodes] ** 2).sum(1)
+
+    out = []
+    for rows, x in batch.pieces(PIECE // max(1, len(nodes) // 4)):  # derivatives take p pixels per node
+        z = mean[rows].clone()
+        value = cost(z, x)
+        for _ in range(steps):
+            step = _gauss_newton(network, z, x, nodes=nodes, floor=floor)
+            begun, moved = z, torch.zeros(len(z), dtype=torch.bool, device=z.device)
+            for damping in DAMPING:
+                tried = begun.clone()
+                tried[:, nodes] += damping * step
+                new = cost(tried, x)
+                # each spectrum for itself: its code must not depend on which others share its batch
+                better = (new < value) & ~moved
+                z, value = torch.where(better[:, None], tried, z), torch.where(better, new, value)
+                moved |= better
+                if bool(moved.all()):
+                    break
+        out.append(z)
+    return torch.cat(out)
+
+
+def _gauss_newton(network: Network, z: Tensor, x: Tensors, *, nodes: Sequence[int], floor: float) -> Tensor:
+    """The full step (b, k) of `nodes` for a Gaussian likelihood and a unit Gaussian prior."""
+    slopes = derivatives(network, z, x, nodes=nodes)  # (b, k, p), in sigma
+    soft = x.sigma / (x.sigma**2 + floor**2).sqrt()
+    slopes = slopes * soft[:, None]
+    left = residual(x.flux, network.decode(z, berv=x.berv), good=x.good) / x.sigma * soft
+    if x.good is not None:
+        left = left.masked_fill(~x.good, 0)
+    matrix = slopes @ slopes.transpose(1, 2) + torch.eye(len(nodes)).to(slopes)
+    right = (slopes @ left[:, :, None])[:, :, 0] - z[:, nodes]
+    step: Tensor = torch.linalg.solve(matrix, right)
+    return step

@@ -1,9 +1,16 @@
-"""Spectra of one archive laid upon each other: a template, and each spectrum's shift against it.
+"""Velocities by cross-correlation: a template made of the spectra themselves, and spectra on the wrong line.
 
 A gradient finds the shift of a line only where line and model overlap; of two lines as far apart as the
-sodium doublet (304 km/s) it may take one for the other. Cross-correlation sees all shifts at once. Training
-asks it once for a template, then lets the network learn shifts from it until its own are as good.
-Shapes: b spectra, p pixels, w pixels with room for a shift on both sides.
+sodium doublet (304 km/s) it may take one for the other. Cross-correlation sees all shifts at once. It serves
+twice:
+
+    template_of, shifts_of    in training, while the Doppler node is alone: spectra of one archive laid upon
+                              each other make a template, and the network learns shifts against it
+    better_shifts, relocked   afterwards, in every fourth step and when spectra are encoded: the decoder gives
+                              the mean star, cross-correlation the shift where such a star would fit better,
+                              and the encoder looks again from there. The better fit stays
+
+Shapes: b spectra, p pixels, n nodes, w pixels with room for a shift on both sides.
 """
 
 from __future__ import annotations
@@ -14,17 +21,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..network.doppler import fast_length, pixels_of
-from ..network.prism import PrismConfig
+from ..network import Prism
+from ..network.doppler import fast_length, pixels_of, shift
+from ..network.prism import Parts, PrismConfig, cut
 from .data import Tensors
+from .nodes import Network, misfit
 
+CLEAR = 12.5  # nats by which a shift must beat none at all: five standard deviations
+
+# of templates
 STARTS = 4  # spectra of high SNR that are tried as the first template
 ROUNDS = 6  # of aligning and averaging
-FEW = 600  # spectra, and at most as many as make SIZE pixels
-SIZE = 2**24
+FEW, SIZE = 600, 2**24  # spectra that make a template, and at most as many as have SIZE pixels
 CONTINUUM = 1500.0  # km/s: slower changes are no lines
 LEAST = 1.5  # pixels of spread
-CLEAR = 12.5  # nats by which a shift must beat none at all: five standard deviations
+
+# of second looks
+APART = 20.0  # km/s: nearer than this the encoder's second look and the polish find the way
+LOOKS = 2
+LEAST_SKY = 0.05  # transmission, below which a pixel does not constrain the star
 
 
 class Shifts(NamedTuple):
@@ -35,40 +50,15 @@ class Shifts(NamedTuple):
 
 
 @torch.no_grad()
-def believed(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: float) -> bool:
-    """Do shifts against the template tell of stars?
-
-    Not where the atmosphere's lines, which stand still or move by the known velocity, are what was aligned;
-    nor where all lie within a pixel and a half, which a gradient bridges.
-    """
-    found = shifts_of(batch, template, config=config, floor=floor)
-    pixels = found.pixels[found.gain > CLEAR]
-    if len(pixels) < 8:
-        return False
-    if batch.berv is not None:
-        air = pixels_of(batch.berv, config.step)[found.gain > CLEAR]
-        left = pixels - air
-        if float(_spread(left)) < 0.5 * float(_spread(pixels)):
-            return False
-    return float(_spread(pixels)) > LEAST
-
-
-def _spread(x: Tensor) -> Tensor:
-    """Robust standard deviation of x (b,)."""
-    return 1.4826 * (x - x.median()).abs().median()
-
-
-@torch.no_grad()
 def shifts_of(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: float) -> Shifts:
     """The best shift of the template (w,), or of each spectrum's own (b, w), its lines as deep as need be.
 
     Least squares over all shifts at once, by transforms: with d = flux - 1 and t = template - 1 the gain of
     a shift is (sum w d t)^2 / (2 sum w t^2).
     """
-    weight = 1 / (batch.sigma**2 + floor**2)
-    weight = weight if batch.good is None else weight.masked_fill(~batch.good, 0)
-    seen = torch.ones_like(weight) if batch.good is None else batch.good.to(weight)
-    d = _lines(batch.flux, seen, config=config)
+    weight = _weight(batch, floor=floor)
+    good = torch.ones_like(weight) if batch.good is None else batch.good.to(weight)
+    d = _lines(batch.flux, good, config=config)
     template = template if template.dim() == 2 else template[None]
     line = _lines(template, (template != 1).to(template), config=config)
     room, width = config.pad, config.width
@@ -87,8 +77,13 @@ def shifts_of(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: f
     return Shifts(reach[best.indices] + part, best.values)
 
 
-def _lines(flux: Tensor, seen: Tensor, *, config: PrismConfig) -> Tensor:
-    """Flux (b, n) less its continuum, what a Gaussian of CONTINUUM smooths; 0 where not seen."""
+def _weight(batch: Tensors, *, floor: float) -> Tensor:
+    weight = 1 / (batch.sigma**2 + floor**2)
+    return weight if batch.good is None else weight.masked_fill(~batch.good, 0)
+
+
+def _lines(flux: Tensor, good: Tensor, *, config: PrismConfig) -> Tensor:
+    """Flux (b, n) less its continuum, what a Gaussian of CONTINUUM smooths; 0 where not good."""
     width = max(CONTINUUM / config.step, 20.0)
     length = fast_length(flux.shape[1] + math.ceil(5 * width))
     frequency = torch.fft.rfftfreq(length, device=flux.device, dtype=flux.dtype) * (2 * math.pi)
@@ -98,36 +93,41 @@ def _lines(flux: Tensor, seen: Tensor, *, config: PrismConfig) -> Tensor:
         out: Tensor = torch.fft.irfft(torch.fft.rfft(x, n=length) * kernel, n=length)[:, : flux.shape[1]]
         return out
 
-    level = smooth((flux - 1) * seen) / smooth(seen).clamp(min=1e-3)
-    return (flux - 1 - level) * seen
+    level = smooth((flux - 1) * good) / smooth(good).clamp(min=1e-3)
+    return (flux - 1 - level) * good
+
+
+# --- the template of an archive
 
 
 @torch.no_grad()
-def template_of(batch: Tensors, *, config: PrismConfig, floor: float) -> Tensor:
-    """The mean star (w,) of spectra laid upon each other; 1 where none reaches."""
-    few = Tensors(*(None if x is None else x[: max(8, min(FEW, SIZE // config.pixels))] for x in batch))  # type: ignore[arg-type]
+def template_of(batch: Tensors, *, config: PrismConfig, floor: float) -> Tensor | None:
+    """The mean star (w,) of spectra laid upon each other; None where shifts against it are no star's."""
+    few = batch.at(slice(max(8, min(FEW, SIZE // config.pixels))))
     noise = few.sigma if few.good is None else few.sigma.masked_fill(~few.good, 1.0)
     order = noise.median(1).values.argsort()
     places = torch.linspace(0, max(0, len(order) // 3 - 1), STARTS).long().tolist()
     best: tuple[float, Tensor] | None = None
     for start in sorted({int(order[place]) for place in places}):
-        one = Tensors(*(None if x is None else x[start : start + 1] for x in few))  # type: ignore[arg-type]
-        template = _mean(one, one.flux.new_zeros(1), config=config, floor=floor)
+        one = few.at(slice(start, start + 1))
+        template = _mean_star(one, one.flux.new_zeros(1), config=config, floor=floor)
         for _ in range(ROUNDS):
             found = shifts_of(few, template, config=config, floor=floor)
             middle = found.pixels.median().round()
-            template = _mean(few, found.pixels - middle, config=config, floor=floor)
+            template = _mean_star(few, found.pixels - middle, config=config, floor=floor)
         total = float(shifts_of(few, template, config=config, floor=floor).gain.mean())
         if best is None or total > best[0]:
             best = (total, template)
     assert best is not None
-    return best[1]
+    return best[1] if _of_stars(batch, best[1], config=config, floor=floor) else None
 
 
-def _mean(batch: Tensors, pixels: Tensor, *, config: PrismConfig, floor: float) -> Tensor:
-    """The weighted mean (w,) of spectra moved back by `pixels`; no spectrum counts above SNR 100."""
-    weight = 1 / (batch.sigma**2 + max(floor, 0.01) ** 2)
-    weight = weight if batch.good is None else weight.masked_fill(~batch.good, 0)
+def _mean_star(batch: Tensors, pixels: Tensor, *, config: PrismConfig, floor: float) -> Tensor:
+    """The weighted mean (w,) of spectra moved back by `pixels`; 1 where none reaches.
+
+    No spectrum weighs more than one of SNR 100.
+    """
+    weight = _weight(batch, floor=max(floor, 0.01))
     back = pixels.round().long()[:, None]
     place = torch.arange(config.pixels, device=pixels.device) + config.pad - back
     inside = (place >= 0) & (place < config.width)
@@ -137,3 +137,91 @@ def _mean(batch: Tensors, pixels: Tensor, *, config: PrismConfig, floor: float) 
     total.index_add_(0, place.flatten(), (weight * (batch.flux - 1)).flatten())
     count.index_add_(0, place.flatten(), weight.flatten())
     return 1 + torch.where(count > 0, total / count.clamp(min=1e-30), 0)
+
+
+def _of_stars(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: float) -> bool:
+    """Whether the shifts against the template are those of stars.
+
+    Not where the atmosphere's lines, which stand still or move by the known velocity, are what was aligned;
+    nor where all lie within a pixel and a half, which a gradient bridges.
+    """
+    found = shifts_of(batch, template, config=config, floor=floor)
+    clear = found.gain > CLEAR
+    pixels = found.pixels[clear]
+    if len(pixels) < 8:
+        return False
+    if batch.berv is not None:
+        air = pixels_of(batch.berv, config.step)[clear]
+        if float(_spread(pixels - air)) < 0.5 * float(_spread(pixels)):
+            return False
+    return float(_spread(pixels)) > LEAST
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Robust standard deviation of x (b,)."""
+    return 1.4826 * (x - x.median()).abs().median()
+
+
+# --- second looks
+
+
+class Better(NamedTuple):
+    """Spectra that fit better at another velocity."""
+
+    rows: Tensor  # (r,) of the batch
+    pixels: Tensor  # (r,) the better shift
+    mean: Tensor  # (r, n) the code there
+    logvar: Tensor  # (r, n)
+
+
+@torch.no_grad()
+def better_shifts(
+    network: Prism, mean: Tensor, batch: Tensors, *, floor: float, parts: Parts | None = None
+) -> Better:
+    """Spectra for which cross-correlation with the mean star and the decoder's misfit both clearly say so.
+
+    Not with each one's own star: at a wrong velocity the network makes up a star that suits it.
+
+    parts  what the codes `mean` decode to, where it is known
+    """
+    config = network.config
+    parts = network.parts(mean) if parts is None else parts
+    sky = parts.atmosphere
+    if batch.berv is not None:
+        sky = cut(shift(sky, pixels_of(batch.berv, config.step)), config=config)
+    sky = sky.clamp(min=LEAST_SKY)
+    star = Tensors(batch.flux / sky, batch.sigma / sky, batch.good, None)
+    middle = network.parts(torch.zeros_like(mean[:1])).star[0]
+    found = shifts_of(star, middle, config=config, floor=floor)
+    far = (found.pixels - parts.shift).abs() * config.step > APART
+    rows = torch.nonzero(far & (found.gain > CLEAR) & (network.keep[0] > 0))[:, 0]
+    if not len(rows):
+        return Better(rows, found.pixels[rows], mean[rows], mean[rows])
+    some = batch.at(rows)
+    again = network.look(some.flux, good=some.good, berv=some.berv, at=found.pixels[rows])
+    saved = _cost(network, mean[rows], some, floor=floor) - _cost(network, again.mean, some, floor=floor)
+    clear = saved > CLEAR
+    return Better(rows[clear], found.pixels[rows][clear], again.mean[clear], again.logvar[clear])
+
+
+def _cost(network: Prism, z: Tensor, batch: Tensors, *, floor: float) -> Tensor:
+    """Likelihood times prior of codes (b, n), as nats (b,) to be small."""
+    kept = z * network.keep
+    return misfit(network, z, batch, floor=floor) + 0.5 * (kept**2).sum(1)
+
+
+@torch.no_grad()
+def relocked(
+    network: Network, mean: Tensor, logvar: Tensor, batch: Tensors, *, floor: float
+) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance (b, n), with those of spectra that fit better at another velocity replaced."""
+    if not isinstance(network, Prism) or network.config.agnostic:
+        return mean, logvar
+    mean, logvar = mean.clone(), logvar.clone()
+    for rows, x in batch.pieces():
+        for _ in range(LOOKS):
+            better = better_shifts(network, mean[rows], x, floor=floor)
+            if not len(better.rows):
+                break
+            mean[rows][better.rows], logvar[rows][better.rows] = better.mean, better.logvar
+    return mean, logvar

@@ -33,7 +33,7 @@ class PaperConfig:
     n_latent: int = 128  # nodes, the paper's number
     # 'kaiming' keeps the spread of a signal from layer to layer. 'torch', the release's own, shrinks it in
     # each of thirty: codes that differ by 2e-5 from spectrum to spectrum and an output of 1e-9, from which
-    # short trainings never rose.
+    # short trainings did not recover.
     start: str = "kaiming"
 
     def __post_init__(self) -> None:
@@ -151,8 +151,8 @@ class PaperNetwork(nn.Module):
 
 def level(flux: Tensor, *, good: Tensor | None = None) -> tuple[float, float]:
     """Mean and spread of all good pixels of flux (batch, pixels): what `PaperNetwork.calibrate` takes."""
-    seen = flux if good is None else flux[good]
-    return float(seen.mean()), max(float(seen.std()), 1e-6)
+    values = flux if good is None else flux[good]
+    return float(values.mean()), max(float(values.std()), 1e-6)
 
 
 def load_released(path: str | Path) -> PaperNetwork:

@@ -2,8 +2,15 @@
 
     reconstruction = shift(star(z), s(z)) * shift(atmosphere(z), barycentric velocity)
 
-The encoder looks twice: the first look finds the shift, the second sees the spectrum moved back to rest.
+The encoder looks twice: the first look finds the shift, the second reads the spectrum moved back to rest.
 On a log-wavelength grid a Doppler shift is a translation, so both moves are one function (doppler.py).
+
+    PrismConfig, sized_for    sizes, and what physics the network knows
+    Fold, Unfold, Residual    layers: patches of pixels folded into few numbers, and back
+    Encoder, Decoder          spectra to codes, codes to star, atmosphere and shift
+    Prism                     both, with the standardisation of the input and the nodes that are on
+    drift, whitening          what training and `calibrate` compute of a sample
+
 Shapes: b spectra, p pixels, w pixels with room for a shift on both sides, h hidden features, n nodes.
 """
 
@@ -20,8 +27,14 @@ from torch.nn import functional
 
 from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
-from .layers import Folding, Residual, reader, writer
-from .whitening import whitening
+
+
+class Folding(NamedTuple):
+    """How pixels become few numbers."""
+
+    patch: int  # pixels per patch
+    rank: int  # numbers per patch
+    most: int  # numbers that reach a dense layer; more are folded again
 
 
 @dataclass(frozen=True)
@@ -29,22 +42,20 @@ class PrismConfig:
     """Sizes of the network and what physics it knows."""
 
     pixels: int  # of a spectrum
-    step: float  # km/s a pixel, of a grid uniform in log wavelength
+    step: float  # km/s per pixel, of a grid uniform in log wavelength
     n_latent: int = 32  # nodes: several times the causes hoped for; what is not needed is pruned
     hidden: int = 256  # features between pixels and codes; 512 cost twice and gained nothing
-    patch: int = 64  # pixels a patch; each has its own small basis, so cost and parameters grow as the pixels
-    rank: int = 16  # numbers a patch; up to patch / 2
+    patch: int = 64  # pixels per patch; each has its own small basis: cost and parameters grow as the pixels
+    rank: int = 16  # numbers per patch; up to patch / 2
     most: int = 2048  # numbers that reach a dense layer; more are folded again
-    whitened: int = (
-        128  # principal components, each scaled to unit spread, that show weak causes to the first look
-    )
-    shift_gain: float = 100.0  # km/s of shift a unit of the Doppler node, at the start; learned
+    # principal components, each scaled to unit spread, so that the first look can read weak causes
+    whitened: int = 128
+    shift_gain: float = 100.0  # km/s of shift per unit of the Doppler node, at the start; learned
     shift_room: float = (
         320.0  # km/s of star kept beyond each end, so that a shift brings in star, not nothing
     )
-    depth: float = (
-        0.15  # relative flux a unit of the decoder's outputs: unit outputs make lines of usual depth
-    )
+    # relative flux per unit of the decoder's outputs: unit outputs make lines of usual depth
+    depth: float = 0.15
     agnostic: bool = False  # no physics in the decoder: no shift, no star times atmosphere
     moving_air: bool = False  # spectra come in the barycentric frame, their barycentric velocities known
     rates: tuple[float, ...] = (
@@ -53,7 +64,7 @@ class PrismConfig:
         6.0,
         12.0,
         20.0,
-    )  # radians a unit of z, of the agnostic decoder's sines
+    )  # radians per unit of z: the agnostic decoder's sines
     min_logvar: float = -20.0  # a velocity good to 1e-4 of the prior's spread has -18
     max_logvar: float = 4.0  # no node need be vaguer than e^2 priors
 
@@ -115,23 +126,98 @@ def sized_for(pixels: int, *, step: float, agnostic: bool = False, moving_air: b
     )
 
 
-def seeing(width: int) -> nn.Sequential:
-    """What an encoder does with what it read, (b, h) -> (b, h)."""
+# --- layers
+
+
+class Fold(nn.Module):
+    """A linear map of its own for every patch: (b, pixels) -> (b, patches * rank). Cost: rank per pixel."""
+
+    def __init__(self, pixels: int, patch: int, rank: int) -> None:
+        super().__init__()
+        self.patch, self.count = patch, -(-pixels // patch)
+        self.fill = self.count * patch - pixels
+        self.weight = nn.Parameter(torch.randn(self.count, patch, rank) / math.sqrt(patch))
+        self.out_features = self.count * rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, pixels) -> (b, patches * rank)."""
+        patches = functional.pad(x, (0, self.fill)).view(len(x), self.count, self.patch).transpose(0, 1)
+        return torch.bmm(patches, self.weight).transpose(0, 1).reshape(len(x), self.out_features)
+
+
+class Unfold(nn.Module):
+    """The way back: (b, patches * rank) -> (b, pixels)."""
+
+    def __init__(self, pixels: int, patch: int, rank: int) -> None:
+        super().__init__()
+        self.pixels, self.rank, self.count = pixels, rank, -(-pixels // patch)
+        self.weight = nn.Parameter(torch.randn(self.count, rank, patch) / math.sqrt(rank))
+        self.bias = nn.Parameter(torch.zeros(pixels))
+        self.in_features = self.count * rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, patches * rank) -> (b, pixels)."""
+        patches = x.view(len(x), self.count, self.rank).transpose(0, 1)
+        whole = torch.bmm(patches, self.weight).transpose(0, 1).reshape(len(x), -1)
+        return whole[:, : self.pixels] + self.bias
+
+
+def reader(pixels: int, hidden: int, *, sizes: Folding) -> nn.Sequential:
+    """(b, pixels) -> (b, h): patches folded until few enough numbers are left, then one dense layer."""
+    layers: list[nn.Module] = []
+    while not layers or pixels > sizes.most:
+        fold = Fold(pixels, sizes.patch, sizes.rank)
+        layers.append(fold)
+        pixels = fold.out_features
+    return nn.Sequential(*layers, nn.Linear(pixels, hidden))
+
+
+def writer(pixels: int, hidden: int, *, sizes: Folding) -> nn.Sequential:
+    """(b, h) -> (b, pixels): the reader's mirror image."""
+    layers: list[nn.Module] = []
+    while not layers or pixels > sizes.most:
+        unfold = Unfold(pixels, sizes.patch, sizes.rank)
+        layers.insert(0, unfold)
+        pixels = unfold.in_features
+    return nn.Sequential(nn.Linear(hidden, pixels), *layers)
+
+
+class Residual(nn.Module):
+    """h + W2 gelu(W1 norm(h)). No norm in the decoder, where it would amplify the noise of dead nodes."""
+
+    def __init__(self, width: int, *, norm: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.up, self.down = nn.Linear(width, width), nn.Linear(width, width)
+        if not norm:
+            with torch.no_grad():
+                self.down.weight.mul_(0.5)
+                self.down.bias.zero_()
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(b, width) -> (b, width)."""
+        out: Tensor = h + self.down(functional.gelu(self.up(self.norm(h))))
+        return out
+
+
+def trunk(width: int) -> nn.Sequential:
+    """What both looks of the encoder do with what a reader gave them, (b, h) -> (b, h)."""
     return nn.Sequential(nn.GELU(), Residual(width, norm=True), nn.LayerNorm(width))
 
 
+# --- spectra to codes, codes to spectra
+
+
 class Look(NamedTuple):
-    """What the encoder finds."""
+    """What the encoder gives."""
 
     mean: Tensor  # (b, n)
     logvar: Tensor  # (b, n)
-    first_shift: (
-        Tensor  # (b,) pixels, of the star as the first look has it; training ties it to the decoder's
-    )
+    first_shift: Tensor  # (b,) pixels, the star's by the first look; training ties it to the decoder's
 
 
 class Parts(NamedTuple):
-    """What the decoder's physics is made of."""
+    """What the decoder multiplies, before anything is moved."""
 
     star: Tensor  # (b, w), at rest
     atmosphere: Tensor  # (b, p), still; (b, w) where it is to be moved
@@ -147,28 +233,28 @@ class Encoder(nn.Module):
         super().__init__()
         c, h = config, config.hidden
         self.config = c
-        # Weak causes are hundreds of times fainter in the pixels than strong ones; whitened components show
-        # all alike.
+        # Weak causes are hundreds of times fainter in the pixels than strong ones; in whitened components
+        # all have unit spread.
         self.register_buffer("basis", torch.zeros(c.pixels, c.whitened))
         self.white = nn.Linear(c.whitened, h)
         self.read = reader(c.pixels, h, sizes=c.folding)
-        self.look = seeing(h)
+        self.look = trunk(h)
         if not c.agnostic:
             self.velocity = nn.Linear(h, 1)  # reads all features: the search for the shift is tied to no node
             nn.init.normal_(self.velocity.weight, 0, 0.02)
             nn.init.zeros_(self.velocity.bias)
             self.second = reader(c.width, h, sizes=c.folding)
             self.first = nn.Linear(h, h)
-            self.join = seeing(h)
+            self.join = trunk(h)
         self.heads = nn.Linear(h + c.whitened, 2 * c.n_latent)  # the components also reach the codes directly
         with torch.no_grad():
             self.heads.weight[c.n_latent :] *= 0.1
-            self.heads.bias[c.n_latent :] = -3.0  # codes begin well told apart from noise
+            self.heads.bias[c.n_latent :] = -3.0  # codes start well above their noise
 
     def forward(
         self, x: Tensor, *, log_gain: Tensor | None, air: Tensor | None, at: Tensor | None = None
     ) -> Look:
-        """x (b, p); air (b,) the atmosphere's shift in pixels, at (b,) the star's where it is known."""
+        """x (b, p); air (b,) the atmosphere's shift in pixels, at (b,) the star's where it is given."""
         c = self.config
         h, first_shift = self.features(x, air=air, at=at)
         with torch.autocast(x.device.type, enabled=False):
@@ -183,15 +269,14 @@ class Encoder(nn.Module):
         """What the heads read, (b, h + whitened), and the first look's shift (b,); both float32."""
         c = self.config
         # Tellurics stand still in the observer's frame: the first look is made there.
-        seen = x if air is None else moved(x, -air, config=c)
+        observed = x if air is None else moved(x, -air, config=c)
         with torch.autocast(x.device.type, enabled=False):
-            scores = seen @ self.basis  # (b, whitened)
-        h = self.look(self.read(seen) + self.white(scores))  # (b, h)
+            scores = observed @ self.basis  # (b, whitened)
+        h = self.look(self.read(observed) + self.white(scores))  # (b, h)
         first_shift = x.new_zeros(len(x))
         if not c.agnostic:
-            with torch.autocast(
-                x.device.type, enabled=False
-            ):  # bfloat16 would round a shift to a quarter of a pixel
+            # bfloat16 would round a shift to a quarter of a pixel
+            with torch.autocast(x.device.type, enabled=False):
                 first_shift = c.gain * self.velocity(h.float())[:, 0]
             if air is not None:
                 first_shift = first_shift + air
@@ -228,7 +313,7 @@ class Decoder(nn.Module):
     def parts(self, z: Tensor) -> Parts:
         """z (b, n) -> star at rest, atmosphere, shift.
 
-        A velocity changes neither star nor atmosphere: the body never sees node 0.
+        A velocity changes neither star nor atmosphere: the body does not read node 0.
         """
         c = self.config
         b = self.body(z[:, 1:])
@@ -247,7 +332,7 @@ class Decoder(nn.Module):
         if not c.agnostic:
             return self.join(self.parts(z), air=air)
         angle = (z[:, None, :] * self.rates[:, None]).flatten(1)
-        # less 1, so that a pruned node, 0, gives nothing at all
+        # minus 1, so that a pruned node, 0, gives nothing at all
         waves = torch.cat([z, 0.3 * torch.sin(angle), 0.3 * (torch.cos(angle) - 1)], 1)
         spectra: Tensor = 1 + c.depth * self.flux(self.body(waves)).float()
         return spectra
@@ -290,10 +375,14 @@ class Prism(nn.Module):
         berv: Tensor | None = None,
         at: Tensor | None = None,
     ) -> Look:
-        """As `encode`, and the first look's shift; or what is seen at a given shift, `at` (b,) pixels."""
+        """As `encode`, with the first look's shift; or the second look at a given shift `at` (b,), pixels."""
         log_gain = None if self.config.agnostic else self.decoder.log_gain
         look: Look = self.encoder(self._standard(flux, good), log_gain=log_gain, air=self._air(berv), at=at)
         return look
+
+    def features(self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None) -> Tensor:
+        """What the heads of the codes read, (b, h + whitened)."""
+        return self.encoder.features(self._standard(flux, good), air=self._air(berv))[0]
 
     def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Tensor:
         """z (b, n) -> spectra over their median (b, p)."""
@@ -303,9 +392,7 @@ class Prism(nn.Module):
     def parts(self, z: Tensor) -> Parts:
         """Star and atmosphere apart, before they are moved; not of an agnostic network."""
         if self.config.agnostic:
-            raise ConfigError(
-                "an agnostic network has no star and atmosphere to tell apart; train with physics"
-            )
+            raise ConfigError("an agnostic network does not separate star and atmosphere; train with physics")
         return self.decoder.parts(z * self.keep)
 
     def join(self, parts: Parts, *, berv: Tensor | None = None) -> Tensor:
@@ -340,9 +427,9 @@ class Prism(nn.Module):
         good = torch.ones_like(flux, dtype=torch.bool) if good is None else good.bool()
         count = good.sum(0).clamp(min=1)
         mean = torch.where(good, flux, 0).sum(0) / count
-        self.mean.copy_(torch.where(good.any(0), mean, 1.0))  # a pixel never seen counts as continuum
-        left = torch.where(good, flux - self.mean, 0)
-        variance = (left**2).sum() / good.sum().clamp(min=1)
+        self.mean.copy_(torch.where(good.any(0), mean, 1.0))  # a pixel that is never good counts as continuum
+        residual = torch.where(good, flux - self.mean, 0)
+        variance = (residual**2).sum() / good.sum().clamp(min=1)
         self.scale.copy_(variance.sqrt().clamp(min=1e-6))
         noise = (torch.where(good, sigma, 0) ** 2).sum() / good.sum().clamp(min=1) / self.scale**2
         x, air = self._standard(flux, good), self._air(berv)
@@ -370,10 +457,10 @@ class Prism(nn.Module):
 
     @torch.no_grad()
     def renew(self, nodes: Sequence[int], *, seed: int, quiet: bool = False) -> None:
-        """Give pruned nodes back with a second start: the encoder's fresh, the decoder's zero.
+        """Switch pruned nodes on again with new weights: the encoder's drawn, the decoder's zero.
 
-        The Doppler node keeps what it knows. quiet: they begin by saying almost nothing, where too few steps
-        are left for an idle node to fall silent by itself.
+        The Doppler node keeps its weights. quiet: their codes start near zero, for where too few steps are
+        left to bring the KL of an idle node down.
         """
         c = self.config
         again = sorted({int(i) for i in nodes} - (set() if c.agnostic else {0}))
@@ -405,6 +492,9 @@ class Prism(nn.Module):
         return None if berv is None else pixels_of(berv, self.config.step)
 
 
+# --- moving spectra, and what is computed from a sample of them
+
+
 def widened(x: Tensor, *, config: PrismConfig) -> Tensor:
     """Standardised spectra (b, p) -> (b, w), with zeros, the mean spectrum, on both sides."""
     return functional.pad(x, (config.pad, config.width - config.pixels - config.pad))
@@ -431,8 +521,22 @@ def moved(x: Tensor, pixels: Tensor, *, config: PrismConfig) -> Tensor:
 def drift(star: Tensor, mean: Tensor) -> Tensor:
     """How far each star (b, w) lies from the mean star (w,), in pixels (b,), to first order.
 
-    Doppler node and star share a freedom that no likelihood sees: a star that moves with temperature, undone
-    by the velocity. Training penalises this drift, which fixes it.
+    Doppler node and star share a freedom that leaves the likelihood unchanged: a star that moves with
+    temperature, undone by the velocity. Training penalises this drift, which fixes it.
     """
     slope = 0.5 * (mean[2:] - mean[:-2])
     return -((star[:, 1:-1] - mean[1:-1]) @ slope) / (slope @ slope + 1e-6)
+
+
+def whitening(x: Tensor, *, count: int, noise: float) -> Tensor:
+    """Basis (p, at most count) whose products with the rows of x (s, p) have unit spread.
+
+    Components fainter than the noise, of variance `noise` per pixel, are scaled by the noise instead.
+    """
+    values, vectors = torch.linalg.eigh(
+        (x @ x.T) / len(x)
+    )  # of the spectra, not the pixels: cheap for long spectra
+    values, vectors = values.flip(0)[:count].clamp(min=1e-12), vectors.flip(1)[:, :count]
+    axes: Tensor = (x.T @ vectors) / (values * len(x)).sqrt()  # (p, count), orthonormal
+    basis: Tensor = axes / values.clamp(min=max(noise, 1e-12)).sqrt()
+    return basis

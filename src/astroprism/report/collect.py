@@ -154,9 +154,10 @@ class Gathered(Read):
         import torch
 
         from ..model.data import Source, Tensors
-        from ..model.fit import fitted
 
-        source = fitted(Source.from_store(self.store, memory=0), self._network)
+        source = Source.from_store(self.store, memory=0).with_air(
+            moving=bool(getattr(self._network.config, "moving_air", False))
+        )
         got = source.read(rows)
         berv = None if source.berv is None else torch.from_numpy(source.berv[rows])
         flux, sigma, good = (torch.from_numpy(part) for part in got)

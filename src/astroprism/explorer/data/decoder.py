@@ -129,7 +129,7 @@ class Decoder:
                 mean, logvar = self.network.encode(batch.flux, good=batch.good, berv=batch.berv)
             kept = [int(i) for i in self.about.get("kept", [])]
             if polish and self.kind == "prism" and kept:
-                from ...model.polish import polish as polished
+                from ...model.trained import polish as polished
 
                 mean = polished(self.network, mean, batch, nodes=kept, floor=self.floor)
             return mean[0].detach().float().numpy(), (0.5 * logvar[0]).exp().detach().float().numpy()

@@ -19,11 +19,11 @@ from astroprism.errors import ConfigError, ModelError
 from astroprism.model import loop as training
 from astroprism.model import nodes
 from astroprism.model.checkpoint import read_model, write_model
-from astroprism.model.data import Source
+from astroprism.model.data import Source, fair
 from astroprism.model.loop import Training
 from astroprism.model.recipe import PaperRecipe, Recipe
-from astroprism.model.sampling import fair
 from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
+from quick import facts_of
 
 PIXELS, SPECTRA = 256, 160
 SMALL = Recipe(
@@ -99,7 +99,7 @@ class Faulty(Training):
     harm: dict[int, int]
 
     def _backward(self, batch, terms, *, rate):
-        if len(self.progress.setbacks) < self.harm.get(self.progress.step, 0):
+        if len(self.status.setbacks) < self.harm.get(self.status.step, 0):
             batch = self.fault(batch)
         return super()._backward(batch, terms, rate=rate)
 
@@ -117,7 +117,7 @@ def faulty(harm, *, fault=None, **more):
 
 
 def events(job):
-    return "; ".join(moment["event"] for moment in job.progress.moments)
+    return "; ".join(moment["event"] for moment in job.status.moments)
 
 
 # --- cut off and gone on
@@ -128,7 +128,7 @@ def test_cut_off_at_any_moment_it_ends_with_the_same_weights_and_history(often, 
     harm = {22: 1, 47: 2}
     whole = faulty(harm)
     exhaust(whole)
-    assert len(whole.progress.setbacks) == 2
+    assert len(whole.status.setbacks) == 2
     assert "pruned to" in events(whole)
     assert "given back" in events(whole)
     path, random_ = tmp_path / "state.safetensors", random.Random(1)
@@ -141,14 +141,14 @@ def test_cut_off_at_any_moment_it_ends_with_the_same_weights_and_history(often, 
             left -= 1
             if not left:
                 break
-        if job.progress.step == SMALL.steps:
+        if job.status.step == SMALL.steps:
             break
         run.close()
         job.save()
     list(run)
     job.finish()
     assert not differing(weights(whole), weights(job))
-    assert plain(whole.progress.moments) == plain(job.progress.moments)
+    assert plain(whole.status.moments) == plain(job.status.moments)
 
 
 def test_moments_do_not_hang_on_where_a_training_was_cut(tmp_path):
@@ -156,25 +156,25 @@ def test_moments_do_not_hang_on_where_a_training_was_cut(tmp_path):
     recipe = dataclasses.replace(SMALL, steps=8000)
     job = build(recipe=recipe)
     assert (job.every, job.keep_every) == (20, 60)
-    assert job.tell_every == 400
-    assert build(recipe=dataclasses.replace(SMALL, steps=31_000)).tell_every % 70 == 0
+    assert job.judge_every == 400
+    assert build(recipe=dataclasses.replace(SMALL, steps=31_000)).judge_every % 70 == 0
 
 
 KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import test_training as t
+import test_loop as t
 out = Path(sys.argv[1])
 t.training.KEEP = 10
 recipe = t.dataclasses.replace(t.SMALL, steps=240)
 job = t.faulty({{130: 1}}, recipe=recipe, save_to=out / "state", save_every=0.0)
 job.resume()
-print("at", job.progress.step, flush=True)
+print("at", job.status.step, flush=True)
 for moment in job.run():
     print(moment.step, flush=True)
 job.finish()
-t.write_model(out / "model", job.network, unpruned=job.network.state_dict(), about={{}})
+t.write_model(out / "model", job.network, unpruned=job.network.state_dict(), facts=t.facts_of(job.network))
 (out / "events").write_text(t.events(job))
 """
 
@@ -237,7 +237,7 @@ def test_another_training_is_not_gone_on_from(tmp_path):
         other, ["recipe", "seed", "balance", "rows", "store", "network", "network"], strict=True
     ):
         assert not job.resume()
-        assert f"begun anew: the unfinished training there was of another {word}" in job.progress.events[0]
+        assert f"begun anew: the unfinished training there was of another {word}" in job.status.events[0]
 
 
 def test_a_full_disk_ends_no_training_and_leaves_the_last_checkpoint(often, tmp_path, monkeypatch):
@@ -267,7 +267,7 @@ def test_a_full_disk_ends_no_training_and_leaves_the_last_checkpoint(often, tmp_
 def test_a_nan_in_a_batch_throws_training_back_once(often):
     job = faulty({38: 1})
     moments = exhaust(job)
-    assert [m["step"] for m in job.progress.moments] == [10, 20, 30, 40, 50, 60]
+    assert [m["step"] for m in job.status.moments] == [10, 20, 30, 40, 50, 60]
     assert [m.step for m in moments] == [10, 20, 30, 30, 40, 50, 60]  # the third was taken back
     text = "at step 40 the loss is not a finite number: back to step 20, rate now 0.5 of the plan"
     assert events(job).count(text) == 1
@@ -280,10 +280,9 @@ def test_a_nan_in_a_batch_throws_training_back_once(often):
 def test_a_batch_that_always_fails_is_left_out(often):
     job = faulty({34: 99})
     exhaust(job)
-    assert "at step 36 a weight is not a finite number: back to" in events(
-        job
-    )  # told before nodes are pruned
-    assert len(job.progress.setbacks) == 1
+    # before nodes are pruned
+    assert "at step 36 a weight is not a finite number: back to" in events(job)
+    assert len(job.status.setbacks) == 1
     assert "step 34 left out: the loss is not a finite number" in events(job)
     assert all(bool(value.isfinite().all()) for value in job.network.state_dict().values())
 
@@ -309,7 +308,7 @@ def test_a_nan_in_the_weights_is_never_kept(often, at):
     job.spoil = spoil
     exhaust(job)
     assert hit
-    assert len(job.progress.setbacks) == 1
+    assert len(job.status.setbacks) == 1
     assert all(bool(value.isfinite().all()) for value in job.network.state_dict().values())
 
 
@@ -323,7 +322,7 @@ def test_divergence_is_noticed(often):
     exhaust(job)
     assert "training diverged: " in events(job)
     assert "nats a spectrum unexplained: back to step 20" in events(job)
-    assert job.progress.moments[-1]["misfit"] < job.limit
+    assert job.status.moments[-1]["misfit"] < job.limit
 
 
 def test_every_setback_is_told_once(often):
@@ -345,7 +344,7 @@ def test_every_setback_is_told_once(often):
 
     job.surgery = Once(**vars(job.surgery))
     exhaust(job)
-    assert [m["step"] for m in job.progress.moments] == [10, 20, 30, 40, 50, 60]
+    assert [m["step"] for m in job.status.moments] == [10, 20, 30, 40, 50, 60]
     assert events(job).count("back to step 20") == 1
     assert events(job).count("at step 45 no node is active, though the spectra vary: back to step 0") == 1
     assert events(job).count("rate now 0.25 of the plan, beta 0.3 of it") == 1
@@ -360,7 +359,7 @@ def test_a_collapse_begins_again_with_a_lower_beta_and_in_the_end_fails():
         ModelError, match=r"failed 7 times, last at step 18: no node is active.*60 steps are few"
     ):
         exhaust(job)
-    assert job.progress.gentle == pytest.approx(0.3**6)
+    assert job.status.gentle == pytest.approx(0.3**6)
 
 
 def test_a_network_without_a_node_is_not_finished():
@@ -391,10 +390,10 @@ def test_spectra_that_are_all_alike_are_no_collapse(noise):
     source = Source.from_arrays(flux, np.full(flux.shape, 0.01), step=5.0)
     job = build(source, recipe=Recipe(steps=60, batch=16))
     exhaust(job)
-    assert not job.progress.setbacks
+    assert not job.status.setbacks
     assert float(job.network.keep.sum()) == 0
     assert "pruned to 0 nodes" in events(job)
-    assert job.progress.moments[-1]["chi2"] < 1.3
+    assert job.status.moments[-1]["chi2"] < 1.3
 
 
 # --- several processes, other precisions, other networks
@@ -403,13 +402,13 @@ def test_spectra_that_are_all_alike_are_no_collapse(noise):
 TWO = """
 import json, sys
 sys.path.insert(0, {tests!r})
-import test_training as t
+import test_loop as t
 fabric = t.Fabric(accelerator="cpu", devices={devices}, strategy={strategy!r})
 fabric.launch()
 job = t.build(fabric=fabric, recipe=t.{recipe})
 t.exhaust(job)
 if fabric.global_rank == {devices} - 1:
-    told = [[m["loss"], m["misfit"], m["event"]] for m in job.progress.moments]
+    told = [[m["loss"], m["misfit"], m["event"]] for m in job.status.moments]
     print("LOSSES", json.dumps(told), flush=True)
 """
 WHITENED = dataclasses.replace(SMALL, whiten=30.0, steps=50)
@@ -466,7 +465,7 @@ def test_bfloat16_stays_finite():
     one = exhaust(build())
     job = build(fabric=Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"))
     moments = exhaust(job)
-    assert not job.progress.setbacks
+    assert not job.status.setbacks
     assert all(math.isfinite(m.loss) for m in moments)
     assert moments[0].loss == pytest.approx(one[0].loss, rel=0.02)
 
@@ -483,7 +482,7 @@ def test_the_papers_network_trains(likelihood, tmp_path):
     recipe = PaperRecipe(steps=60, batch=16, likelihood=likelihood)
     job = build(network=PaperNetwork(PaperConfig(PIXELS, n_latent=6)), recipe=recipe)
     moments = exhaust(job)
-    assert not job.progress.setbacks
+    assert not job.status.setbacks
     assert moments[-1].misfit < moments[0].misfit
     with pytest.raises(ConfigError, match="PaperRecipe"):
         build(network=PaperNetwork(PaperConfig(PIXELS, n_latent=6)), recipe=SMALL)
@@ -523,10 +522,10 @@ def test_the_model_reads_back(tmp_path):
     job = build()
     list(job.run())
     unpruned = job.finish()
-    write_model(tmp_path / "model", job.network, unpruned=unpruned, about={"seed": 5})
-    kept, about = read_model(tmp_path / "model")
+    write_model(tmp_path / "model", job.network, unpruned=unpruned, facts=facts_of(job.network, seed=5))
+    kept, facts = read_model(tmp_path / "model")
     whole, _ = read_model(tmp_path / "model", unpruned=True)
-    assert about["seed"] == 5
+    assert facts.seed == 5
     assert not differing(weights(job), kept.state_dict())
     assert float(whole.keep.sum()) == 6 > float(kept.keep.sum())
     mean, _ = nodes.codes(kept, job.sample)

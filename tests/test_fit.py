@@ -15,21 +15,23 @@ import numpy as np
 import pytest
 
 from astroprism import Study, TrainOptions
+from astroprism.device import device_for
 from astroprism.errors import ConfigError, GridError, ModelError, StoreError
 from astroprism.model import fit as fitting
-from astroprism.model.fit import TrainReport, device_for, train
-from astroprism.model.options import read_config
-from astroprism.model.plan import model_facts
+from astroprism.model import loop
+from astroprism.model.fit import TrainReport, train
+from astroprism.model.recipe import read_config
+from astroprism.schema import Chi2
+from quick import quick_options
 
 FILES = ("weights.safetensors", "unpruned.safetensors", "model.json", "history.parquet")
 
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory) -> Callable[..., TrainOptions]:
-    """Options for a training of a second: small batches, and no pruning, which a few steps do not bear."""
-    path = tmp_path_factory.mktemp("asked") / "quick.toml"
-    path.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    return lambda **changes: TrainOptions(**{"steps": 40, "config": path, "device": "cpu", **changes})
+    """Options for a training of a second."""
+    folder = tmp_path_factory.mktemp("asked")
+    return lambda **changes: quick_options(folder, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +72,17 @@ def test_a_model_folder_holds_all_that_is_needed_to_read_it(trained):
         assert (trained.model_path / name).exists()
     assert not (trained.model_path / "plan.json").exists()
     assert not (trained.model_path / "checkpoint").exists()
-    facts = model_facts(trained.model_path)
-    assert facts["steps"] == facts["recipe"]["steps"] == 40
-    assert facts["store"]["fingerprint"] == trained.store.fingerprint
-    parts = facts["split"]
-    assert sum(parts[f"{name}_spectra"] for name in ("train", "valid", "test")) == 40
-    assert parts["train_spectra"] == facts["trained_on"]["spectra"]
-    assert facts["versions"]["torch"]
-    network, about = trained.model()
-    kept = network.keep.nonzero()[:, 0].tolist()
-    assert about["kept"] == kept
-    assert trained.model(unpruned=True)[0].keep.all()
+    facts = trained.require_model()
+    assert facts.steps == facts.recipe["steps"] == 40
+    assert facts.store.fingerprint == trained.store.fingerprint
+    parts = facts.split
+    assert parts.train_spectra + parts.valid_spectra + parts.test_spectra == 40
+    assert parts.train_spectra == facts.trained_on.spectra
+    assert facts.versions["torch"]
+    model = trained.model()
+    assert model.facts == facts
+    assert model.kept == model.network.keep.nonzero()[:, 0].tolist()
+    assert trained.model(unpruned=True).network.keep.all()
     assert trained.history[-1]["command"] == "train"
 
 
@@ -88,17 +90,17 @@ def test_the_same_again_does_nothing(trained, asked):
     before = (trained.model_path / "model.json").read_bytes()
     report = trained.train(options=asked(steps=None), steps=40)
     assert not report.trained
-    assert report.model == model_facts(trained.model_path)
+    assert report.model == trained.model_facts()
     assert (trained.model_path / "model.json").read_bytes() == before
 
 
-def test_something_else_is_trained_only_when_told(study, asked):
+def test_something_else_is_trained_only_with_again(study, asked):
     fit(study, asked(steps=30))
     with pytest.raises(ModelError, match=r"stale \(steps: 30 then, 20 now\).*--again"):
         fit(study, asked(steps=20))
     with pytest.raises(ModelError, match="balance: target then, none now"):
         fit(study, asked(steps=30, balance="none"))
-    assert fit(study, asked(steps=20), again=True).model["steps"] == 20
+    assert fit(study, asked(steps=20), again=True).model.steps == 20
 
 
 def test_a_store_that_grew_leaves_the_model_stale_but_usable(trained, asked, tmp_path, archive):
@@ -111,30 +113,34 @@ def test_a_store_that_grew_leaves_the_model_stale_but_usable(trained, asked, tmp
     study.ingest(more)
     with pytest.raises(ModelError, match="spectra: 40 then, 46 now"):
         fit(study, asked())
-    assert study.model()[1]["store"]["spectra"] == 40
+    assert study.model().facts.store.spectra == 40
 
 
 class Stop(Exception):
-    """Somebody pulls the plug."""
+    """The training is cut off."""
 
 
 def stopped(study: Study, options: TrainOptions, at: int, **changes: object) -> None:
-    def watch(moment, steps):
-        if moment.step >= at:
+    def stop(event):
+        if event.kind == "count" and event.detail.step >= at:
+            assert (event.done, event.total) == (event.detail.step, options.steps)
             raise Stop
 
     with pytest.raises(Stop):
-        train(study.store, study.model_path, options=options, watch=watch, save_every=0.0, **changes)
+        fit(study, options, progress=stop, save_every=0.0, **changes)
 
 
-def test_cut_off_it_goes_on_and_ends_the_same(study, trained, asked):
+def test_cut_off_it_goes_on_and_ends_the_same(study, trained, asked, monkeypatch):
+    monkeypatch.setattr(loop, "KEEP", 10)
     stopped(study, asked(), 30)
     assert (study.model_path / "plan.json").exists()
-    said = []
+    events = []
     with pytest.raises(ModelError, match=r"unfinished training of something else \(seed: 0 then, 1 now\)"):
         fit(study, asked(seed=1))
-    report = fit(study, asked(), say=said.append)
+    report = fit(study, asked(), progress=events.append)
     assert report.trained
+    assert report.resumed_at > 0
+    assert f"going on from step {report.resumed_at} of 40" in [event.message for event in events]
     for name in FILES[:3]:
         assert (study.model_path / name).read_bytes() == (trained.model_path / name).read_bytes(), name
     assert not (study.model_path / "plan.json").exists()
@@ -147,12 +153,12 @@ def test_again_keeps_the_old_model_until_the_new_one_is_there(study, asked):
     assert (study.model_path / "model.json").read_bytes() == old
     report = fit(study, asked(), again=True)  # goes on, does not begin again
     assert report.trained
-    assert report.model["steps"] == 40
+    assert report.model.steps == 40
 
 
 def test_killed_while_it_is_cleared_away_it_is_still_finished(trained, asked, tmp_path):
     study = Study(shutil.copytree(trained.path, tmp_path / "study"))
-    plan = {"asked": model_facts(study.model_path)["asked"], "recipe": {}, "replaces": None}
+    plan = {"asked": study.require_model().asked, "recipe": {}, "replaces": None}
     (study.model_path / "plan.json").write_text(json.dumps(plan))
     assert not fit(study, asked()).trained
     assert not (study.model_path / "plan.json").exists()
@@ -163,21 +169,23 @@ def test_minutes_become_steps_that_are_kept(study, asked, monkeypatch):
     options = asked(steps=None, minutes=0.002)
     said = []
 
-    def watch(moment, steps):
-        raise Stop
+    def stop(event):
+        said.append(event.message)
+        if event.kind == "count":
+            raise Stop
 
     with pytest.raises(Stop):
-        train(study.store, study.model_path, options=options, say=said.append, watch=watch)
+        fit(study, options, progress=stop)
     steps = json.loads((study.model_path / "plan.json").read_text())["recipe"]["steps"]
     assert any("are 20 steps" in text for text in said)  # no less makes sense
-    assert fit(study, options).model["steps"] == steps == 20
+    assert fit(study, options).model.steps == steps == 20
 
 
 def test_a_configuration_file_fills_the_recipe(study, tmp_path):
     path = toml(tmp_path, "[train]\nbatch = 8\nprune_at = []\nprune_kl = []\nfloor = [[0.5, 0.02]]\n")
     report = fit(study, TrainOptions(steps=20, config=path, device="cpu"))
-    assert report.model["recipe"]["batch"] == 8
-    assert report.model["recipe"]["floor"] == [[0.5, 0.02]]
+    assert report.model.recipe["batch"] == 8
+    assert report.model.recipe["floor"] == [[0.5, 0.02]]
     path.write_text(path.read_text().replace("batch = 8", "batch = 9"))
     with pytest.raises(ModelError, match="config"):
         fit(study, TrainOptions(steps=20, config=path, device="cpu"))
@@ -243,16 +251,14 @@ def test_devices_that_are_not_there_are_errors():
     ],
     ids=str,
 )
-def test_every_switch_trains_and_encodes(study, asked, tmp_path, options):
-    if options.get("network") == "paper":
-        options = {**options, "config": toml(tmp_path, "batch = 8")}
+def test_every_switch_trains_and_encodes(study, asked, options):
     report = fit(study, asked(steps=10, **options))
-    network = report.model["network"]["config"]
+    network = report.model.network.config
     assert network.get("moving_air", False) == ("network" not in options and "agnostic" not in options)
-    assert report.model["recipe"]["whiten"] == options.get("whiten", 0.0)
+    assert report.model.recipe["whiten"] == options.get("whiten", 0.0)
     if options == {"valid": 0.0}:
-        assert report.model["chi2"]["valid"] is None
-        assert any("held-out share" in text for text in report.model["warnings"])
+        assert report.model.chi2.valid is None
+        assert any("held-out share" in text for text in report.model.warnings)
     assert study.encode().encoded == 40
 
 
@@ -271,13 +277,13 @@ def test_the_prism_wants_a_log_grid(tmp_path, asked):
         Study(tmp_path).train()
 
 
-def test_too_few_spectra_are_told(trained):
+def test_too_few_spectra_are_warned_of():
     from astroprism.model.fit import _warnings
 
-    some = _warnings({"train": 1.0, "valid": 1.6}, kept=[0], spectra=30)
+    some = _warnings(Chi2(train=1.0, valid=1.6), kept=[0], spectra=30)
     assert "too few" in some[0]
-    assert not _warnings({"train": 1.0, "valid": 1.4}, kept=[0], spectra=30)
-    assert "no node" in _warnings({"train": 1.0, "valid": 1.0}, kept=[], spectra=30)[0]
+    assert not _warnings(Chi2(train=1.0, valid=1.4), kept=[0], spectra=30)
+    assert "no node" in _warnings(Chi2(train=1.0, valid=1.0), kept=[], spectra=30)[0]
 
 
 @pytest.mark.full
@@ -297,7 +303,7 @@ def test_torchrun_trains_in_two_processes(study):
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("200 steps on") == 1
-    assert model_facts(study.model_path)["steps"] == 200
+    assert study.require_model().steps == 200
 
 
 @pytest.mark.full
@@ -310,12 +316,13 @@ def test_killed_it_goes_on(study):
         os.kill(process.pid, signal.SIGKILL)
     said = []
 
-    def watch(moment, steps):
-        raise Stop
+    def stop(event):
+        said.append(event.message)
+        if event.kind == "count":
+            raise Stop
 
-    options = TrainOptions(steps=4000, device="cpu")
     with pytest.raises(Stop):
-        fit(study, options, say=said.append, watch=watch)
+        fit(study, TrainOptions(steps=4000, device="cpu"), progress=stop)
     assert any("going on from step" in text for text in said)
 
 

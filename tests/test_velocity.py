@@ -1,11 +1,11 @@
-"""A velocity that took one line of a doublet for the other is found and mended."""
+"""A velocity that took one line of a doublet for the other is found and corrected."""
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from astroprism.model.data import Tensors
-from astroprism.model.relock import elsewhere, relocked
+from astroprism.model.velocity import better_shifts, relocked
 from astroprism.network import Prism
 from astroprism.network.prism import Look, Parts, PrismConfig
 
@@ -50,7 +50,7 @@ def archive(n=40, *, berv=False):
 def test_the_better_velocity_is_taken_and_the_right_ones_stay(berv):
     network, batch, true, fooled = archive(berv=berv)
     seen = network.look(batch.flux)
-    found = elsewhere(network, seen.mean, batch, floor=0.003)
+    found = better_shifts(network, seen.mean, batch, floor=0.003)
     assert found.rows.tolist() == torch.nonzero(fooled)[:, 0].tolist()
     mean, logvar = relocked(network, seen.mean, seen.logvar, batch, floor=0.003)
     assert float((10 * mean[:, 0] - true).abs().max()) < 0.5
@@ -58,7 +58,7 @@ def test_the_better_velocity_is_taken_and_the_right_ones_stay(berv):
     assert logvar.shape == mean.shape
 
 
-def test_masked_pixels_do_not_speak():
+def test_masked_pixels_count_for_nothing():
     network, batch, true, _ = archive()
     good = torch.rand(batch.flux.shape, generator=torch.Generator().manual_seed(2)) > 0.2
     spoilt = torch.where(good, batch.flux, 50.0)

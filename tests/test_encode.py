@@ -4,16 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from astroprism import EncodeOptions, Study, TrainOptions
+from astroprism import EncodeOptions, Study
 from astroprism.errors import AstroprismError, ConfigError, ModelError
-from astroprism.model import encode as codes
+from astroprism.model import encode as encoding
 from astroprism.model.checkpoint import read_model, write_model
-from astroprism.model.encode import codes_facts, read_codes
+from astroprism.model.encode import EncodeReport, codes_facts, encode, read_codes
+from quick import quick_options
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +24,14 @@ def made(archive, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("codes")
     study = Study(folder / "study")
     study.ingest(archive)
-    recipe = folder / "quick.toml"
-    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    study.train(options=TrainOptions(steps=40, config=recipe, device="cpu"))
-    network, about = read_model(study.model_path)
+    study.train(options=quick_options(folder))
+    network, facts = read_model(study.model_path)
     unpruned = {name: value.clone() for name, value in network.state_dict().items()}
     network.keep.zero_()
     network.keep[[0, 3, 5]] = 1.0
-    facts = {
-        name: about[name] for name in about if name not in ("format", "format_version", "network", "versions")
-    }
-    write_model(study.model_path, network, unpruned=unpruned, about=facts | {"kept": [0, 3, 5]})
+    write_model(
+        study.model_path, network, unpruned=unpruned, facts=msgspec.structs.replace(facts, kept=[0, 3, 5])
+    )
     study.encode()
     return study.path
 
@@ -42,12 +41,19 @@ def study(made, tmp_path) -> Study:
     return Study(shutil.copytree(made, tmp_path / "study"))
 
 
+def again(study: Study, *, events: list | None = None, **options) -> EncodeReport:
+    """As study.encode, with its events."""
+    listener = [].append if events is None else events.append
+    how = EncodeOptions(**options)
+    return encode(study.store, study.model_path, out=study.path, options=how, progress=listener)
+
+
 def numbers(table: pd.DataFrame, kind: str) -> np.ndarray:
     return table[[name for name in table if name.startswith(f"{kind}_")]].to_numpy()
 
 
-def test_tables_are_what_the_network_says(study):
-    network, _ = study.model(unpruned=True)
+def test_tables_are_what_the_network_gives(study):
+    network = study.model(unpruned=True).network
     batch = study.store.read(range(40))
     good = torch.from_numpy(batch.good)
     berv = torch.from_numpy(study.index["berv"].to_numpy(np.float32))
@@ -69,16 +75,17 @@ def test_only_kept_nodes_are_polished_and_for_the_better(study):
     assert set(np.flatnonzero(moved)) <= {0, 3, 5}
     assert moved.any()
     facts = codes_facts(study.path / "codes.parquet")
-    assert (facts["spectra"], facts["nodes"], facts["kept"], facts["polished"]) == (40, 32, [0, 3, 5], True)
-    assert not codes_facts(study.path / "codes_unpruned.parquet")["polished"]
+    assert (facts.spectra, facts.nodes, facts.kept, facts.polished) == (40, 32, [0, 3, 5], True)
+    assert facts.relocked
+    assert not codes_facts(study.path / "codes_unpruned.parquet").polished
 
 
-def test_the_same_again_does_nothing_and_another_wish_does_all(study):
+def test_the_same_again_does_nothing_and_other_options_do_all(study):
     assert study.encode().encoded == 0
-    said = []
-    report = study.encode(options=EncodeOptions(polish=False), say=said.append)
+    events = []
+    report = again(study, events=events, polish=False)
     assert (report.encoded, report.polished) == (40, False)
-    assert any("stale" in text for text in said)
+    assert any("stale" in event.message for event in events)
     pd.testing.assert_frame_equal(study.codes(), study.codes(unpruned=True))
 
 
@@ -100,27 +107,27 @@ def test_new_spectra_alone_are_encoded(study, tmp_path):
 
 
 class Stop(Exception):
-    """Somebody pulls the plug."""
+    """The encoding is cut off."""
 
 
 def test_cut_off_it_goes_on(study, monkeypatch):
     whole, raw = study.codes(), study.codes(unpruned=True)
-    monkeypatch.setattr(codes, "MOST_ROWS", 8)
-    monkeypatch.setitem(codes.BATCH_PIXELS, "cpu", 8 * study.store.grid.size)
+    monkeypatch.setattr(encoding, "MOST_ROWS", 8)
+    monkeypatch.setitem(encoding.BATCH_PIXELS, "cpu", 8 * study.store.grid.size)
     for path in study.path.glob("codes*.parquet"):
         path.unlink()
 
-    def watch(done, total):
-        if done >= 24:
+    def stop(event):
+        if event.done >= 24:
             raise Stop
 
     with pytest.raises(Stop):
-        study.encode(watch=watch)
+        encode(study.store, study.model_path, out=study.path, progress=stop)
     assert not (study.path / "codes.parquet").exists()
-    counts = []
-    report = study.encode(watch=lambda done, total: counts.append((done, total)))
+    events = []
+    report = again(study, events=events)
     assert report.encoded == 16
-    assert counts[-1] == (16, 16)
+    assert (events[-1].kind, events[-1].done, events[-1].total) == ("count", 16, 16)
     assert not (study.path / ".codes").exists()
     np.testing.assert_allclose(numbers(study.codes(unpruned=True), "mean"), numbers(raw, "mean"), atol=1e-4)
     # slopes are differences of float32 spectra, which round otherwise in another batch
@@ -129,14 +136,14 @@ def test_cut_off_it_goes_on(study, monkeypatch):
     assert np.median(off) < 0.01
 
 
-def test_a_damaged_or_foreign_table_is_told(study):
+def test_a_damaged_or_foreign_table_is_named(study):
     path = study.path / "codes.parquet"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ModelError, match=r"codes\.parquet is damaged"):
         study.codes()
-    said = []
-    assert study.encode(say=said.append).encoded == 40
-    assert "damaged" in said[0]
+    events = []
+    assert again(study, events=events).encoded == 40
+    assert "damaged" in events[0].message
     pd.DataFrame({"a": [1]}).to_parquet(path)
     with pytest.raises(ModelError, match="no table of codes"):
         read_codes(path)
