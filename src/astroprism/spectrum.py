@@ -13,8 +13,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels import spacing
 from .errors import BadSpectrum
+from .kernels import spacing
 
 MEDIA = ("air", "vacuum")
 FRAMES = ("barycentric", "topocentric", "rest", "unknown")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels import survey
+from ..kernels import survey
 from .header import Header
 
 Array = NDArray[Any]

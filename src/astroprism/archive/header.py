@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from .._kernels import cards
 from ..errors import UnreadableFile
+from ..kernels import cards
 
 CARD = 80
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?)(?![^\s/])")

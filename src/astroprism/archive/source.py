@@ -13,8 +13,8 @@ from typing import IO, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .._kernels import read_swapped
 from ..errors import UnreadableFile
+from ..kernels import read_swapped
 from .fits import FitsFile
 
 HEAD = 1 << 17  # bytes read at once: the headers of an ESO product and most small files whole

@@ -22,10 +22,10 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from .._kernels import keep_memory
 from ..archive import ReadOptions
 from ..archive import read as read_file
 from ..errors import REASONS, SpectrumError, StoreError
+from ..kernels import keep_memory
 from ..spectrum import Spectrum
 from ..store.layout import Layout
 from ..store.prepare import PrepareOptions, prepare

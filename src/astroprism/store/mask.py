@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels import between, rim, spikes, survey
 from ..errors import BadSpectrum
+from ..kernels import between, rim, spikes, survey
 from ..spectrum import Spectrum
 
 # No line or cosmic ray is this many times brighter than the median of its spectrum; damage is

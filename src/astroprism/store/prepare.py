@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels import bridge, scaled
 from ..errors import BadSpectrum, ConfigError
 from ..grid import PAPER_DEAD, SPEED_OF_LIGHT, Grid, doppler_factor
+from ..kernels import bridge, scaled
 from ..spectrum import Spectrum
 from .mask import SAMPLE, fast_median, mask_spikes, measured, refuse_damage_elsewhere, typical_error
 from .rebin import Placement, place

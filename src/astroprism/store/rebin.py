@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels import rebin, spacing
 from ..grid import SPEED_OF_LIGHT, Grid, convert_medium
+from ..kernels import rebin, spacing
 
 # Native and grid pixels whose centres agree within this share of a pixel are the same pixel.
 SAME_PIXEL = 0.01
