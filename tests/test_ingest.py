@@ -19,6 +19,11 @@ from astroprism.store import Store
 HERE = IngestOptions(workers=0)
 
 
+def remarks(said: list[str]):
+    """A listener that keeps what is for people."""
+    return lambda event: said.append(str(event)) if event.kind in ("message", "warning") else None
+
+
 def contents(store: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()
@@ -35,7 +40,7 @@ def small_shards(monkeypatch):
 
 def test_an_archive_becomes_a_store_that_holds_its_truth(archive, tmp_path):
     said: list[str] = []
-    report = ingest(tmp_path / "store", [archive], options=HERE, say=said.append)
+    report = ingest(tmp_path / "store", [archive], options=HERE, progress=remarks(said))
     truth = pd.read_csv(archive / "truth.csv")
     store = Store(tmp_path / "store")
     assert (report.accepted, report.refused, report.files_given) == (40, 0, 40)
@@ -69,7 +74,7 @@ def test_given_again_it_does_nothing_and_says_so(archive, tmp_path):
     ingest(tmp_path / "store", [archive], options=HERE)
     before = contents(tmp_path / "store")
     said: list[str] = []
-    report = ingest(tmp_path / "store", [archive], options=HERE, say=said.append)
+    report = ingest(tmp_path / "store", [archive], options=HERE, progress=remarks(said))
     assert "nothing new" in said[0]
     assert (report.files_new, report.accepted, report.n_spectra) == (0, 0, 40)
     assert contents(tmp_path / "store") == before
@@ -311,7 +316,7 @@ def test_files_changed_since_are_told(archive, tmp_path):
     ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
     os.utime(sorted((tmp_path / "in").iterdir())[0], (1, 1))
     said: list[str] = []
-    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE, say=said.append)
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE, progress=remarks(said))
     assert report.files_changed == 1
     assert any("changed since" in text for text in said)
 

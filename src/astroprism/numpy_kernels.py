@@ -244,7 +244,7 @@ def rebin(
     error[~enough] = 0
 
 
-def _view(buffer: Buffer, dtype: DTypeLike) -> NDArray[Any]:
+def _view(buffer: Any, dtype: DTypeLike) -> NDArray[Any]:
     """The bytes of a contiguous buffer as an array, no copy."""
     plain = memoryview(buffer)
     if not plain.contiguous:
@@ -252,7 +252,7 @@ def _view(buffer: Buffer, dtype: DTypeLike) -> NDArray[Any]:
     return np.frombuffer(plain, dtype=dtype) if plain.nbytes else np.empty(0, dtype)
 
 
-def _sized(buffer: Buffer, dtype: DTypeLike, size: int, name: str) -> NDArray[Any]:
+def _sized(buffer: Any, dtype: DTypeLike, size: int, name: str) -> NDArray[Any]:
     """The same, of a buffer that must hold `size` values."""
     held, expected = memoryview(buffer).nbytes, size * np.dtype(dtype).itemsize
     if held != expected:

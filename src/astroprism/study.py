@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, overload
 
 from . import __version__
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .apply.spectra import Applied
     from .explorer.server.serving import Running
     from .findings.find import FindOptions, FindReport
-    from .ingest import IngestOptions, IngestReport, Progress
+    from .ingest import IngestOptions, IngestReport
     from .model.encode import EncodeOptions, EncodeReport
     from .model.fit import TrainReport
     from .model.history import Moment
@@ -44,14 +45,16 @@ class Study(StudyFolder):
         *,
         options: IngestOptions | None = None,
         say: Callable[[str], None] | None = None,
-        watch: Callable[[Progress], None] | None = None,
+        watch: Callable[[Any], object] | None = None,
     ) -> IngestReport:
         """Bring files, or all files under folders, into the store; see `astroprism.ingest`."""
         from .ingest import IngestOptions, ingest
 
         options = options or IngestOptions()
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        report = ingest(self.store_path, given, options=options, say=say or _silent, watch=watch or _silent)
+        report = ingest(
+            self.store_path, given, options=options, progress=_listener(say, _ingest_counts(watch))
+        )
         self.__dict__.pop("store", None)
         if report.files_new:
             self.record("ingest", {"paths": [str(path) for path in given]} | report.as_dict())
@@ -368,7 +371,17 @@ def _listener(say: Callable[[str], object] | None, watch: Callable[..., object] 
     def listen(event: Any) -> None:
         if event.kind in ("message", "warning") and say is not None:
             say(str(event))
-        if event.kind == "count" and watch is not None:
+        if event.kind == "count" and type(event.detail).__name__ == "IngestCounts" and watch is not None:
+            state = {"done": event.done, "total": event.total} | vars(event.detail)
+            watch(SimpleNamespace(**state), event.total)
+        elif event.kind == "count" and watch is not None:
             watch(*((event.detail, event.total) if event.detail is not None else (event.done, event.total)))
 
     return listen
+
+
+def _ingest_counts(watch: Callable[[Any], object] | None) -> Callable[..., object] | None:
+    """TRANSITION: the counts of an ingest in one value."""
+    if watch is None:
+        return None
+    return lambda state, total: watch(state)

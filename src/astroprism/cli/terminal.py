@@ -22,7 +22,6 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
-    from ..ingest import Progress
     from ..model.history import Moment
     from ..pipeline import RunReport, Step
 
@@ -76,7 +75,7 @@ def ingest_bar() -> Iterator[Any]:
         task = bar.add_task("ingest", total=None, rate="", counts="")
         start: list[tuple[float, int]] = []
 
-        def show(state: Progress) -> None:
+        def show(state: Any) -> None:
             now = time.monotonic()
             start[:] = start or [(now, state.done)]
             elapsed = now - start[0][0]

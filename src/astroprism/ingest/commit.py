@@ -7,7 +7,6 @@ work was interrupted.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..artifacts import blame, sync
+from ..artifacts import aside
 from ..errors import StoreError
 from ..store.layout import Layout, resize
 from ..store.write import publish, seal
@@ -181,17 +180,12 @@ def _typed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write aside, then rename."""
-    aside = path.with_name(f".{path.name}.part")
-    with blame(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(aside, index=False)
-        sync(aside)
-        os.replace(aside, path)
+    with aside(path) as part:
+        table.to_parquet(part, index=False)
 
 
 def _write_keywords(entries: Sequence[dict[str, Any]], path: Path) -> None:
-    """A column a keyword, NaN where a spectrum lacks it. Not through pandas: it crawls at 1,000 columns."""
+    """A column per keyword, NaN where a spectrum lacks it. Not by pandas: it is slow with 1,000 columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -199,12 +193,8 @@ def _write_keywords(entries: Sequence[dict[str, Any]], path: Path) -> None:
     columns = {"row": np.array([entry["row"] for entry in entries], dtype=np.int64)}
     for name in names:
         columns[name] = np.array([entry["keywords"].get(name, np.nan) for entry in entries], dtype=np.float64)
-    aside = path.with_name(f".{path.name}.part")
-    with blame(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns), aside)
-        sync(aside)
-        os.replace(aside, path)
+    with aside(path) as part:
+        pq.write_table(pa.table(columns), part)
 
 
 def committed_blocks(store: Path) -> list[int]:
@@ -304,13 +294,9 @@ def _merge_keywords(store: Path, blocks: Sequence[int]) -> None:
             if table.num_rows and table["row"][0].as_py() > known:
                 yield table
 
-    aside = place.with_name(f".{place.name}.part")
-    with blame(place):
-        with pq.ParquetWriter(aside, schema) as writer:
-            for table in tables():
-                empty = pa.array(np.full(table.num_rows, np.nan))
-                present = dict(zip(table.column_names, table.columns, strict=True))
-                columns = [present.get(name, empty) for name in order]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-        sync(aside)
-        os.replace(aside, place)
+    with aside(place) as part, pq.ParquetWriter(part, schema) as writer:
+        for table in tables():
+            empty = pa.array(np.full(table.num_rows, np.nan))
+            present = dict(zip(table.column_names, table.columns, strict=True))
+            columns = [present.get(name, empty) for name in order]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
