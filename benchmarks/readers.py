@@ -1,8 +1,8 @@
-"""Our readers against well-kept ones in the same run: FITS against astropy.io.fits and fitsio, rows of a store
+"""Our readers against well-kept ones in the same run: FITS against astropy.io.fits and fitsio, store rows
 against zarr-python and tensorstore. One core, files in memory.
 
-fitsio and tensorstore are no dependencies. Where they are not installed the row says so; to have them, make an
-environment of their own beside this folder, and this script runs itself there:
+fitsio and tensorstore are no dependencies. Where they are not installed the row says so. To have them,
+make an environment beside this folder, and this script goes on there:
 
     python3.11 -m venv .bench-venv && .bench-venv/bin/pip install fitsio tensorstore
     .venv/bin/python -c "import numpy; print(numpy.__path__[0].removesuffix('/numpy'))" \
@@ -53,8 +53,8 @@ def in_bench_environment() -> None:
     import astroprism
 
     path = [str(Path(astroprism.__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path)), "ASTROPRISM_BENCH_VENV": "1"}
-    os.execve(there, [str(there), *sys.argv], environment)
+    more = {"PYTHONPATH": os.pathsep.join(filter(None, path)), "ASTROPRISM_BENCH_VENV": "1"}
+    os.execve(there, [str(there), *sys.argv], os.environ | more)
 
 
 def installed(name: str) -> bool:
@@ -153,10 +153,10 @@ def fits_files(folder: Path, files: int, *, rounds: int) -> None:
 def store_rows(folder: Path, rows: int, pixels: int, *, rounds: int) -> None:
     """Random rows of the three arrays of a store, whole and a window of them."""
     import zarr
-    from store_reads import build
 
     from astroprism.grid import log_grid
     from astroprism.store.layout import ARRAYS
+    from store_reads import build
 
     step = 299_792.458 * 0.01 / 5_000
     grid = log_grid(3785, 3785 * (1 + step / 299_792.458) ** (pixels - 0.5), step=step)
@@ -187,9 +187,9 @@ def store_rows(folder: Path, rows: int, pixels: int, *, rounds: int) -> None:
         compare(
             f"store: {picks.size} random rows of {pixels:,} pixels, {title}, flux, sigma and good",
             {
-                "ours": lambda window=window: store.read(picks, window=window),
-                "ours, arrays reused": lambda window=window, out=out: store.read(picks, window=window, out=out),
-                "ours, checksums": lambda window=window: store.read(picks, window=window, verify=True),
+                "ours": lambda w=window: store.read(picks, window=w),
+                "ours, arrays reused": lambda w=window, out=out: store.read(picks, window=w, out=out),
+                "ours, checksums": lambda w=window: store.read(picks, window=w, verify=True),
                 "zarr-python (checks checksums)": by_zarr,
                 **rivals,
             },

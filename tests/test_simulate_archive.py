@@ -21,8 +21,7 @@ from astroprism.simulate import (
     truth,
     write_archive,
 )
-from astroprism.simulate.batches import NOISE_FLOOR
-from astroprism.simulate.oddities import add_cosmics, add_emission
+from astroprism.simulate.batches import NOISE_FLOOR, add_cosmics, add_emission
 from astroprism.simulate.population import visits_of
 
 WINDOW = {"window": (5885.0, 5905.0), "step": 5.0, "format": "lamost"}
@@ -432,7 +431,7 @@ def test_an_archive_goes_on_where_it_was_stopped(tmp_path) -> None:
     (path.parent / table["file"][3]).unlink()
     kept = (path.parent / table["file"][0]).stat().st_mtime_ns
     seen: list[tuple[int, int]] = []
-    write_archive(tmp_path / "a", wanted, progress=lambda done, of: seen.append((done, of)))
+    write_archive(tmp_path / "a", wanted, progress=lambda event: seen.append((event.done, event.total)))
     assert seen == [(8, 9), (9, 9)]
     assert {file: (path.parent / file).read_bytes() for file in table["file"]} == before
     assert (path.parent / table["file"][0]).stat().st_mtime_ns == kept

@@ -477,7 +477,7 @@ def test_a_damaged_shard_is_named_and_the_others_can_be_read(path, change, messa
 
 def test_verify_finds_every_damaged_row(path):
     calls = []
-    assert Store(path).verify(progress=lambda *call: calls.append(call)) == []
+    assert Store(path).verify(progress=lambda event: calls.append((event.done, event.total))) == []
     assert calls == [(8, 17), (14, 17), (17, 17)]
     flip(path / "flux/c/0/0", LAYOUT.stride("flux") * 2 + 30)
     flip(path / "good/c/0/0", LAYOUT.stride("good") * 6 - 1)  # the checksum itself

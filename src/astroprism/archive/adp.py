@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import angstrom_factor, require_smooth
-from .facts import degrees, first_text, frame_of, judge, plausible, velocity
 from .fits import Column, Unit
+from .header import degrees, first_text, frame_of, plausible, velocity
+from .pixels import judge
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 

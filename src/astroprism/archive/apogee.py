@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import header_axis, require_smooth
-from .facts import degrees, first_text, judge, plausible
 from .fits import Unit
+from .header import degrees, first_text, plausible
+from .pixels import judge
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 

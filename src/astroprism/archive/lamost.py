@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import log_axis, require_smooth
-from .facts import degrees, first_text, judge, plausible, sigma_of, velocity
 from .fits import Unit
-from .header import Header
+from .header import Header, degrees, first_text, plausible, velocity
+from .pixels import judge, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 

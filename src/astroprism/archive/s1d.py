@@ -14,9 +14,9 @@ from ..errors import BadSpectrum, UnreadableFile
 from ..grid import SPEED_OF_LIGHT
 from ..spectrum import Float, Spectrum
 from .axis import header_axis
-from .facts import degrees, first_text, judge, plausible, velocity
 from .fits import Unit
-from .header import Header
+from .header import Header, degrees, first_text, plausible, velocity
+from .pixels import judge
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import unit_factor
-from .columns import cells_of, roles_of
-from .facts import plausible
+from .header import plausible
 from .image import assumed_medium
+from .pixels import cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 

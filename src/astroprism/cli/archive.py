@@ -66,7 +66,7 @@ def simulate(
     asked = {name: value for name, value in given.items() if value is not None}
     settings = SimulationConfig.from_mapping({**file, **asked})
     with counting_bar("simulate") as progress:
-        truth = write_archive(out, settings, progress=progress)
+        truth = write_archive(out, settings, progress=lambda event: progress(event.done, event.total))
     result = {"spectra": settings.spectra, "folder": str(out), "truth": str(truth), "format": settings.format}
     show(result, as_json, f"{settings.spectra:,} spectra in {out}, what is true of them in {truth}")
 

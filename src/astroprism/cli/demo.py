@@ -147,7 +147,9 @@ def _simulate(
             there.append(done)
             watch(done, total)
 
-        truth = write_archive(folder / "archive", simulation, progress=progress)
+        truth = write_archive(
+            folder / "archive", simulation, progress=lambda event: progress(event.done, event.total)
+        )
     labels = folder / "labels.csv"
     content = truth_table(truth)[["spectrum_id", *varied]].to_csv(index=False)
     if not labels.exists() or labels.read_text() != content:

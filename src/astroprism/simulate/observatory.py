@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from ..grid import SPEED_OF_LIGHT
-from .exposure import Exposure, iso_time
 from .fitswriter import Card, Unit, fits_bytes
+from .population import Exposure, iso_time
 
 _STANDARD = (
     Card("COMMENT", None, "  FITS (Flexible Image Transport System) format is defined in 'Astronomy"),

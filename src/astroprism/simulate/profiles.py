@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..grid import SPEED_OF_LIGHT
 from .layer import Array, Layer, populations, solve_layer
-from .lines import LineTable, continuum_factor, doppler_width, static_strength
+from .linelist import LineTable, continuum_factor, doppler_width, static_strength
 
 CORE, DAMPING, STARK = 0, 1, 2
 # A profile is followed until its opacity falls below this share of the continuum's in any star.

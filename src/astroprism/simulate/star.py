@@ -17,11 +17,19 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT, doppler_factor
-from .broadening import RotationTable, macroturbulence, phase_ramp
+from .broadening import (
+    Float,
+    RotationTable,
+    edge,
+    internal_grid,
+    interpolation,
+    macroturbulence,
+    phase_ramp,
+    smooth_basis,
+)
 from .layer import Array, solve_layer
-from .lines import forest, join, load_lines
+from .linelist import forest, join, load_lines
 from .profiles import Conditions, make_profiles
-from .sampling import Float, edge, interpolation, sample, smooth_basis
 from .sky import ShiftableSky
 
 # What a parameter is where none is given. Units: see Synthesiser.noiseless.
@@ -73,7 +81,7 @@ class Synthesiser:
         from scipy.fft import rfftfreq
 
         self.wavelength = np.asarray(wavelength, dtype=np.float64)
-        self.sampling = grid = sample(self.wavelength, resolution)
+        self.grid = grid = internal_grid(self.wavelength, resolution)
         fine = grid.fine
         low, high = float(np.exp(fine[0])), float(np.exp(fine[-1]))
         # Wings reach into the window from up to 9,000 km/s away (hydrogen's), as profiles.py has it.
@@ -146,8 +154,8 @@ class Synthesiser:
             loss = self._loss(part, conditions and conditions.take(rows), sky=sky and bool(self._sky))
             kept = flux[first : first + self._chunk]
             if self._output is None:
-                last = self.sampling.margin + self.sampling.every * (flux.shape[1] - 1) + 1
-                np.subtract(1, loss[: len(kept), self.sampling.margin : last : self.sampling.every], out=kept)
+                last = self.grid.margin + self.grid.every * (flux.shape[1] - 1) + 1
+                np.subtract(1, loss[: len(kept), self.grid.margin : last : self.grid.every], out=kept)
             else:
                 np.subtract(1, (self._output @ loss.T).T[: len(kept)], out=kept)
             if star:
@@ -162,7 +170,7 @@ class Synthesiser:
         """
         from scipy.fft import irfft, rfft
 
-        size, fine, kept = self.sampling.size, self.sampling.fine_size, len(self._lsf)
+        size, fine, kept = self.grid.size, self.grid.fine_size, len(self._lsf)
         if conditions is None and not sky:
             return np.zeros((len(values["rv"]), size), dtype=np.float32)
         if conditions is None:
@@ -210,12 +218,12 @@ class Synthesiser:
         kernel = self._rotation(radius[:, None] * frequency)
         width = macroturbulence(values["teff"], values["logg"]) / self._kms
         kernel *= np.exp((-2 * (np.pi * width) ** 2).astype(np.float32)[:, None] * frequency**2)
-        shift = np.log(doppler_factor(values["rv"])) / self.sampling.fine_step
-        return np.asarray(phase_ramp(shift, size=self.sampling.fine_size, count=count) * kernel)
+        shift = np.log(doppler_factor(values["rv"])) / self.grid.fine_step
+        return np.asarray(phase_ramp(shift, size=self.grid.fine_size, count=count) * kernel)
 
     def _transmission(self, values: dict[str, Array]) -> Float:
         """The atmosphere on the opacity grid, moved by berv, (b, fine)."""
-        shift = np.log1p(values["berv"] / SPEED_OF_LIGHT) / self.sampling.fine_step
+        shift = np.log1p(values["berv"] / SPEED_OF_LIGHT) / self.grid.fine_step
         water = values["airmass"] * values["water"]
         return self._sky.transmission(shift, oxygen=values["airmass"], water=water)
 

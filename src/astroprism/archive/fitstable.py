@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ..errors import BadSpectrum, SpectrumError, UnreadableFile
 from ..spectrum import Spectrum
-from .columns import Cells, cells_of, roles_of
-from .facts import degrees, first_text, frame_of, plausible, velocity
 from .fits import Unit
+from .header import degrees, first_text, frame_of, plausible, velocity
 from .image import medium_of
+from .pixels import Cells, cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
