@@ -1,6 +1,6 @@
 """ESO phase-3 one-dimensional products: HARPS, UVES, FEROS, ESPRESSO, X-shooter and others.
 
-A binary table, one row a spectrum, each cell a vector. Columns are chosen by their UCD and name, as
+A binary table, one row per spectrum, each cell a vector. Columns are chosen by their UCD and name, as
 the ESO Science Data Products Standard (ESO-044286, issue 5 and later) defines them, never by position.
 """
 
@@ -21,7 +21,7 @@ from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
 WAVES = ("WAVE", "WAVELENGTH", "LAMBDA", "AWAV", "WAVE_AIR")
-# The pipelines of these spectrographs give wavelengths in air; asked only where the UCD is missing or
+# The pipelines of these spectrographs give wavelengths in air; used only where the UCD is missing or
 # cannot be read (ESO phase-3 release descriptions of the HARPS, FEROS, UVES and GIRAFFE collections).
 AIR_INSTRUMENTS = ("HARPS", "FEROS", "UVES", "GIRAFFE")
 
@@ -45,7 +45,7 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, options: ReadOptions) -> Yield:
-    """One spectrum a row."""
+    """One spectrum per row."""
     unit, fits = _table(source), source.fits
     if unit is None or fits is None or (primary := fits.unit(0)) is None:
         raise UnreadableFile("no SPECTRUM table", reason="unknown-format")
@@ -59,7 +59,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             attested = unit.verify()
     header = primary.header
     identifier = header.text("ARCFILE").removesuffix(".fits") or source.stem
-    medium, told = _medium(unit, names["wave"], primary.header.text("INSTRUME"), options)
+    medium, assumed = _medium(unit, names["wave"], primary.header.text("INSTRUME"), options)
     ra, dec = degrees(header, ("RA", "DEC"))
     several = unit.rows > 1
     keywords = fits.keywords(unit)
@@ -88,7 +88,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
                 reader="adp",
                 keywords=keywords,
-                warnings=told + more,
+                warnings=assumed + more,
             )
         except BadSpectrum as error:
             if not several:
@@ -174,7 +174,7 @@ def _wavelength(
         raise BadSpectrum(f"{values.size} pixels with a wavelength", reason="empty")
     low, high = 10 * number("WAVELMIN"), 10 * number("WAVELMAX")
     declared = (low, high) if np.isfinite(low) and np.isfinite(high) else None
-    factor, told = angstrom_factor(
+    factor, assumed = angstrom_factor(
         float(values[0]), float(values[-1]), unit=unit.header.text(f"TUNIT{column.index}"), declared=declared
     )
     if values[-1] < values[0]:
@@ -184,7 +184,7 @@ def _wavelength(
         wave = wave * factor
     if not attested:
         require_smooth(wave)
-    return wave, told
+    return wave, assumed
 
 
 def _rejected(quality: NDArray[Any] | None) -> NDArray[np.bool_] | None:

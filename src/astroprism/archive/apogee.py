@@ -1,4 +1,4 @@
-"""APOGEE apStar and aspcapStar: images of one row a spectrum, the combination first.
+"""APOGEE apStar and aspcapStar: images of one row per spectrum, the combination first.
 
 Vacuum, uniform in log10, moved to the rest frame of the star (Nidever et al. 2015, AJ 150,
 173). Only the combination is read: never a combination and the visits that it was made from.
@@ -75,7 +75,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     wave, warnings = header_axis(axis, flux.size)
     if not 10_000 < wave[0] < wave[-1] < 20_000:
         raise BadSpectrum(
-            f"wavelengths from {wave[0]:.1f} to {wave[-1]:.1f} angstrom; APOGEE sees 15,100..17,000",
+            f"wavelengths from {wave[0]:.1f} to {wave[-1]:.1f} angstrom; APOGEE covers 15,100..17,000",
             reason="wavelength",
         )
     require_smooth(wave)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 BLOCK = 2880
-MAX_HEADER = 1000 * BLOCK  # 36,000 cards; the longest seen in an archive has some 6,000
+MAX_HEADER = 1000 * BLOCK  # 36,000 cards; the longest met in an archive has some 6,000
 MAX_UNITS = 2000
 NEAR = 1 << 16  # bytes around the end of a unit in which the next is looked for where it is not in place
 PIXELS = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -161,7 +161,7 @@ class Unit:
             offset += (repeat + 7) // 8 if letter == "X" else repeat * WIDTHS[letter]
         if offset != self.header.integer("NAXIS1"):
             raise UnreadableFile(
-                f"the columns add up to {offset:,} bytes a row, NAXIS1 says "
+                f"the columns add up to {offset:,} bytes per row, NAXIS1 says "
                 f"{self.header.integer('NAXIS1'):,}; the header is damaged"
             )
         return found
@@ -214,7 +214,7 @@ class Unit:
         Holds data and header against DATASUM and CHECKSUM where the file has them (FITS 4.0, 4.4.2.7).
 
         A DATASUM of zero over data that are not all zero is a stamp left from a time when there were
-        none (seen in HARPS files): no verdict, and neither is the CHECKSUM made with it.
+        none (met in HARPS files): no verdict, and neither is the CHECKSUM made with it.
         """
         stated = self._checksums
         if not stated:
@@ -260,7 +260,7 @@ class Unit:
 
 
 class FitsFile:
-    """The units of a FITS file, parsed one after the other as they are asked for."""
+    """The units of a FITS file, parsed one after the other as they are requested."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

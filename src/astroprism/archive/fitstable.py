@@ -34,7 +34,7 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, options: ReadOptions) -> Yield:
-    """One spectrum where a row is a pixel; one a row where cells hold vectors."""
+    """One spectrum where a row is a pixel, else one per row, from cells that hold vectors."""
     unit = _table(source)
     assert unit is not None
     assert source.fits is not None
@@ -61,7 +61,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 unit=unit_text,
                 flip=False,
             )
-            medium, told = _medium(unit, column.name, cells, primary, options)
+            medium, assumed = _medium(unit, column.name, cells, primary, options)
         except SpectrumError as error:
             if rows == 1:
                 raise
@@ -84,7 +84,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             resolution=plausible(primary.header.number("SPEC_RES"), 1.0, 1e7),
             reader="table",
             keywords=keywords,
-            warnings=cells.warnings + told,
+            warnings=cells.warnings + assumed,
         )
 
 

@@ -87,14 +87,14 @@ class Header:
         return next((self.numbers[key] for key in keys if key in self.numbers), np.nan)
 
     def integer(self, key: str, default: int | None = None) -> int:
-        """A whole number that the layout hangs on; anything else is damage."""
+        """A whole number that the layout depends on; anything else is damage."""
         value = self.numbers.get(key)
         if value is None and default is not None and self.card(key) is None:
             return default
         if value is None or value != int(value):
-            shown = (self.card(key) or b"missing").decode("latin-1").strip()
+            value_text = (self.card(key) or b"missing").decode("latin-1").strip()
             raise UnreadableFile(
-                f"header keyword {key} is no whole number: {shown[:40]}", reason="unreadable"
+                f"header keyword {key} is no whole number: {value_text[:40]}", reason="unreadable"
             )
         return int(value)
 

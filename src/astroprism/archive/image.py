@@ -67,7 +67,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         sigma = sigma[::-1] if sigma is not None else None
         warnings += ("wavelengths decreased; turned round together with the flux",)
     require_smooth(wave)
-    medium, told = medium_of(header, float(wave[-1]), options)
+    medium, assumed = medium_of(header, float(wave[-1]), options)
     sigma, good = judge(flux, sigma)
     ra, dec = degrees(primary.header, ("RA", "DEC"))
     yield Spectrum(
@@ -87,18 +87,18 @@ def read(source: Source, options: ReadOptions) -> Yield:
         resolution=plausible(header.number("SPEC_RES", "RESOLUT"), 1.0, 1e7),
         reader="image",
         keywords=source.fits.keywords(unit),
-        warnings=warnings + told,
+        warnings=warnings + assumed,
     )
 
 
 def _row(image: NDArray[Any], options: ReadOptions) -> tuple[NDArray[Any], int]:
-    """The row that is the spectrum: the one asked for, or the only one with anything in it."""
+    """The row that is the spectrum: the one requested, or the only one with anything in it."""
     rows = image.reshape(-1, image.shape[-1]) if image.ndim else image.reshape(1, -1)
     if len(rows) == 1:
         return np.asarray(rows[0]), 0
     if options.row is not None:
         if options.row >= len(rows):
-            raise BadSpectrum(f"row {options.row} asked for, the image has {len(rows)}", reason="ambiguous")
+            raise BadSpectrum(f"row {options.row} requested, the image has {len(rows)}", reason="ambiguous")
         return np.asarray(rows[options.row]), options.row
     if rows.shape[1] == 1:
         raise BadSpectrum(f"an image of shape {image.shape} has its pixels on axis 2", reason="wavelength")
@@ -109,7 +109,7 @@ def _row(image: NDArray[Any], options: ReadOptions) -> tuple[NDArray[Any], int]:
         return np.asarray(rows[0]), 0
     raise BadSpectrum(
         f"an image of shape {image.shape} with {len(used)} used rows, and nothing says which to take; "
-        "write one spectrum a file, or choose by ReadOptions(row=...)",
+        "write one spectrum per file, or choose by ReadOptions(row=...)",
         reason="ambiguous",
     )
 
@@ -136,19 +136,19 @@ def _errors(source: Source, unit: Unit) -> NDArray[Any] | None:
 
 
 def medium_of(header: Header, longest: float, options: ReadOptions) -> tuple[str, tuple[str, ...]]:
-    """'air' or 'vacuum' as the header says, else as asked for, else the custom of optical libraries.
+    """'air' or 'vacuum' as the header says, else as the options say, else the custom of optical libraries.
 
     CTYPE1 AWAV is air, WAVE vacuum (FITS WCS paper III). The libraries that say nothing (MILES, ELODIE,
     UVES-POP, NARVAL) are in air, as ground-based optical spectra are by custom; below 2000 angstrom and
     above one micron vacuum is.
     """
     kind = header.text("CTYPE1").upper()
-    said = (header.text("AIRORVAC") or header.text("MEDIUM")).lower()
-    if kind.startswith("AWAV") or said.startswith("air") or header.logical("VACUUM") is False:
+    stated = (header.text("AIRORVAC") or header.text("MEDIUM")).lower()
+    if kind.startswith("AWAV") or stated.startswith("air") or header.logical("VACUUM") is False:
         return "air", ()
     if (
         (kind.startswith("WAVE") and "LENGTH" not in kind)
-        or said.startswith("vac")
+        or stated.startswith("vac")
         or header.logical("VACUUM")
     ):
         return "vacuum", ()

@@ -22,7 +22,7 @@ from .source import Source
 
 COLUMNS = ("FLUX", "IVAR", "WAVELENGTH")
 # ANDMASK counts from bit 0: bad CCD pixel, bad profile, no sky, sky too bright, fibre off the chip, no
-# data. A bright sky alone is told by IVAR.
+# data. IVAR answers for a bright sky alone.
 BAD_BITS = 0b110111
 LOCAL_TIME = 8 / 24  # days; LAMOST counts its exposures in minutes of local time (UTC + 8 h)
 

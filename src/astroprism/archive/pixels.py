@@ -150,13 +150,13 @@ def _wavelength(raw: Array, unit: str, *, logarithmic: bool) -> tuple[Wave, tupl
             raise bad_axis(f"log wavelengths from {low:g} to {high:g} are no log10 of angstrom")
         grid = regular(exact) if raw.dtype.itemsize <= 4 else None
         return np.asarray(10.0 ** (exact if grid is None else grid)), warnings
-    factor, told = angstrom_factor(float(exact[0]), float(exact[-1]), unit=unit)
+    factor, assumed = angstrom_factor(float(exact[0]), float(exact[-1]), unit=unit)
     if raw.dtype == np.float32:  # rounded to 2e-4..1e-3 angstrom: find the grid it was rounded from
         grid = regular(exact)
         if grid is None and low > 0 and (logs := regular(np.log10(exact))) is not None:
             grid = np.asarray(10.0**logs)
         exact = exact if grid is None else grid
-    return exact * factor, warnings + told
+    return exact * factor, warnings + assumed
 
 
 # --- which pixels count, and their errors

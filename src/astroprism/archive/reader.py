@@ -36,7 +36,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Reader:
-    """One format: `sniff` tells from the content whether it is this one, `read` yields its spectra."""
+    """One format: `sniff` decides by the content whether it is this one, `read` yields its spectra."""
 
     summary: str
     sniff: Callable[[Source], bool]

@@ -70,7 +70,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     low, high = COVERAGE[prefix]
     if not (low - 40 < wave[0] and wave[-1] < high + 40):
         raise BadSpectrum(
-            f"wavelengths from {wave[0]:.2f} to {wave[-1]:.2f}; the spectrograph sees {low:g}..{high:g}: "
+            f"wavelengths from {wave[0]:.2f} to {wave[-1]:.2f}; the spectrograph covers {low:g}..{high:g}: "
             "the header is damaged",
             reason="wavelength",
         )
@@ -138,7 +138,7 @@ def _hold_against_gap(wave: NDArray[np.float64], flux: Float, berv: float, *, ga
 def _hold_against_orders(wave: NDArray[np.float64], header: Header, berv: float) -> None:
     """Refuse an axis that begins or ends elsewhere than the echelle orders it was merged from.
 
-    The pipeline copies the dispersion polynomials (ascending powers of the pixel, four an order) into
+    The pipeline copies the dispersion polynomials (ascending powers of the pixel, four per order) into
     the header; over three files the merged spectrum began 1.93..1.99 angstrom behind the first order and
     ended 0.02..0.03 before the last.
     """

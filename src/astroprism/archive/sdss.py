@@ -1,4 +1,4 @@
-"""SDSS and BOSS `spec-*.fits`: the co-added spectrum, one table row a pixel.
+"""SDSS and BOSS `spec-*.fits`: the co-added spectrum, one table row per pixel.
 
 Vacuum, uniform in log10, heliocentric (SDSS data model, "spec"; Dawson et al. 2013, AJ 145, 10). The
 single exposures that follow in the same file are left alone: never a combination and its parts.
@@ -61,7 +61,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         raise UnreadableFile(f"column {missing[0].lower()} is missing or holds no real numbers")
     values = {name: unit.column(name) for name in COLUMNS}
     if any(array.ndim != 1 for array in values.values()):
-        raise UnreadableFile("cells hold vectors; SDSS writes one row a pixel")
+        raise UnreadableFile("cells hold vectors; SDSS writes one row per pixel")
     mask = unit.column("AND_MASK") if "AND_MASK" in unit.columns else None
     if options.checksum == "verify":
         primary.verify()
@@ -76,7 +76,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     require_smooth(wave)
     sigma, good = judge(flux, sigma_of(values["IVAR"]), mask=_rejected(mask))
     helio = header.number("HELIO_RV")
-    extra, told = _catalogue(source)
+    extra, assumed = _catalogue(source)
     thing = header.number("THING_ID")
     # RA and DEC are those of the telescope, half a degree and more from the star
     ra, dec = degrees(header, ("PLUG_RA", "PLUG_DEC"))
@@ -98,7 +98,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(extra.get("SN_MEDIAN_ALL", header.number("SNR")), 0.0, 1e6),
         reader="sdss",
         keywords=source.fits.keywords(unit),
-        warnings=warnings + told,
+        warnings=warnings + assumed,
     )
 
 

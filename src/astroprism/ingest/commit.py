@@ -1,6 +1,6 @@
 """Finished blocks to shards of the store, in the order of the files, and the tables that go with them.
 
-Only here is anything decided that hangs on other files (duplicates, identifiers taken twice, shard
+Only here is anything decided that depends on other files (duplicates, identifiers taken twice, shard
 numbers), and only in order: so the store is the same whoever did the blocks, and however often the
 work was interrupted.
 """

@@ -1,4 +1,4 @@
-"""Which files an ingest is given, in an order that does not hang on the disk."""
+"""Which files an ingest is given, in an order that does not depend on the disk."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def locked(store: Path) -> Iterator[None]:
     """Let one ingest at a time work on a store; the lock goes with the process, however it ends."""
     path = store / ".lock"
     with blame(path):
-        file = open(path, "w")  # noqa: SIM115 - closed below, after the lock was seen to hold
+        file = open(path, "w")  # noqa: SIM115 - closed below, after the lock was found to hold
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,7 +20,7 @@ Floating = NDArray[np.floating]
 # Share of the variance at the median flux that does not scale with the flux (read-out, dark, sky).
 NOISE_FLOOR = 0.05
 # Spectra are made in blocks that start at multiples of their size, and always whole: a matrix product may
-# round differently for another number of rows, and no spectrum may hang on who asked for it.
+# round differently for another number of rows, and no spectrum may depend on the batch size.
 BLOCK_PIXELS, BLOCK_ROWS = 2**22, 128
 # Vacuum angstrom: H alpha, H beta (Wiese & Fuhr 2009), Ca II K.
 EMISSION_LINES = (6564.61, 4862.69, 3934.78)
@@ -47,7 +47,7 @@ class Batch:
 def spectra(config: SimulationConfig, *, batch: int = 256) -> Iterator[Batch]:
     """Every spectrum of the archive, in order, at most `batch` at a time.
 
-    Spectrum i hangs on the configuration and i, not on `batch`.
+    Spectrum i depends on the configuration and i, not on `batch`.
     """
     if batch < 1:
         raise ConfigError(f"batch is {batch}; at least 1 is needed")
@@ -107,7 +107,7 @@ class Maker:
         rows = self.rows(number)
         noiseless = self._noiseless(rows)
         gaps = self.gaps(rows)
-        every = max(1, noiseless.shape[1] // 40_000)  # so many pixels tell the median to a thousandth
+        every = max(1, noiseless.shape[1] // 40_000)  # so many pixels give the median to a thousandth
         live = noiseless[:, ::every]
         if np.any(dark := gaps[:, 0] < gaps[:, 1]):
             first, last = gaps[dark, 0].min() // every, -(-gaps[dark, 1].max() // every)
@@ -127,22 +127,24 @@ class Maker:
         return Batch(rows, self.sampling.wavelength, flux, sigma, noiseless)
 
     def _noiseless(self, rows: NDArray[np.int64]) -> Float32:
-        people, config = self.population, self.config
-        parameters = {key: values[rows] for key, values in people.parameters.items()}
+        population, config = self.population, self.config
+        parameters = {key: values[rows] for key, values in population.parameters.items()}
         if config.file_frame == "topocentric":
-            # seen from the telescope the star moves by -BERV and the atmosphere stands still
+            # from the telescope the star moves by -BERV and the atmosphere stands still
             parameters["rv"] = parameters["rv"] - parameters["berv"]
             parameters["berv"] = np.zeros(rows.size)
         flux = self._synthesiser.noiseless(parameters)
-        double = np.flatnonzero(people.oddity[rows] == "sb2")
+        double = np.flatnonzero(population.oddity[rows] == "sb2")
         if double.size:
             second = {key: values[double] for key, values in parameters.items()}
-            shift = parameters["rv"][double] - people.parameters["rv"][rows][double]
-            second["rv"] = people.companion["rv"][rows][double] + shift
-            second["teff"] = people.companion["teff"][rows][double]
+            shift = parameters["rv"][double] - population.parameters["rv"][rows][double]
+            second["rv"] = population.companion["rv"][rows][double] + shift
+            second["teff"] = population.companion["teff"][rows][double]
             light = self._synthesiser.noiseless(second)
-            flux[double] = add_companion(flux[double], light, ratio=people.companion["ratio"][rows][double])
-        for k in np.flatnonzero(people.oddity[rows] == "emission"):
+            flux[double] = add_companion(
+                flux[double], light, ratio=population.companion["ratio"][rows][double]
+            )
+        for k in np.flatnonzero(population.oddity[rows] == "emission"):
             add_emission(
                 flux[k],
                 self.sampling.vacuum,
@@ -218,8 +220,8 @@ def add_emission(
 def add_cosmics(flux: Floating, sigma: Floating, *, rng: np.random.Generator) -> int:
     """Add hits two to four pixels wide to one spectrum (n,) in place; returns how many.
 
-    Several a spectrum, in live pixels only, each peak far above the noise. The errors stay: a pipeline
-    that had seen the hit would have removed it.
+    Several per spectrum, in live pixels only, each peak far above the noise. The errors stay: a pipeline
+    that had found the hit would have removed it.
     """
     live = np.flatnonzero(sigma > 0)
     if live.size < 8:

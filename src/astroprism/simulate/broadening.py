@@ -16,7 +16,7 @@ from .layer import Array
 Float = NDArray[np.float32]
 
 MARGIN = 650.0  # km/s of spectrum made beyond either end, for lines that rv and vsini bring in
-SMOOTH = 1.3  # internal pixels a standard deviation of the instrument profile: 2e-4 left at Nyquist
+SMOOTH = 1.3  # internal pixels per standard deviation of the instrument profile: 2e-4 left at Nyquist
 FINEST = 1.3  # km/s; pixels in which line opacity is worked out, narrower than any line
 FWHM = math.sqrt(8 * math.log(2))  # full width at half maximum of a Gaussian over its standard deviation
 _TAPS = 8  # points of the interpolation from internal to output pixels
@@ -63,7 +63,7 @@ class InternalGrid:
 
 
 def internal_grid(wavelength: Array, resolution: float) -> InternalGrid:
-    """The internal grid for output pixels at `wavelength` (n,), vacuum angstrom, seen at `resolution`.
+    """The internal grid for output pixels at `wavelength` (n,), vacuum angstrom, at `resolution`.
 
     As coarse as the instrument profile together with the output pixel allows; where output pixels are uniform
     in log wavelength, a whole fraction of them, so that no interpolation is needed.
@@ -216,7 +216,8 @@ def macroturbulence(teff: Array, logg: Array) -> Array:
 def phase_ramp(shift: Array, *, size: int, count: int) -> NDArray[np.complex64]:
     """exp(-2 pi i k shift / size) for k < count: moves spectra of `size` pixels by shift pixels, (b, count).
 
-    As the outer product of two short ramps: an exponential a frequency would cost as much as the transforms.
+    As the outer product of two short ramps: one exponential per frequency would cost as much as the
+    transforms.
     """
     turn = (-2j * np.pi / size) * shift[:, None]
     blocks = -(-count // _PHASE_BLOCK)

@@ -108,7 +108,7 @@ FACTORS: dict[str, Factor] = {
     "alpha": Factor("uniform:-0.1:0.4", 0.0, "dex", True, (-1, 1)),
     "activity": Factor("uniform:0:1", 0.0, "0 to 1", False, (0, 1)),
     "airmass": Factor("uniform:1:2", 1.2, "", False, (1, 10)),
-    "snr": Factor("loguniform:40:300", 100.0, "a pixel", False, (1, 1e5)),
+    "snr": Factor("loguniform:40:300", 100.0, "per pixel", False, (1, 1e5)),
     "blaze": Factor("uniform:0:0.03", 0.0, "relative", False, (0, 0.5)),
 }
 ODDITIES = ("sb2", "emission", "cosmic", "wronglabel")
@@ -121,7 +121,7 @@ class SimulationConfig:
 
     spectra        how many
     factors        causes that vary, of FACTORS; everything else stays at its off value
-    nuisances      causes that vary besides and that nobody asks about (airmass, blaze, ...)
+    nuisances      causes that vary besides and that are not of interest (airmass, blaze, ...)
     distributions  factor -> text such as 'uniform:-50:50' (see distribution.py), for factors that vary;
                    for one that does not, 'fixed:value' moves its off value
     window         (low, high) angstrom, in the medium of the format for linear steps, else vacuum;
@@ -130,7 +130,7 @@ class SimulationConfig:
     step_unit      'kms' (uniform in log wavelength) or 'angstrom' (uniform in wavelength)
     resolution     resolving power; None: the format's own, but never finer than two pixels where a
                    step is given
-    snr            (low, high) a pixel at the median flux, log-uniform; short for distributions['snr']
+    snr            (low, high) per pixel at the median flux, log-uniform; short for distributions['snr']
     visits         'one': every spectrum another star; 'uneven': many visits of few stars
     stars          number of stars for uneven visits; None: a tenth of the spectra
     concentration  (share of the spectra, share of the stars) for uneven visits: (0.8, 0.05) means
@@ -319,7 +319,7 @@ def _check(config: SimulationConfig) -> None:
         )
     if NATIVE[config.format].frame == "rest" and "rv" in config.varying:
         raise ConfigError(
-            f"{config.format!r} spectra are shifted to rest, so 'rv' cannot be seen in them; "
+            f"{config.format!r} spectra are shifted to rest, so 'rv' cannot show in them; "
             "leave it out of factors"
         )
 

@@ -1,6 +1,6 @@
 """Who is observed when: the stars, their visits, the weather, the oddities and the files of one archive.
 
-Everything here is drawn for the whole archive at once (it is cheap) and hangs on the configuration alone.
+Everything here is drawn for the whole archive at once (it is cheap) and depends on the configuration alone.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ EXTENSIONS = {"csv": ".csv"}
 
 @dataclass(frozen=True)
 class Population:
-    """Every number behind an archive; each array is (n,), one entry a spectrum.
+    """Every number behind an archive; each array is (n,), one entry per spectrum.
 
     star        index of the star
     parameters  what the synthesiser takes, by its keys
-    snr         a pixel at the median flux
+    snr         per pixel at the median flux
     mjd         start of the exposure; exposure in seconds
     ra, dec     degrees, of the star
     berv        km/s, to ADD to what the telescope measured
@@ -160,7 +160,7 @@ def _stars(config: SimulationConfig) -> tuple[NDArray[np.int64], int]:
     if config.visits == "one":
         return np.arange(config.spectra), config.spectra
     rng = stream(config.seed, "visits")
-    # neither the order of the stars nor that of the spectra may tell how often a star was visited
+    # neither the order of the stars nor that of the spectra may reveal how often a star was visited
     star = np.repeat(rng.permutation(visits.size), visits)
     return rng.permutation(star), visits.size
 
@@ -211,7 +211,7 @@ def _orbits(config: SimulationConfig, stars: int, *, star: NDArray[np.int64], mj
 
 
 def _oddities(config: SimulationConfig) -> NDArray[np.str_]:
-    """The oddity of every spectrum, shape (n,): exactly the share asked for, rounded, at random places."""
+    """The oddity of every spectrum, shape (n,): exactly the requested share, rounded, at random places."""
     kinds = np.full(config.spectra, "", dtype="U10")
     order = np.argsort(stream(config.seed, "oddity").random(config.spectra), kind="stable")
     first = 0.0
@@ -270,7 +270,7 @@ def _labels(
         if name == "snr":
             continue
         error = stream(config.seed, f"label {name}").standard_normal(config.spectra)
-        # a catalogue has one value a star, so repeat visits share its error
+        # a catalogue has one value per star, so repeat visits share its error
         error = error[star] if FACTORS[name].of_star else error
         labels[name] = np.round((values[name] + CATALOGUE_ERRORS[name] * error)[source], 4)
     return labels
@@ -289,7 +289,7 @@ def _weather(config: SimulationConfig, water: Float, *, mjd: Float) -> dict[str,
 
 
 def truth_table(config: SimulationConfig, population: Population, *, names: dict[str, Any]) -> pd.DataFrame:
-    """The table of truth.csv: a row a spectrum; `names` holds spectrum_id, file and target, each (n,)."""
+    """The table of truth.csv: a row per spectrum; `names` holds spectrum_id, file and target, each (n,)."""
     import pandas as pd
 
     last = ("snr", "airmass")

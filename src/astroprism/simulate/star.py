@@ -1,4 +1,4 @@
-"""Noiseless spectra of stars seen through the atmosphere, many at a time.
+"""Noiseless spectra of stars through the atmosphere, many at a time.
 
     noiseless = continuum x instrument x LSF * [(1 - shifted, rotated line depth) x transmission]
 
@@ -91,7 +91,7 @@ class Synthesiser:
         self._emission = _emission_profiles(fine)
         self._saturation = smooth_basis(np.exp(fine), 6)
         self._edge = edge(grid.fine_size)
-        self._frequency = rfftfreq(grid.fine_size).astype(np.float32)  # cycles a pixel of the opacity grid
+        self._frequency = rfftfreq(grid.fine_size).astype(np.float32)  # cycles per pixel of the opacity grid
         kept = self._frequency[: grid.size // 2 + 1] * grid.fold  # the instrument passes no more than these
         lsf = np.exp(-2 * (np.pi * grid.lsf * kept) ** 2) * np.sinc(grid.box * kept) / grid.fold
         self._lsf = lsf.astype(np.float32)
@@ -107,7 +107,7 @@ class Synthesiser:
         self._chunk = int(np.clip(rows // 8 * 8, 8, 64))
 
     def noiseless(self, parameters: Mapping[str, Array]) -> Float:
-        """Flux of stars seen through the atmosphere and the instrument, barycentric frame, (b, n).
+        """Flux of stars through the atmosphere and the instrument, barycentric frame, (b, n).
 
         Of order 1 at its median. `parameters` are arrays (b,): rv (km/s), teff (K), feh, logg, alpha
         (dex), activity (0..1), vsini (km/s), water (mm), airmass, tilt (relative slope across the
@@ -140,7 +140,7 @@ class Synthesiser:
         return np.asarray(value.astype(np.float32) @ self._continuum.matrix.T)
 
     def _in_chunks(self, values: dict[str, Array], *, star: bool, sky: bool) -> Float:
-        """Flux (b, n) without the instrument, in chunks of a fixed size: no value hangs on the batch's."""
+        """Flux (b, n) without the instrument, in chunks of a fixed size: no value depends on the batch's."""
         count = len(values["rv"])
         flux = np.empty((count, len(self.wavelength)), dtype=np.float32)
         conditions = None
@@ -235,7 +235,7 @@ def planck(wavelength: Array, temperature: Array) -> Array:
 
 
 def _saturated_depth(wavelength: Array, teff: Array) -> Float:
-    """Depth of a line so strong that only the outermost layer is seen in it, (k, b)."""
+    """Depth of a line so strong that only the outermost layer shows in it, (k, b)."""
     surface = planck(wavelength[:, None], _SURFACE * teff)
     return np.asarray(1 - surface / planck(wavelength[:, None], teff)).astype(np.float32)
 

@@ -136,7 +136,7 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
 
 
 def sdss(exposure: Exposure) -> bytes:
-    """SDSS/BOSS `spec` file: table COADD of one row a pixel, then SPALL, SPZLINE and single exposures."""
+    """SDSS/BOSS `spec` file: table COADD of one row per pixel, then SPALL, SPZLINE and single exposures."""
     plate, fibre, mjd = 3600 + exposure.row // 1000, exposure.row % 1000 + 1, int(exposure.mjd)
     start, step = log10_axis(exposure)
     ratio = np.array(list(signal_to_noise(exposure).values()))

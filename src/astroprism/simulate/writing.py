@@ -43,7 +43,7 @@ _FASTEST = 31.0  # km/s, more than any BERV
 
 
 def truth(config: SimulationConfig) -> pd.DataFrame:
-    """What truth.csv holds, a row a spectrum; see docs/simulating.md for the columns."""
+    """What truth.csv holds, a row per spectrum; see docs/simulating.md for the columns."""
     population = populate(config)
     return truth_table(config, population, names=names(config, population))
 
@@ -139,14 +139,14 @@ class _ArchiveWriter:
 
     def exposure(self, batch: Batch, at: int) -> Exposure:
         """The spectrum at index `at` of `batch`, with what its header needs."""
-        row, people, config = int(batch.rows[at]), self.population, self.config
-        snr = float(people.snr[row])
+        row, population, config = int(batch.rows[at]), self.population, self.config
+        snr = float(population.snr[row])
         scale = np.float32(flux_scale(config, snr))
         sampling = self.maker.sampling
-        part = file_pixels(config, sampling, berv=float(people.berv[row]))
+        part = file_pixels(config, sampling, berv=float(population.berv[row]))
         return Exposure(
             row=row,
-            star=int(people.star[row]),
+            star=int(population.star[row]),
             identifier=self.names["spectrum_id"][row],
             file=self.names["file"][row],
             target=self.names["target"][row],
@@ -158,12 +158,12 @@ class _ArchiveWriter:
             resolution=sampling.resolution,
             frame=sampling.frame,
             snr=snr,
-            mjd=float(people.mjd[row]),
-            seconds=float(people.exposure[row]),
-            ra=float(people.ra[row]),
-            dec=float(people.dec[row]),
-            parameters={key: float(values[row]) for key, values in people.parameters.items()},
-            weather={key: float(values[row]) for key, values in people.weather.items()},
+            mjd=float(population.mjd[row]),
+            seconds=float(population.exposure[row]),
+            ra=float(population.ra[row]),
+            dec=float(population.dec[row]),
+            parameters={key: float(values[row]) for key, values in population.parameters.items()},
+            weather={key: float(values[row]) for key, values in population.weather.items()},
             seed=config.seed,
         )
 

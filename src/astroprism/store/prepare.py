@@ -106,7 +106,7 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     if n_good < options.min_good * _usable(grid):
         raise BadSpectrum(
             f"{n_good} of {_usable(grid)} grid pixels are good, fewer than the share of "
-            f"{options.min_good:g} asked for (--min-good)",
+            f"{options.min_good:g} required (--min-good)",
             reason="masked" if part.stop - part.start > 0.5 * len(spectrum) else "no-overlap",
         )
     scale = _scale(flux, good, grid, options.normalise)

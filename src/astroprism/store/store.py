@@ -37,7 +37,7 @@ class Store:
     """The spectra of a study, read-only. Positions 0..len-1 number the rows of the index.
 
     Threads may share one; a fork or a pickle opens its own files. Spectra added after opening are
-    seen by opening again.
+    found by opening again.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -82,7 +82,7 @@ class Store:
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """A row a spectrum, in the order of positions; not to be changed in place."""
+        """A row per spectrum, in the order of positions; not to be changed in place."""
         return _to_pandas(self._tables.read("index"))
 
     def keywords(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -91,7 +91,7 @@ class Store:
 
     @cached_property
     def rejects(self) -> pd.DataFrame:
-        """A row a refusal, with its reason; not to be changed in place."""
+        """A row per refusal, with its reason; not to be changed in place."""
         return _to_pandas(self._tables.rejects())
 
     @cached_property
@@ -334,7 +334,7 @@ class Tables:
         return table
 
     def rejects(self) -> pa.Table:
-        """A row a refusal."""
+        """A row per refusal."""
         import pyarrow as pa
 
         tables = [_parquet(place) for place in self._rejects if place.exists()]
