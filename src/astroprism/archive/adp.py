@@ -46,17 +46,13 @@ def sniff(source: Source) -> bool:
 
 def read(source: Source, options: ReadOptions) -> Yield:
     """One spectrum per row."""
-    unit, fits = _table(source), source.fits
-    if unit is None or fits is None or (primary := fits.unit(0)) is None:
-        raise UnreadableFile("no SPECTRUM table", reason="unknown-format")
+    unit, (fits, primary) = _table(source), source.opened()
+    assert unit is not None
     names = _choose(unit)
-    attested = False
     try:
         values = {role: np.atleast_2d(unit.column(column.name)) for role, column in names.items()}
     finally:  # a wrong sum explains whatever else is wrong
-        if options.checksum == "verify":
-            primary.verify()
-            attested = unit.verify()
+        attested = options.verify(primary, unit)
     header = primary.header
     identifier = header.text("ARCFILE").removesuffix(".fits") or source.stem
     medium, assumed = _medium(unit, names["wave"], primary.header.text("INSTRUME"), options)

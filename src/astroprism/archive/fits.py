@@ -12,16 +12,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..errors import SpectrumError, UnreadableFile
 from .header import CARD, Header
-
-if TYPE_CHECKING:
-    from .source import Source
 
 Array = NDArray[Any]
 
@@ -55,6 +53,21 @@ _STRUCTURE = frozenset(
 )
 
 
+class Content(Protocol):
+    """The bytes of a file, as `Source` gives them."""
+
+    path: Path
+    size: int
+
+    def span(self, start: int, count: int) -> bytes:
+        """`count` bytes from `start`; fewer at the end of the file."""
+        ...
+
+    def array_and_sum(self, start: int, count: int, dtype: DTypeLike) -> tuple[Array, int | None]:
+        """Big-endian values as a native array, and the sum of their 32-bit words where it is known."""
+        ...
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a binary table; `offset` in bytes from the start of a row."""
@@ -70,7 +83,7 @@ class Column:
 class Unit:
     """One header-data unit; `size` bytes of data from `start`."""
 
-    source: Source
+    source: Content
     header: Header
     index: int
     begin: int
@@ -262,7 +275,7 @@ class Unit:
 class FitsFile:
     """The units of a FITS file, parsed one after the other as they are requested."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Content) -> None:
         self.source = source
         self.trouble: SpectrumError | None = None  # what ended the chain of units before its time
         self._units: list[Unit] = []

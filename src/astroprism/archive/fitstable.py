@@ -37,14 +37,10 @@ def read(source: Source, options: ReadOptions) -> Yield:
     """One spectrum where a row is a pixel, else one per row, from cells that hold vectors."""
     unit = _table(source)
     assert unit is not None
-    assert source.fits is not None
-    primary = source.fits.unit(0)
-    assert primary is not None
+    fits, primary = source.opened()
     names, named = roles_of(unit.columns)
     values = {role: unit.column(name) for role, name in names.items()}
-    if options.checksum == "verify":
-        primary.verify()
-        unit.verify()
+    options.verify(primary, unit)
     for role in ("wave", "loglam", "flux", "sigma", "ivar"):
         if role in values and values[role].dtype.kind not in "fiu":
             raise UnreadableFile(f"column {names[role]} holds no numbers")
@@ -52,7 +48,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     unit_text = unit.header.text(f"TUNIT{column.index}") or named
     vectors = values["flux"].ndim == 2
     rows = len(values["flux"]) if vectors else 1
-    keywords = source.fits.keywords(unit)
+    keywords = fits.keywords(unit)
     ra, dec = degrees(primary.header, ("RA", "DEC"))
     for row in range(rows):
         try:

@@ -43,9 +43,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     """The one spectrum of the image."""
     unit = _image(source)
     assert unit is not None
-    assert source.fits is not None
-    primary = source.fits.unit(0)
-    assert primary is not None
+    fits, primary = source.opened()
     header = unit.header
     if header.text("CTYPE1").upper().startswith("MULTISPE"):
         raise BadSpectrum(
@@ -58,9 +56,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     errors = _errors(source, unit)
     sigma = errors[row] if errors is not None and errors.ndim == 2 else errors
-    if options.checksum == "verify":
-        primary.verify()
-        unit.verify()
+    options.verify(primary, unit)
     wave, warnings = header_axis(header, flux.size)
     if wave[0] > wave[-1]:
         wave, flux = wave[::-1], flux[::-1]
@@ -86,7 +82,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(header.number("SNR", "SN"), 0.0, 1e6),
         resolution=plausible(header.number("SPEC_RES", "RESOLUT"), 1.0, 1e7),
         reader="image",
-        keywords=source.fits.keywords(unit),
+        keywords=fits.keywords(unit),
         warnings=warnings + assumed,
     )
 
@@ -116,9 +112,9 @@ def _row(image: NDArray[Any], options: ReadOptions) -> tuple[NDArray[Any], int]:
 
 def _errors(source: Source, unit: Unit) -> NDArray[Any] | None:
     """Errors in a later unit that is named as such and has the same shape."""
-    assert source.fits is not None
+    fits, _ = source.opened()
     for index in range(unit.index + 1, unit.index + 4):
-        other = source.fits.unit(index)
+        other = fits.unit(index)
         if other is None:
             break
         if other.name in ERRORS + INVERSE and other.header.text("XTENSION") == "IMAGE":

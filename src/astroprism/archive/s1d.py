@@ -46,9 +46,7 @@ def sniff(source: Source) -> bool:
 
 def read(source: Source, options: ReadOptions) -> Yield:
     """The one spectrum of the file."""
-    assert source.fits is not None
-    unit = source.fits.unit(0)
-    assert unit is not None
+    fits, unit = source.opened()
     header, prefix = unit.header, _prefix(unit.header)
     if header.integer("BITPIX") not in (-32, -64):
         raise UnreadableFile(f"BITPIX = {header.integer('BITPIX')}; the pipeline writes -32")
@@ -57,8 +55,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             "CRPIX1 is not 1, as the pipeline writes it; the header is damaged", reason="wavelength"
         )
     flux = unit.image()
-    if options.checksum == "verify":
-        unit.verify()
+    options.verify(unit)
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     berv = velocity(header.number(f"{prefix} DRS BERV"))
@@ -95,7 +92,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(header.number(f"{prefix} DRS SPE EXT SN50", "SNR"), 0.0, 1e6),
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="s1d",
-        keywords=source.fits.keywords(),
+        keywords=fits.keywords(),
         warnings=warnings,
     )
 

@@ -53,9 +53,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     """The co-added spectrum of the file."""
     unit = _table(source)
     assert unit is not None
-    assert source.fits is not None
-    primary = source.fits.unit(0)
-    assert primary is not None
+    fits, primary = source.opened()
     missing = [name for name in COLUMNS if name not in unit.columns or unit.columns[name].letter not in "ED"]
     if missing:
         raise UnreadableFile(f"column {missing[0].lower()} is missing or holds no real numbers")
@@ -63,9 +61,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if any(array.ndim != 1 for array in values.values()):
         raise UnreadableFile("cells hold vectors; SDSS writes one row per pixel")
     mask = unit.column("AND_MASK") if "AND_MASK" in unit.columns else None
-    if options.checksum == "verify":
-        primary.verify()
-        unit.verify()
+    options.verify(primary, unit)
     header, flux = primary.header, values["FLUX"]
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
@@ -97,7 +93,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         time=_time(header),
         snr=plausible(extra.get("SN_MEDIAN_ALL", header.number("SNR")), 0.0, 1e6),
         reader="sdss",
-        keywords=source.fits.keywords(unit),
+        keywords=fits.keywords(unit),
         warnings=warnings + assumed,
     )
 
@@ -131,14 +127,12 @@ def _time(header: Header) -> float:
 
 def _catalogue(source: Source) -> tuple[dict[str, float], tuple[str, ...]]:
     """Single numbers of the table SPALL, which repeats the catalogue row; {} where it is missing."""
-    assert source.fits is not None
+    fits, _ = source.opened()
     wanted = ("SN_MEDIAN_ALL", "PLUG_RA", "PLUG_DEC", "PLATE")
-    unit = source.fits.unit(2)
+    unit = fits.unit(2)
     try:
         if unit is None or not unit.is_table or unit.rows != 1:
-            return {}, () if source.fits.trouble is None else (
-                f"later unit unreadable: {source.fits.trouble}",
-            )
+            return {}, () if fits.trouble is None else (f"later unit unreadable: {fits.trouble}",)
         found = {name: unit.column(name) for name in wanted if name in unit.columns}
         return {name: float(value.flat[0]) for name, value in found.items() if value.dtype.kind in "fiu"}, ()
     except SpectrumError as error:  # the spectrum stands without its catalogue row
