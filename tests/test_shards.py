@@ -379,7 +379,7 @@ def test_layout_sizes_and_limits():
     assert Layout(PAPER, 64, "float16").row_bytes == 327_680 * 5 + 12
     with pytest.raises(StoreError, match="dtype 'float64' is none of"):
         Layout(PAPER, 64, "float64")
-    with pytest.raises(StoreError, match="0 rows a shard"):
+    with pytest.raises(StoreError, match="0 rows per shard"):
         Layout(PAPER, 0)
 
 

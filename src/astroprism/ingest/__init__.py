@@ -6,25 +6,26 @@ files it appends; called with nothing new it does nothing and says so.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..artifacts import blame
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..grid import parse_grid
 from ..kernels import COMPILED, SLOW
 from ..progress import Listener, message, silent, warning
 from ..store.layout import Layout, create_store, read_layout, rows_per_shard
 from ..store.prepare import PrepareOptions
 from ..targets.group import read_aliases
-from .commit import committed_blocks, finish, read_index, read_rejects, work_folder
+from .commit import committed_blocks, finish, read_index, read_rejects
 from .journal import read_journal
-from .listing import FileEntry, list_files
+from .listing import FileEntry, files_table, known_files, list_files, open_plan, work_folder, write_plan
 from .options import IngestCounts, IngestOptions, IngestReport
-from .plan import files_table, known_files, locked, open_plan, write_plan
 from .proposal import propose_grid
 from .work import do_blocks
 
@@ -57,7 +58,7 @@ def ingest(
     with blame(path):
         path.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(path):
+        with _locked(path):
             known = known_files(path)
             before = set(read_index(path)["spectrum_id"]), len(read_rejects(path))
             plan = open_plan(path)
@@ -182,3 +183,24 @@ def _report(store: Path, before: tuple[set[str], int]) -> dict[str, Any]:
         "n_target_doubts": pq.ParquetFile(doubts).metadata.num_rows if doubts.exists() else 0,
         "grid": layout.grid.text,
     }
+
+
+@contextmanager
+def _locked(store: Path) -> Iterator[None]:
+    """Let one ingest at a time work on a store; the lock goes with the process, however it ends."""
+    path = store / ".lock"
+    with blame(path):
+        file = open(path, "w")  # noqa: SIM115 - closed below, after the lock was found to hold
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"{store}: another ingest is working on this store; wait for it to end"
+            ) from None
+        yield
+    finally:
+        file.close()
+        # an empty lock file left behind would be harmless, but the same archive should give the same folder
+        with suppress(OSError):
+            os.unlink(path)

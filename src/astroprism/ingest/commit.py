@@ -24,6 +24,7 @@ from ..store.write import publish, seal
 from ..targets.group import group_targets
 from .block import part_folder
 from .journal import read_journal
+from .listing import work_folder
 
 INDEX_COLUMNS: dict[str, str] = {
     "row": "int64",
@@ -52,11 +53,6 @@ INDEX_COLUMNS: dict[str, str] = {
     "warnings": "str",
 }
 REJECT_COLUMNS = {"path": "str", "item": "int64", "spectrum_id": "str", "reason": "str", "message": "str"}
-
-
-def work_folder(store: Path) -> Path:
-    """Where an ingest keeps its plan, its blocks and what it has committed until it is finished."""
-    return store / ".ingest"
 
 
 def committed_file(store: Path, block: int, kind: str) -> Path:
@@ -218,14 +214,6 @@ def read_rejects(store: Path) -> pd.DataFrame:
     """The consolidated refusals; empty where there are none yet."""
     path = store / "rejects.parquet"
     return pd.read_parquet(path) if path.exists() else rejects_table([])
-
-
-def read_files(store: Path) -> pd.DataFrame:
-    """Files the store has dealt with; empty where there are none yet."""
-    path = store / "files.parquet"
-    if path.exists():
-        return pd.read_parquet(path)
-    return pd.DataFrame({"path": pd.Series(dtype="str"), "size": [], "mtime_ns": []})
 
 
 def finish(

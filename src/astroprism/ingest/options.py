@@ -49,10 +49,7 @@ class IngestOptions:
         if self.dtype not in (None, *DTYPES):
             raise ConfigError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
         PrepareOptions(**self.preparation)
-        if self.medium not in (None, "air", "vacuum"):
-            raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
-        if self.checksum not in ("verify", "ignore"):
-            raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
+        self.read  # noqa: B018 (checks medium and checksum)
         if self.normalise == "paper-median" and self.grid not in ("paper", "auto"):
             raise ConfigError("--normalise paper-median is the paper grid's own; add --grid paper")
 

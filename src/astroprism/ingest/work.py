@@ -25,9 +25,9 @@ from ..progress import Listener, count, message, warning
 from ..store.layout import Layout, resize
 from ..store.prepare import PrepareOptions
 from .block import BlockTask, note_crash, process_block
-from .commit import Ledger, commit_block, committed_blocks, read_committed, read_index, work_folder
+from .commit import Ledger, commit_block, committed_blocks, read_committed, read_index
 from .journal import JournalTail, read_journal
-from .listing import FileEntry
+from .listing import FileEntry, work_folder
 from .options import IngestCounts, IngestOptions
 from .proposal import estimate
 

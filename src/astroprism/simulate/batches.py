@@ -13,6 +13,7 @@ from ..grid import SPEED_OF_LIGHT, doppler_factor
 from .config import Sampling, SimulationConfig
 from .distribution import RowStreams, stream
 from .population import Population, populate
+from .star import Synthesiser
 
 Float32 = NDArray[np.float32]
 Floating = NDArray[np.floating]
@@ -76,8 +77,6 @@ class Maker:
         # whole chunks of the synthesiser, which works through 8 to 64 rows at a time
         self.block_rows = rows // 64 * 64 or max(8, rows // 8 * 8)
         self.blocks = -(-config.spectra // self.block_rows)
-        from .star import Synthesiser  # reads tables of lines: only where spectra are made
-
         self._noise = RowStreams(config.seed, "noise")
         self._synthesiser = Synthesiser(
             self.sampling.vacuum / self.sampling.borrowed,

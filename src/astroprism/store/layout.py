@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..artifacts import blame, read_json, write_bytes
+from ..artifacts import Format, blame, read_json, write_bytes
 from ..errors import AstroprismError, StoreError
 from ..grid import Grid
 
-FORMAT, FORMAT_VERSION = "astroprism-store", 1
+FORMAT = Format("astroprism-store", 1)
 ARRAYS = ("flux", "sigma", "good")
 DTYPES = ("float32", "float16")
 EMPTY = 2**64 - 1  # offset and length of a chunk that is not there (Zarr sharding codec 1.0)
@@ -91,8 +91,7 @@ def create_store(path: Path, layout: Layout, *, config: Mapping[str, Any]) -> No
     """
     path = Path(path)
     attributes: dict[str, Any] = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header,
         "code_version": __version__,
         "grid": asdict(layout.grid),
         "rows_per_shard": layout.rows_per_shard,
@@ -161,13 +160,15 @@ def read_layout(path: Path) -> tuple[Layout, dict[str, Any]]:
         raise StoreError(f"{path} holds no store (no zarr.json there); give a folder that `ingest` wrote")
     metadata = read_json(group)
     attributes = metadata.get("attributes")
-    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
+    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT.name:
         found = attributes.get("format") if isinstance(attributes, dict) else None
-        raise StoreError(f"{group} says format {found!r}, not {FORMAT!r}; give a store that `ingest` wrote")
-    version = attributes.get("format_version")
-    if version != FORMAT_VERSION:
         raise StoreError(
-            f"{group} says format version {version!r}; this astroprism {__version__} reads {FORMAT_VERSION}: "
+            f"{group} says format {found!r}, not {FORMAT.name!r}; give a store that `ingest` wrote"
+        )
+    version = attributes.get("format_version")
+    if version != FORMAT.version:
+        raise StoreError(
+            f"{group} says format version {version!r}; this astroprism {__version__} reads {FORMAT.version}: "
             "upgrade astroprism, or ingest again"
         )
     try:
