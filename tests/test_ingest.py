@@ -57,7 +57,7 @@ def test_an_archive_becomes_a_store_that_holds_its_truth(archive, tmp_path):
     assert np.median(batch.flux, axis=1) == pytest.approx(np.ones(40), abs=0.02)
 
 
-def test_the_store_does_not_hang_on_who_made_it(archive, tmp_path, small_shards):
+def test_the_store_does_not_depend_on_who_made_it(archive, tmp_path, small_shards):
     ingest(tmp_path / "here", [archive], options=HERE)
     expected = contents(tmp_path / "here")
     assert sum(name.startswith("flux/c") for name in expected) == 5
@@ -281,7 +281,7 @@ def test_aliases_given_later_join_targets_again(tmp_path):
     assert ingest(tmp_path / "store", [tmp_path / "in"], options=again).n_targets == 1
 
 
-def test_wrong_options_are_told_even_where_nothing_is_new(archive, tmp_path):
+def test_wrong_options_are_refused_even_where_nothing_is_new(archive, tmp_path):
     ingest(tmp_path / "store", [archive], options=HERE)
     for wrong in ({"normalise": "continuum"}, {"grid": "5000:5100:1kms"}, {"dtype": "float16"}):
         with pytest.raises(ConfigError, match="this store was made with"):
@@ -311,7 +311,7 @@ def test_two_ingests_at_once_are_refused(archive, tmp_path):
             ingest(tmp_path / "store", [archive], options=HERE)
 
 
-def test_files_changed_since_are_told(archive, tmp_path):
+def test_files_changed_since_are_reported(archive, tmp_path):
     shutil.copytree(archive / "spectra", tmp_path / "in")
     ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
     os.utime(sorted((tmp_path / "in").iterdir())[0], (1, 1))

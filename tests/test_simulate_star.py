@@ -227,8 +227,8 @@ def test_a_coarse_instrument_sees_a_fine_one_smoothed(resolution: int, step: flo
     smooth = gaussian_filter1d(sharp.astype(np.float64), sigma, axis=1, truncate=6)
     expected = uniform_filter1d(smooth, factor, axis=1)[:, ::factor]
     inner = slice(20, -20) if step > 50 else slice(120, -120)
-    seen = Synthesiser(wide.wavelength, resolution=resolution).noiseless(parameters)
-    np.testing.assert_allclose(seen[:, inner], expected[:, inner], atol=1.5e-3)
+    found = Synthesiser(wide.wavelength, resolution=resolution).noiseless(parameters)
+    np.testing.assert_allclose(found[:, inner], expected[:, inner], atol=1.5e-3)
 
 
 def test_flux_is_of_order_one() -> None:
