@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ORDER = ("simulate.py", "ingest.py", "store_reads.py", "feeding.py", "networks.py", "information.py")
+ORDER = (
+    "kernels.py",
+    "readers.py",
+    "simulate.py",
+    "ingest.py",
+    "store_reads.py",
+    "feeding.py",
+    "networks.py",
+    "information.py",
+)
 
 if __name__ == "__main__":
     for name in ORDER:

@@ -26,7 +26,7 @@ GRIDS = {"paper grid": "paper", "log grid (resampled)": "3785:6910:0.5kms"}
 
 
 def rival(files: list[Path], out: Path) -> float:
-    """Seconds a file of the seed paper's preparation."""
+    """Seconds per file of the seed paper's preparation."""
     import numpy as np
     from astropy.io import fits
 
@@ -45,7 +45,7 @@ def rival(files: list[Path], out: Path) -> float:
 
 
 def ours(folder: Path, store: Path, grid: str) -> float:
-    """Seconds a file of a whole ingest in this process."""
+    """Seconds per file of a whole ingest in this process."""
     from astroprism.ingest import IngestOptions, ingest
 
     start = time.perf_counter()
@@ -77,7 +77,7 @@ def main(files: int = 200, rounds: int = 3) -> None:
         for name, values in times.items():
             value = statistics.median(values)
             times_faster = reference / value
-            print(f"  {name:<22} {value * 1e3:7.2f} ms a file   {times_faster:5.2f} x the paper's speed")
+            print(f"  {name:<22} {value * 1e3:7.2f} ms per file   {times_faster:5.2f} x the paper's speed")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"  peak memory of this process {peak:.2f} GB")
 

@@ -1,6 +1,6 @@
-"""Noiseless spectra a second on one core, every factor varying: 2,048 pixels, and the full HARPS range.
+"""Noiseless spectra per second on one core, every factor varying: 2,048 pixels, and the full HARPS range.
 
-The aim is 1,000 a second at 2,048 pixels of 5 km/s around Na D, before noise and file writing, and less
+The aim is 1,000 per second at 2,048 pixels of 5 km/s around Na D, before noise and file writing, and less
 than 1 GiB at 327,680 pixels. Wall time decides on a quiet machine; on a busy one, the processor time
 beside it.
 
@@ -41,7 +41,7 @@ def parameters(count: int) -> dict[str, Any]:
 
 
 def measure(name: str, wavelength: Any, *, resolution: float, batch: int, seconds: float) -> float:
-    """Print and return spectra a second of processor time."""
+    """Print and return spectra per second of processor time."""
     from astroprism.simulate.star import Synthesiser
 
     start = time.perf_counter()
@@ -79,7 +79,7 @@ def main() -> None:
         measure(name, wavelength, resolution=resolution, batch=batch, seconds=options.seconds)
         for name, wavelength, resolution, batch in cases
     ]
-    print(f"2,048 pixels at R = 115,000: {rates[0] / 1000:.1f} times the aim of 1,000 a second")
+    print(f"2,048 pixels at R = 115,000: {rates[0] / 1000:.1f} times the aim of 1,000 per second")
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def clock(action: Callable[[], object]) -> float:
 
 
 def random_rows(store: Store, raw: dict[str, Path], folder: Path, *, batch: int, rounds: int) -> None:
-    """Batches of random rows: milliseconds a row, and ratio to the memory map."""
+    """Batches of random rows: milliseconds per row, and ratio to the memory map."""
     rng = np.random.default_rng(2)
     picks = [rng.choice(len(store), size=min(batch, len(store)), replace=False) for _ in range(rounds)]
     ways: dict[str, Callable[[NDArray[np.intp]], object]] = {}
@@ -193,7 +193,7 @@ def random_rows(store: Store, raw: dict[str, Path], folder: Path, *, batch: int,
             # the least of the rounds, as others may use the machine; the median tells how busy it was
             least, base = min(values), min(times["memory map"])
             print(
-                f"random rows, {state:4}  {name:22} {least * 1e3:8.3f} ms a row   x {least / base:5.2f}"
+                f"random rows, {state:4}  {name:22} {least * 1e3:8.3f} ms per row   x {least / base:5.2f}"
                 f"   (median {np.median(values) * 1e3:.3f})"
             )
 

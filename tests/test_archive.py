@@ -57,7 +57,7 @@ class TestContract:
         for name, value in truth.facts.items():
             assert getattr(first, name) == (pytest.approx(value) if isinstance(value, float) else value), name
 
-    def test_bad_pixels_are_told(self, layout):
+    def test_bad_pixels_are_masked(self, layout):
         path, truth = layout
         first = next(iter(read(path)))
         zero = truth.flux == 0
@@ -114,7 +114,7 @@ class TestContract:
 
 
 class TestFiles:
-    def test_empty_missing_folder_and_foreign_files_are_told_apart(self, tmp_path):
+    def test_empty_missing_folder_and_foreign_files_have_their_own_reasons(self, tmp_path):
         (tmp_path / "empty.fits").write_bytes(b"")
         assert refusal(tmp_path / "empty.fits").reason == "empty"
         assert refusal(tmp_path / "missing.fits").reason == "unreadable"

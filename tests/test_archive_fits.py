@@ -194,7 +194,7 @@ def test_no_header_brings_the_parser_down(tmp_path, cards, data):
         pass
 
 
-def test_a_header_without_end_is_told(tmp_path):
+def test_a_header_without_end_is_refused(tmp_path):
     LAYOUTS["adp"][0](tmp_path / "a.fits")
     raw = (tmp_path / "a.fits").read_bytes()
     end = b"END" + b" " * 77

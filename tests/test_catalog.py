@@ -249,7 +249,7 @@ def test_one_name_of_two_targets_is_refused():
     assert out.labels["v"].notna().tolist() == [False] * 5 + [True, False, False]
 
 
-def test_missing_values_and_useless_labels_are_told():
+def test_missing_values_and_useless_labels_are_reported():
     table = pd.DataFrame(
         {
             "name": ["HD 189733", "GJ 581", "alf Cen A", "HD 1"],
@@ -418,13 +418,13 @@ def test_large_tables_join_in_seconds():
         np.testing.assert_array_equal(out.labels["v"][has], np.arange(n)[has])
 
 
-def test_a_join_is_told_in_a_line():
+def test_a_join_is_reported_in_a_line():
     index = pd.DataFrame({"spectrum_id": ["a", "b", "c"], "target": ["s", "t", "u"]})
     table = pd.DataFrame({"spectrum_id": ["a", "b", "b"], "teff": [1.0, 2.0, 3.0], "one": [7.0, 7.0, 7.0]})
-    told = join(index, table).report.line()
-    assert "1 of 3 spectra by id" in told
-    assert "left out: " in told
-    assert "1 refused: rows contradict each other" in told
+    line = join(index, table).report.line()
+    assert "1 of 3 spectra by id" in line
+    assert "left out: " in line
+    assert "1 refused: rows contradict each other" in line
 
 
 def test_tables_as_people_hold_them():

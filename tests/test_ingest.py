@@ -19,6 +19,11 @@ from astroprism.store import Store
 HERE = IngestOptions(workers=0)
 
 
+def remarks(said: list[str]):
+    """A listener that keeps what is for people."""
+    return lambda event: said.append(str(event)) if event.kind in ("message", "warning") else None
+
+
 def contents(store: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()
@@ -35,7 +40,7 @@ def small_shards(monkeypatch):
 
 def test_an_archive_becomes_a_store_that_holds_its_truth(archive, tmp_path):
     said: list[str] = []
-    report = ingest(tmp_path / "store", [archive], options=HERE, say=said.append)
+    report = ingest(tmp_path / "store", [archive], options=HERE, progress=remarks(said))
     truth = pd.read_csv(archive / "truth.csv")
     store = Store(tmp_path / "store")
     assert (report.accepted, report.refused, report.files_given) == (40, 0, 40)
@@ -52,7 +57,7 @@ def test_an_archive_becomes_a_store_that_holds_its_truth(archive, tmp_path):
     assert np.median(batch.flux, axis=1) == pytest.approx(np.ones(40), abs=0.02)
 
 
-def test_the_store_does_not_hang_on_who_made_it(archive, tmp_path, small_shards):
+def test_the_store_does_not_depend_on_who_made_it(archive, tmp_path, small_shards):
     ingest(tmp_path / "here", [archive], options=HERE)
     expected = contents(tmp_path / "here")
     assert sum(name.startswith("flux/c") for name in expected) == 5
@@ -69,7 +74,7 @@ def test_given_again_it_does_nothing_and_says_so(archive, tmp_path):
     ingest(tmp_path / "store", [archive], options=HERE)
     before = contents(tmp_path / "store")
     said: list[str] = []
-    report = ingest(tmp_path / "store", [archive], options=HERE, say=said.append)
+    report = ingest(tmp_path / "store", [archive], options=HERE, progress=remarks(said))
     assert "nothing new" in said[0]
     assert (report.files_new, report.accepted, report.n_spectra) == (0, 0, 40)
     assert contents(tmp_path / "store") == before
@@ -276,7 +281,7 @@ def test_aliases_given_later_join_targets_again(tmp_path):
     assert ingest(tmp_path / "store", [tmp_path / "in"], options=again).n_targets == 1
 
 
-def test_wrong_options_are_told_even_where_nothing_is_new(archive, tmp_path):
+def test_wrong_options_are_refused_even_where_nothing_is_new(archive, tmp_path):
     ingest(tmp_path / "store", [archive], options=HERE)
     for wrong in ({"normalise": "continuum"}, {"grid": "5000:5100:1kms"}, {"dtype": "float16"}):
         with pytest.raises(ConfigError, match="this store was made with"):
@@ -306,12 +311,12 @@ def test_two_ingests_at_once_are_refused(archive, tmp_path):
             ingest(tmp_path / "store", [archive], options=HERE)
 
 
-def test_files_changed_since_are_told(archive, tmp_path):
+def test_files_changed_since_are_reported(archive, tmp_path):
     shutil.copytree(archive / "spectra", tmp_path / "in")
     ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
     os.utime(sorted((tmp_path / "in").iterdir())[0], (1, 1))
     said: list[str] = []
-    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE, say=said.append)
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE, progress=remarks(said))
     assert report.files_changed == 1
     assert any("changed since" in text for text in said)
 

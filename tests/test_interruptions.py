@@ -128,8 +128,12 @@ def test_a_full_disk_is_one_clear_error_and_the_store_still_opens(archive, small
     monkeypatch.setattr(module, "rows_per_shard", lambda n_pixels: 8)
     options = IngestOptions(grid="5880:5920:0.15kms", workers=0, min_good=0.4)
     said: list[str] = []
+
+    def listener(event):
+        said.append(event.message)
+
     with pytest.raises(StoreError, match=r"No space left.*free some space and run the same command"):
-        ingest(small_disk / "store", [archive], options=options, say=said.append)
+        ingest(small_disk / "store", [archive], options=options, progress=listener)
     assert any("more than the disk has free" in text for text in said)
     store = Store(small_disk / "store")
     assert not store.finished

@@ -150,13 +150,13 @@ def test_a_killed_process_loses_no_complete_row(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "b")], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         for _ in range(40):
-            told = int(child.stdout.readline())
+            reported = int(child.stdout.readline())
         time.sleep(0.003)
         child.kill()
-        told = max([told, *(int(line) for line in child.stdout.read().split(b"\n")[:-1])])
+        reported = max([reported, *(int(line) for line in child.stdout.read().split(b"\n")[:-1])])
     layout = Layout(log_grid(5000, 5600, step=1.5), 256)
     with BlockWriter(tmp_path / "b", layout) as writer:
-        assert writer.rows in (told + 1, told + 2)  # killed between append and print
+        assert writer.rows in (reported + 1, reported + 2)  # killed between append and print
     seal(tmp_path / "b", layout)
 
 
@@ -379,7 +379,7 @@ def test_layout_sizes_and_limits():
     assert Layout(PAPER, 64, "float16").row_bytes == 327_680 * 5 + 12
     with pytest.raises(StoreError, match="dtype 'float64' is none of"):
         Layout(PAPER, 64, "float64")
-    with pytest.raises(StoreError, match="0 rows a shard"):
+    with pytest.raises(StoreError, match="0 rows per shard"):
         Layout(PAPER, 0)
 
 

@@ -1,4 +1,4 @@
-"""The archive as numbers: what is drawn, what is told of it, and that asking otherwise changes nothing."""
+"""The archive as numbers: what is drawn, what its tables say, and that the order of work changes nothing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from astroprism.simulate import (
     truth,
     write_archive,
 )
-from astroprism.simulate.batches import NOISE_FLOOR
-from astroprism.simulate.oddities import add_cosmics, add_emission
+from astroprism.simulate.batches import NOISE_FLOOR, add_cosmics, add_emission
 from astroprism.simulate.population import visits_of
 
 WINDOW = {"window": (5885.0, 5905.0), "step": 5.0, "format": "lamost"}
@@ -89,7 +88,7 @@ def test_a_misspelt_distribution_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"factors": ("rv", "tef")}, "'teff'"),
         ({"nuisances": ("rv",)}, "at once"),
@@ -121,8 +120,8 @@ def test_a_misspelt_distribution_names_the_nearest() -> None:
         ({"format": "s1d"}, "uniform in wavelength"),
     ],
 )
-def test_contradictions_are_refused(changes: dict[str, object], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_contradictions_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         config(**changes)
 
 
@@ -268,7 +267,7 @@ def test_noise_is_as_stated() -> None:
     assert abs(spectra_apart) < 5 / np.sqrt(score.shape[1])
 
 
-def test_every_value_that_can_be_asked_for_is_one_that_the_physics_takes() -> None:
+def test_every_value_that_can_be_requested_is_one_that_the_physics_takes() -> None:
     from astroprism.simulate.population import SYNTHESIS_KEYS
     from astroprism.simulate.star import LIMITS
 
@@ -280,10 +279,10 @@ def test_every_value_that_can_be_asked_for_is_one_that_the_physics_takes() -> No
         assert low + reserve <= factor.bounds[0] <= factor.off <= factor.bounds[1] <= high - reserve, name
 
 
-# --- the same spectrum however it is asked for
+# --- the same spectrum however it is made
 
 
-def test_spectra_do_not_hang_on_the_batch_size() -> None:
+def test_spectra_do_not_depend_on_the_batch_size() -> None:
     wanted = config(spectra=150, oddities={"sb2": 0.1, "emission": 0.1, "cosmic": 0.1})
     whole = all_flux(wanted)
     for batch in (1, 7, 128, 150):
@@ -310,7 +309,7 @@ def test_the_noise_of_a_spectrum_stays_in_a_longer_archive() -> None:
 # --- visits
 
 
-def test_uneven_visits_reach_the_concentration_asked_for() -> None:
+def test_uneven_visits_reach_the_concentration_requested() -> None:
     for spectra_share, star_share in ((0.8, 0.05), (0.8, 0.2), (0.5, 0.05)):
         wanted = config(spectra=5000, visits="uneven", stars=250, concentration=(spectra_share, star_share))
         counts = np.sort(truth(wanted)["target"].value_counts().to_numpy())[::-1]
@@ -355,7 +354,7 @@ def test_one_visit_each_makes_as_many_stars_as_spectra_well_apart() -> None:
 # --- oddities
 
 
-def test_oddities_have_the_share_asked_for() -> None:
+def test_oddities_have_the_share_requested() -> None:
     table = truth(config(spectra=1000, oddities={"sb2": 0.03, "cosmic": 0.1, "wronglabel": 0.005}))
     assert table["oddity"].value_counts().to_dict() == {"": 865, "cosmic": 100, "sb2": 30, "wronglabel": 5}
     assert table.loc[table["oddity"] == "sb2", "companion_rv"].notna().all()
@@ -431,9 +430,9 @@ def test_an_archive_goes_on_where_it_was_stopped(tmp_path) -> None:
     before = {file: (path.parent / file).read_bytes() for file in table["file"]}
     (path.parent / table["file"][3]).unlink()
     kept = (path.parent / table["file"][0]).stat().st_mtime_ns
-    seen: list[tuple[int, int]] = []
-    write_archive(tmp_path / "a", wanted, progress=lambda done, of: seen.append((done, of)))
-    assert seen == [(8, 9), (9, 9)]
+    counts: list[tuple[int, int]] = []
+    write_archive(tmp_path / "a", wanted, progress=lambda event: counts.append((event.done, event.total)))
+    assert counts == [(8, 9), (9, 9)]
     assert {file: (path.parent / file).read_bytes() for file in table["file"]} == before
     assert (path.parent / table["file"][0]).stat().st_mtime_ns == kept
     expected = truth(wanted)

@@ -130,16 +130,16 @@ def test_our_reader_gets_the_truth_back(archives: dict[str, Path], name: str) ->
     sampling = wanted.sampling()
     rows = table(folder)
     batch = next(spectra(wanted))
-    for row, told in rows.iterrows():
-        path = folder / told["file"]
+    for row, truth_row in rows.iterrows():
+        path = folder / truth_row["file"]
         assert identify(path) == READER.get(name, name)
         (found,) = read(path)
-        assert found.identifier == told["spectrum_id"]
-        part = file_pixels(wanted, sampling, berv=told["berv"])
+        assert found.identifier == truth_row["spectrum_id"]
+        part = file_pixels(wanted, sampling, berv=truth_row["berv"])
         np.testing.assert_allclose(found.wavelength, sampling.wavelength[part], rtol=1e-8)
-        assert found.medium == told["medium"]
+        assert found.medium == truth_row["medium"]
         good = np.ones(len(found), dtype=bool) if found.good is None else found.good
-        scale = flux_scale(wanted, told["snr"])
+        scale = flux_scale(wanted, truth_row["snr"])
         np.testing.assert_allclose(found.flux[good], scale * batch.flux[row, part][good], rtol=2e-6)
         assert good.sum() >= (batch.sigma[row, part] > 0).sum() - 6
         if name not in ("s1d", "image"):
@@ -148,21 +148,21 @@ def test_our_reader_gets_the_truth_back(archives: dict[str, Path], name: str) ->
         if name in ("image", "csv"):  # they say nothing else
             assert found.frame == "unknown"
             continue
-        assert found.frame == told["frame"]
-        assert found.target == told["target"]
-        assert (found.ra, found.dec) == (told["ra"], told["dec"])
-        assert found.snr == pytest.approx(told["snr"], rel=0.05)
+        assert found.frame == truth_row["frame"]
+        assert found.target == truth_row["target"]
+        assert (found.ra, found.dec) == (truth_row["ra"], truth_row["dec"])
+        assert found.snr == pytest.approx(truth_row["snr"], rel=0.05)
         if name != "apstar":
-            assert found.berv == pytest.approx(told["berv"], abs=1e-5)
-            assert found.time == pytest.approx(told["mjd"], abs=0.02)
+            assert found.berv == pytest.approx(truth_row["berv"], abs=1e-5)
+            assert found.time == pytest.approx(truth_row["mjd"], abs=0.02)
             assert not found.warnings
 
 
 def test_an_adp_is_laid_out_as_eso_does(archives: dict[str, Path]) -> None:
     from astropy.io import fits
 
-    told = table(archives["adp"]).iloc[0]
-    with fits.open(archives["adp"] / told["file"], memmap=False) as units:
+    truth_row = table(archives["adp"]).iloc[0]
+    with fits.open(archives["adp"] / truth_row["file"], memmap=False) as units:
         primary, unit = units[0].header, units[1]
         assert units[0].data is None
         assert (unit.name, len(unit.data)) == ("SPECTRUM", 1)
@@ -174,11 +174,11 @@ def test_an_adp_is_laid_out_as_eso_does(archives: dict[str, Path]) -> None:
         assert primary["WAVELMIN"] == pytest.approx(wave[0] / 10)
         assert primary["WAVELMAX"] == pytest.approx(wave[-1] / 10)
         assert primary["SPECSYS"] == "BARYCENT"
-        assert primary["ESO DRS BERV"] == pytest.approx(told["berv"], abs=1e-6)
-        assert primary["ESO TEL AIRM START"] == pytest.approx(told["airmass"], abs=1e-3)
+        assert primary["ESO DRS BERV"] == pytest.approx(truth_row["berv"], abs=1e-6)
+        assert primary["ESO TEL AIRM START"] == pytest.approx(truth_row["airmass"], abs=1e-3)
         dark = (unit.data["FLUX"][0] == 0) & (unit.data["ERR"][0] == 0)
         assert dark.sum() == pytest.approx(3294, abs=3)
-        gap = wave[dark] / (1 + told["berv"] / SPEED_OF_LIGHT)
+        gap = wave[dark] / (1 + truth_row["berv"] / SPEED_OF_LIGHT)
         assert gap[0] == pytest.approx(5304.32, abs=0.011)
         assert gap[-1] == pytest.approx(5337.26, abs=0.011)
 
@@ -187,8 +187,8 @@ def test_an_s1d_keeps_silent_about_its_frame_and_errors(archives: dict[str, Path
     from astropy.io import fits
 
     rows, starts = table(archives["s1d"]), []
-    for told in rows.to_dict("records"):
-        with fits.open(archives["s1d"] / told["file"], memmap=False) as units:
+    for truth_row in rows.to_dict("records"):
+        with fits.open(archives["s1d"] / truth_row["file"], memmap=False) as units:
             assert len(units) == 1
             header = units[0].header
             assert header["CTYPE1"] == "Angstrom"
@@ -204,10 +204,10 @@ def test_a_topocentric_product_stands_still_against_the_atmosphere(tmp_path: Pat
     rows = table(folder)
     assert set(rows["frame"]) == {"topocentric"}
     fluxes = []
-    for told in rows.to_dict("records"):
-        (found,) = read(folder / told["file"])
+    for truth_row in rows.to_dict("records"):
+        (found,) = read(folder / truth_row["file"])
         assert found.frame == "topocentric"
-        assert found.berv == pytest.approx(told["berv"], abs=1e-5)
+        assert found.berv == pytest.approx(truth_row["berv"], abs=1e-5)
         fluxes.append(found.flux / np.median(found.flux))
     # the oxygen band, the same in all; in the barycentric frame it moves by up to 60 km/s
     assert min(np.corrcoef(fluxes)[0]) > 0.97

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from astroprism.errors import ConfigError
 from astroprism.grid import SPEED_OF_LIGHT, air_to_vacuum, doppler_factor, log_grid
 from astroprism.simulate.layer import load_elements, populations, solve_layer
-from astroprism.simulate.lines import forest, load_lines
+from astroprism.simulate.linelist import forest, load_lines
 from astroprism.simulate.star import DEFAULTS, Synthesiser
 
 Array = NDArray[np.float64]
@@ -202,8 +202,8 @@ def test_the_window_does_not_change_a_spectrum() -> None:
 def test_linear_pixels_see_what_logarithmic_ones_see() -> None:
     linear = Synthesiser(np.arange(5170.0, 5190.0, 0.01), resolution=115_000)
     log = Synthesiser(log_grid(5168, 5192, step=0.5).wavelength, resolution=115_000)
-    assert linear.sampling.every == 0
-    assert log.sampling.every == 1
+    assert linear.grid.every == 0
+    assert log.grid.every == 1
     parameters = vary(rv=[-20.0], teff=[5000.0])
     from scipy.interpolate import CubicSpline
 
@@ -227,8 +227,8 @@ def test_a_coarse_instrument_sees_a_fine_one_smoothed(resolution: int, step: flo
     smooth = gaussian_filter1d(sharp.astype(np.float64), sigma, axis=1, truncate=6)
     expected = uniform_filter1d(smooth, factor, axis=1)[:, ::factor]
     inner = slice(20, -20) if step > 50 else slice(120, -120)
-    seen = Synthesiser(wide.wavelength, resolution=resolution).noiseless(parameters)
-    np.testing.assert_allclose(seen[:, inner], expected[:, inner], atol=1.5e-3)
+    found = Synthesiser(wide.wavelength, resolution=resolution).noiseless(parameters)
+    np.testing.assert_allclose(found[:, inner], expected[:, inner], atol=1.5e-3)
 
 
 def test_flux_is_of_order_one() -> None:

@@ -403,7 +403,7 @@ def edit(place, change):
         (lambda p: pd.DataFrame({"row": [-1, 1]}).to_parquet(p / "index.parquet"), "below 0"),
     ],
 )
-def test_opening_tells_what_is_wrong(path, change, message):
+def test_opening_names_what_is_wrong(path, change, message):
     change(path)
     with pytest.raises(StoreError, match=message):
         Store(path)
@@ -477,7 +477,7 @@ def test_a_damaged_shard_is_named_and_the_others_can_be_read(path, change, messa
 
 def test_verify_finds_every_damaged_row(path):
     calls = []
-    assert Store(path).verify(progress=lambda *call: calls.append(call)) == []
+    assert Store(path).verify(progress=lambda event: calls.append((event.done, event.total))) == []
     assert calls == [(8, 17), (14, 17), (17, 17)]
     flip(path / "flux/c/0/0", LAYOUT.stride("flux") * 2 + 30)
     flip(path / "good/c/0/0", LAYOUT.stride("good") * 6 - 1)  # the checksum itself
@@ -485,14 +485,14 @@ def test_verify_finds_every_damaged_row(path):
     (path / "sigma/c/3/0").unlink()
     store = Store(path)
     assert store.verify() == [2, 5, 14, 15, 16]
-    store.read([2])  # not looked for unless asked
+    store.read([2])  # not looked for unless requested
     with pytest.raises(StoreError, match=r"flux/c/0/0: the row at byte 1608 does not match its checksum"):
         store.read([1, 2], verify=True)
     with pytest.raises(StoreError, match="does not match its checksum"):
         store.read([2], window=slice(100, 102), verify=True)
 
 
-def test_a_shard_cut_while_open_is_told(path):
+def test_a_shard_cut_while_open_is_an_error(path):
     store = Store(path)
     store.read([0, 9])
     os.truncate(path / "flux/c/2/0", 1000)

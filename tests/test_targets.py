@@ -73,15 +73,15 @@ def test_seam_and_poles():
     assert groups(out) == [0, 0, 1, 1]
 
 
-def test_near_pairs_are_told_and_not_joined():
+def test_near_pairs_are_reported_and_not_joined():
     out = group_targets(
         ["Gl 581", "HO Lib", "HD 1", "Vega"],
         [229.86, 229.86 + 20 * ARCSEC, 229.86, 229.86],
         [0.0, 0.0, 31 * ARCSEC, -29 * ARCSEC],
     )
     assert out.count == 4
-    told = {(row.target_a, row.target_b) for row in out.doubts.itertuples()}
-    assert told == {("Gl 581", "HO Lib"), ("Gl 581", "Vega")}
+    reported = {(row.target_a, row.target_b) for row in out.doubts.itertuples()}
+    assert reported == {("Gl 581", "HO Lib"), ("Gl 581", "Vega")}
     assert out.doubts["separation"].tolist() == pytest.approx([20, 29], abs=0.01)
     assert not out.doubts["merged"].any()
 
@@ -127,7 +127,7 @@ def test_many_names_of_one_star_are_no_parking_position():
     assert out.doubts.empty
 
 
-def test_a_pair_of_one_catalogue_at_one_place_is_joined_and_told():
+def test_a_pair_of_one_catalogue_at_one_place_is_joined_and_reported():
     out = group_targets(["HD 137107", "HD 137108"], [230.8, 230.8], [30.29, 30.29])
     assert out.count == 1
     assert out.doubts["merged"].tolist() == [True]
@@ -173,7 +173,7 @@ def test_position_names():
     assert out.target[0] == "J160544.86+322118.8"
 
 
-def test_groups_do_not_hang_on_the_order_of_rows():
+def test_groups_do_not_depend_on_the_order_of_rows():
     rng = np.random.default_rng(4)
     star = rng.integers(0, 60, 400)
     ra = rng.uniform(0, 360, 60)[star] + rng.normal(0, 0.3, 400) * ARCSEC

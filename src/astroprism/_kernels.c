@@ -169,7 +169,7 @@ FAST static int is_clean(const float *flux, const float *sigma, const unsigned c
 FAST static void judge(const float *flux, const float *sigma, unsigned char *good, Py_ssize_t n, int gaps,
                        float tiny, float limit, float least, float most, Py_ssize_t *count)
 {
-    int32_t here[BLOCK]; /* as wide as a float: one lane of a vector a pixel */
+    int32_t here[BLOCK]; /* as wide as a float: one lane of a vector per pixel */
     for (Py_ssize_t from = 0; from < n; from += BLOCK) {
         int stop = n - from < BLOCK ? (int)(n - from) : BLOCK;
         int32_t measured = 0, impossible = 0, kept = 0, wild = 0, zeros = 0;

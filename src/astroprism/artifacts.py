@@ -56,14 +56,18 @@ class Format(NamedTuple):
 
 
 @contextlib.contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write under; renamed to `path` once the block ends and all is on the disk."""
+def aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A name beside `path` to write under; renamed to `path` once the block ends and all is on the disk.
+
+    Without `durable` the disk is not waited for: for files by the thousand that can be made again.
+    """
     part = path.with_name(f".{path.name}.part")
     with blame(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield part
-            sync(part)
+            if durable:
+                sync(part)
             os.replace(part, path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -79,9 +83,9 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """A small file."""
-    with aside(path) as part:
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """A small file, or with `durable` false one that can be made again."""
+    with aside(path, durable=durable) as part:
         part.write_bytes(content)
 
 

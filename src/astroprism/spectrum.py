@@ -13,8 +13,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels import spacing
 from .errors import BadSpectrum
+from .kernels import spacing
 
 MEDIA = ("air", "vacuum")
 FRAMES = ("barycentric", "topocentric", "rest", "unknown")
@@ -37,7 +37,7 @@ class Spectrum:
     berv        barycentric correction in km/s (NaN where unknown): the velocity to ADD to what the
                 telescope measured; for barycentric data, the one that was already added
     time        modified Julian date of mid- or start of exposure (NaN where unknown)
-    snr         signal-to-noise ratio a pixel as the file gives it (NaN where unknown)
+    snr         signal-to-noise ratio per pixel as the file gives it (NaN where unknown)
     resolution  resolving power lambda/dlambda (NaN where unknown)
     reader      name of the reader that made it
     keywords    every numeric header keyword

@@ -14,6 +14,7 @@ from ..errors import AstroprismError, SpectrumError, UnreadableFile
 from ..spectrum import Spectrum
 from .adp import ADP
 from .apogee import APOGEE
+from .fitstable import TABLE
 from .image import IMAGE
 from .lamost import LAMOST
 from .objects import from_object
@@ -22,7 +23,6 @@ from .s1d import S1D
 from .sdss import SDSS
 from .source import Source
 from .stacks import HDF5, NUMPY
-from .table import TABLE
 from .text import TEXT
 
 __all__ = ["READERS", "ReadOptions", "Reader", "Source", "describe", "from_object", "identify", "read"]

@@ -1,6 +1,6 @@
 """ESO phase-3 one-dimensional products: HARPS, UVES, FEROS, ESPRESSO, X-shooter and others.
 
-A binary table, one row a spectrum, each cell a vector. Columns are chosen by their UCD and name, as
+A binary table, one row per spectrum, each cell a vector. Columns are chosen by their UCD and name, as
 the ESO Science Data Products Standard (ESO-044286, issue 5 and later) defines them, never by position.
 """
 
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import angstrom_factor, require_smooth
-from .facts import degrees, first_text, frame_of, judge, plausible, velocity
 from .fits import Column, Unit
+from .header import degrees, first_text, frame_of, plausible, velocity
+from .pixels import judge
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
 WAVES = ("WAVE", "WAVELENGTH", "LAMBDA", "AWAV", "WAVE_AIR")
-# The pipelines of these spectrographs give wavelengths in air; asked only where the UCD is missing or
+# The pipelines of these spectrographs give wavelengths in air; used only where the UCD is missing or
 # cannot be read (ESO phase-3 release descriptions of the HARPS, FEROS, UVES and GIRAFFE collections).
 AIR_INSTRUMENTS = ("HARPS", "FEROS", "UVES", "GIRAFFE")
 
@@ -44,21 +45,17 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, options: ReadOptions) -> Yield:
-    """One spectrum a row."""
-    unit, fits = _table(source), source.fits
-    if unit is None or fits is None or (primary := fits.unit(0)) is None:
-        raise UnreadableFile("no SPECTRUM table", reason="unknown-format")
+    """One spectrum per row."""
+    unit, (fits, primary) = _table(source), source.opened()
+    assert unit is not None
     names = _choose(unit)
-    attested = False
     try:
         values = {role: np.atleast_2d(unit.column(column.name)) for role, column in names.items()}
     finally:  # a wrong sum explains whatever else is wrong
-        if options.checksum == "verify":
-            primary.verify()
-            attested = unit.verify()
+        attested = options.verify(primary, unit)
     header = primary.header
     identifier = header.text("ARCFILE").removesuffix(".fits") or source.stem
-    medium, told = _medium(unit, names["wave"], primary.header.text("INSTRUME"), options)
+    medium, assumed = _medium(unit, names["wave"], primary.header.text("INSTRUME"), options)
     ra, dec = degrees(header, ("RA", "DEC"))
     several = unit.rows > 1
     keywords = fits.keywords(unit)
@@ -87,7 +84,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
                 reader="adp",
                 keywords=keywords,
-                warnings=told + more,
+                warnings=assumed + more,
             )
         except BadSpectrum as error:
             if not several:
@@ -173,7 +170,7 @@ def _wavelength(
         raise BadSpectrum(f"{values.size} pixels with a wavelength", reason="empty")
     low, high = 10 * number("WAVELMIN"), 10 * number("WAVELMAX")
     declared = (low, high) if np.isfinite(low) and np.isfinite(high) else None
-    factor, told = angstrom_factor(
+    factor, assumed = angstrom_factor(
         float(values[0]), float(values[-1]), unit=unit.header.text(f"TUNIT{column.index}"), declared=declared
     )
     if values[-1] < values[0]:
@@ -183,7 +180,7 @@ def _wavelength(
         wave = wave * factor
     if not attested:
         require_smooth(wave)
-    return wave, told
+    return wave, assumed
 
 
 def _rejected(quality: NDArray[Any] | None) -> NDArray[np.bool_] | None:

@@ -1,4 +1,4 @@
-"""APOGEE apStar and aspcapStar: images of one row a spectrum, the combination first.
+"""APOGEE apStar and aspcapStar: images of one row per spectrum, the combination first.
 
 Vacuum, uniform in log10, moved to the rest frame of the star (Nidever et al. 2015, AJ 150,
 173). Only the combination is read: never a combination and the visits that it was made from.
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import header_axis, require_smooth
-from .facts import degrees, first_text, judge, plausible
 from .fits import Unit
+from .header import degrees, first_text, plausible
+from .pixels import judge
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -40,15 +41,14 @@ def sniff(source: Source) -> bool:
 
 def read(source: Source, options: ReadOptions) -> Yield:
     """The combined spectrum."""
-    assert source.fits is not None
-    primary, unit = source.fits.unit(0), source.fits.unit(1)
-    assert primary is not None
+    fits, primary = source.opened()
+    unit = fits.unit(1)
     assert unit is not None
     flux = _first_row(unit)
-    error, mask = source.fits.unit(2), source.fits.unit(3)
+    error, mask = fits.unit(2), fits.unit(3)
     used = [primary, unit]
     if error is None or error.shape != unit.shape:
-        raise source.fits.trouble or UnreadableFile(
+        raise fits.trouble or UnreadableFile(
             f"the errors in unit 2 have shape {error.shape if error else 'none'}, the fluxes {unit.shape}"
         )
     sigma = _first_row(error)
@@ -57,11 +57,9 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if mask is not None and mask.shape == unit.shape and mask.header.integer("BITPIX") > 0:
         rejected |= (_first_row(mask).astype(np.int64) & BAD_BITS) != 0
         used.append(mask)
-    elif source.fits.trouble is not None:
-        raise source.fits.trouble
-    if options.checksum == "verify":
-        for part in used:
-            part.verify()
+    elif fits.trouble is not None:
+        raise fits.trouble
+    options.verify(*used)
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     axis = unit.header if np.isfinite(unit.header.number("CRVAL1")) else primary.header
@@ -74,7 +72,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     wave, warnings = header_axis(axis, flux.size)
     if not 10_000 < wave[0] < wave[-1] < 20_000:
         raise BadSpectrum(
-            f"wavelengths from {wave[0]:.1f} to {wave[-1]:.1f} angstrom; APOGEE sees 15,100..17,000",
+            f"wavelengths from {wave[0]:.1f} to {wave[-1]:.1f} angstrom; APOGEE covers 15,100..17,000",
             reason="wavelength",
         )
     require_smooth(wave)
@@ -97,7 +95,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         time=plausible(primary.header.number("MJD-OBS", "MJD"), 1.0, 1e5),
         snr=plausible(primary.header.number("SNR"), 0.0, 1e6),
         reader="apogee",
-        keywords=source.fits.keywords(unit),
+        keywords=fits.keywords(unit),
         warnings=warnings,
     )
 

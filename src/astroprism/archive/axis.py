@@ -73,17 +73,17 @@ def angstrom_factor(
                 "the unit is doubtful; correct the unit in the file"
             )
         return factor, ()
-    said = f"wavelength unit {unit!r} is not known" if unit.strip() else "no wavelength unit in the file"
+    problem = f"wavelength unit {unit!r} is not known" if unit.strip() else "no wavelength unit in the file"
     if declared is not None:
         for value, name in ((1.0, "angstrom"), (10.0, "nm"), (1e4, "micron"), (1e10, "m")):
             if _agrees(low * value, high * value, declared):
-                return value, (f"{said}; {name} by the range that the header declares",)
+                return value, (f"{problem}; {name} by the range that the header declares",)
     else:
         for least, most, value, name in BARE:
             if least <= low and high <= most:
-                return value, (f"{said}; taken as {name} because the values run from {low:g} to {high:g}",)
+                return value, (f"{problem}; taken as {name} because the values run from {low:g} to {high:g}",)
     raise bad_axis(
-        f"{said}, and values from {low:g} to {high:g} do not tell it; write the unit into the file"
+        f"{problem}, and values from {low:g} to {high:g} do not decide it; write the unit into the file"
     )
 
 
@@ -113,17 +113,17 @@ def header_axis(header: Header, size: int) -> tuple[Wave, tuple[str, ...]]:
     unit = header.text("CUNIT1") or _iraf_unit(header) or ("angstrom" if kind.startswith("ANGSTROM") else "")
     if base == "wcs":  # FITS WCS paper III (Greisen et al. 2006, A&A 446, 747), sect. 3.2
         wave = _bounded(start, step * index[[0, -1]] / start, np.e)
-        factor, told = angstrom_factor(wave[0], wave[1], unit=unit)
-        return np.asarray(start * np.exp(step * index / start) * factor), warnings + told
+        factor, assumed = angstrom_factor(wave[0], wave[1], unit=unit)
+        return np.asarray(start * np.exp(step * index / start) * factor), warnings + assumed
     if base == "linear":
-        factor, told = angstrom_factor(first, last, unit=unit)
-        return np.asarray((start + step * index) * factor), warnings + told
+        factor, assumed = angstrom_factor(first, last, unit=unit)
+        return np.asarray((start + step * index) * factor), warnings + assumed
     number = 10.0 if base == "log10" else np.e
     ends = _bounded(1.0, np.array([first, last]), number)
-    factor, told = angstrom_factor(ends[0], ends[1], unit=unit)
+    factor, assumed = angstrom_factor(ends[0], ends[1], unit=unit)
     if base not in kind.lower() and header.number("DC-FLAG") != 1 and "LOG" not in kind:
-        told += (f"no word about a logarithm in the header; taken as {base} because CRVAL1 is {start:g}",)
-    return np.asarray(number ** (start + step * index) * factor), warnings + told
+        assumed += (f"no word about a logarithm in the header; taken as {base} because CRVAL1 is {start:g}",)
+    return np.asarray(number ** (start + step * index) * factor), warnings + assumed
 
 
 def _bounded(scale: float, exponents: NDArray[Any], base: float) -> Wave:
@@ -150,7 +150,7 @@ def _logarithm(header: Header, first: float, last: float, kind: str) -> str:
     flag = header.number("DC-FLAG")
     ranges = (("log10", np.log10(SHORTEST), np.log10(LONGEST)), ("ln", np.log(SHORTEST), np.log(LONGEST)))
     for name, least, most in ranges:
-        # micron axes of 2.9..4.5 would look the same, but nobody samples them in steps below 1e-3
+        # micron axes of 2.9..4.5 would look the same, but they are not sampled in steps below 1e-3
         if least <= low and high <= most and (flag == 1 or "LOG" in kind or (high - low) < 1.5):
             return name
     if flag == 1 or ("LOG" in kind and "LINEAR" not in kind):
@@ -224,10 +224,10 @@ def log_axis(header: Header, values: NDArray[np.floating] | None, size: int) -> 
     agreeing = [name for name, grid in grids.items() if _same(grid, exact)]
     differing = sorted(set(grids) - set(agreeing)) + spoilt
     if agreeing:
-        told = (
+        assumed = (
             (f"{differing[0]} contradicts the wavelength column, {agreeing[0]} agrees",) if differing else ()
         )
-        return np.asarray(10.0 ** grids[agreeing[0]]), told
+        return np.asarray(10.0 ** grids[agreeing[0]]), assumed
     if differing:
         raise bad_axis(
             f"the wavelength column runs from {_tenth(exact[0]):.2f} to {_tenth(exact[-1]):.2f} angstrom, "

@@ -12,21 +12,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..errors import SpectrumError, UnreadableFile
 from .header import CARD, Header
 
-if TYPE_CHECKING:
-    from .source import Source
-
 Array = NDArray[Any]
 
 BLOCK = 2880
-MAX_HEADER = 1000 * BLOCK  # 36,000 cards; the longest seen in an archive has some 6,000
+MAX_HEADER = 1000 * BLOCK  # 36,000 cards; the longest met in an archive has some 6,000
 MAX_UNITS = 2000
 NEAR = 1 << 16  # bytes around the end of a unit in which the next is looked for where it is not in place
 PIXELS = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -55,6 +53,21 @@ _STRUCTURE = frozenset(
 )
 
 
+class Content(Protocol):
+    """The bytes of a file, as `Source` gives them."""
+
+    path: Path
+    size: int
+
+    def span(self, start: int, count: int) -> bytes:
+        """`count` bytes from `start`; fewer at the end of the file."""
+        ...
+
+    def array_and_sum(self, start: int, count: int, dtype: DTypeLike) -> tuple[Array, int | None]:
+        """Big-endian values as a native array, and the sum of their 32-bit words where it is known."""
+        ...
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a binary table; `offset` in bytes from the start of a row."""
@@ -70,7 +83,7 @@ class Column:
 class Unit:
     """One header-data unit; `size` bytes of data from `start`."""
 
-    source: Source
+    source: Content
     header: Header
     index: int
     begin: int
@@ -161,7 +174,7 @@ class Unit:
             offset += (repeat + 7) // 8 if letter == "X" else repeat * WIDTHS[letter]
         if offset != self.header.integer("NAXIS1"):
             raise UnreadableFile(
-                f"the columns add up to {offset:,} bytes a row, NAXIS1 says "
+                f"the columns add up to {offset:,} bytes per row, NAXIS1 says "
                 f"{self.header.integer('NAXIS1'):,}; the header is damaged"
             )
         return found
@@ -214,7 +227,7 @@ class Unit:
         Holds data and header against DATASUM and CHECKSUM where the file has them (FITS 4.0, 4.4.2.7).
 
         A DATASUM of zero over data that are not all zero is a stamp left from a time when there were
-        none (seen in HARPS files): no verdict, and neither is the CHECKSUM made with it.
+        none (met in HARPS files): no verdict, and neither is the CHECKSUM made with it.
         """
         stated = self._checksums
         if not stated:
@@ -260,9 +273,9 @@ class Unit:
 
 
 class FitsFile:
-    """The units of a FITS file, parsed one after the other as they are asked for."""
+    """The units of a FITS file, parsed one after the other as they are requested."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Content) -> None:
         self.source = source
         self.trouble: SpectrumError | None = None  # what ended the chain of units before its time
         self._units: list[Unit] = []

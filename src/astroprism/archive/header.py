@@ -1,4 +1,4 @@
-"""One FITS header: its numbers all at once, its strings on demand."""
+"""One FITS header: its numbers all at once, its strings on demand; and what headers say of a spectrum."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from .._kernels import cards
 from ..errors import UnreadableFile
+from ..kernels import cards
 
 CARD = 80
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?)(?![^\s/])")
@@ -87,14 +87,14 @@ class Header:
         return next((self.numbers[key] for key in keys if key in self.numbers), np.nan)
 
     def integer(self, key: str, default: int | None = None) -> int:
-        """A whole number that the layout hangs on; anything else is damage."""
+        """A whole number that the layout depends on; anything else is damage."""
         value = self.numbers.get(key)
         if value is None and default is not None and self.card(key) is None:
             return default
         if value is None or value != int(value):
-            shown = (self.card(key) or b"missing").decode("latin-1").strip()
+            value_text = (self.card(key) or b"missing").decode("latin-1").strip()
             raise UnreadableFile(
-                f"header keyword {key} is no whole number: {shown[:40]}", reason="unreadable"
+                f"header keyword {key} is no whole number: {value_text[:40]}", reason="unreadable"
             )
         return int(value)
 
@@ -103,3 +103,50 @@ def _number(value: str) -> float:
     """The number that `value` begins with, its exponent marked by E or D; NaN where there is none."""
     match = _NUMBER.match(value)
     return float(match.group(1).replace("D", "E").replace("d", "e")) if match else np.nan
+
+
+# --- frames, places, names and numbers, in one vocabulary
+
+# SPECSYS of FITS WCS paper III. The Sun's own motion about the barycentre is below 16 m/s, less
+# than any spectrum read here resolves, so heliocentric counts as barycentric.
+FRAMES = {"BARYCENT": "barycentric", "HELIOCEN": "barycentric", "TOPOCENT": "topocentric", "SOURCE": "rest"}
+
+
+def frame_of(header: Header) -> str:
+    """The velocity frame that SPECSYS names, else 'unknown'."""
+    return FRAMES.get(header.text("SPECSYS").upper()[:8], "unknown")
+
+
+def degrees(header: Header, *pairs: tuple[str, str]) -> tuple[float, float]:
+    """The first of the keyword `pairs` that gives a place on the sky, degrees; NaN where none does."""
+    for right, up in pairs:
+        ra, dec = header.number(right), header.number(up)
+        if np.isnan(ra) and ":" in header.text(right) and ":" in header.text(up):
+            ra, dec = 15 * _sexagesimal(header.text(right)), _sexagesimal(header.text(up))
+        if 0 <= ra <= 360 and -90 <= dec <= 90:
+            return ra, dec
+    return np.nan, np.nan
+
+
+def _sexagesimal(text: str) -> float:
+    try:
+        parts = [float(part) for part in text.lstrip("+-").split(":")]
+    except ValueError:
+        return np.nan
+    value = sum((part / 60.0**power for power, part in enumerate(parts[:3])), 0.0)
+    return -value if text.strip().startswith("-") else value
+
+
+def plausible(value: float, low: float, high: float) -> float:
+    """`value` where it lies in [low, high], else NaN: sentinels such as -99999 are no facts."""
+    return value if low <= value <= high else np.nan
+
+
+def velocity(value: float) -> float:
+    """A barycentric correction in km/s; the Earth moves at no more than 31."""
+    return plausible(value, -40.0, 40.0)
+
+
+def first_text(header: Header, *keys: str) -> str:
+    """The first of `keys` that holds a non-blank string."""
+    return next((text for key in keys if (text := header.text(key))), "")

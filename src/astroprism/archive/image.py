@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import header_axis, require_smooth
-from .facts import degrees, first_text, frame_of, judge, plausible, sigma_of, velocity
 from .fits import Unit
-from .header import Header
+from .header import Header, degrees, first_text, frame_of, plausible, velocity
+from .pixels import judge, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -43,9 +43,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     """The one spectrum of the image."""
     unit = _image(source)
     assert unit is not None
-    assert source.fits is not None
-    primary = source.fits.unit(0)
-    assert primary is not None
+    fits, primary = source.opened()
     header = unit.header
     if header.text("CTYPE1").upper().startswith("MULTISPE"):
         raise BadSpectrum(
@@ -58,16 +56,14 @@ def read(source: Source, options: ReadOptions) -> Yield:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     errors = _errors(source, unit)
     sigma = errors[row] if errors is not None and errors.ndim == 2 else errors
-    if options.checksum == "verify":
-        primary.verify()
-        unit.verify()
+    options.verify(primary, unit)
     wave, warnings = header_axis(header, flux.size)
     if wave[0] > wave[-1]:
         wave, flux = wave[::-1], flux[::-1]
         sigma = sigma[::-1] if sigma is not None else None
         warnings += ("wavelengths decreased; turned round together with the flux",)
     require_smooth(wave)
-    medium, told = medium_of(header, float(wave[-1]), options)
+    medium, assumed = medium_of(header, float(wave[-1]), options)
     sigma, good = judge(flux, sigma)
     ra, dec = degrees(primary.header, ("RA", "DEC"))
     yield Spectrum(
@@ -86,19 +82,19 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(header.number("SNR", "SN"), 0.0, 1e6),
         resolution=plausible(header.number("SPEC_RES", "RESOLUT"), 1.0, 1e7),
         reader="image",
-        keywords=source.fits.keywords(unit),
-        warnings=warnings + told,
+        keywords=fits.keywords(unit),
+        warnings=warnings + assumed,
     )
 
 
 def _row(image: NDArray[Any], options: ReadOptions) -> tuple[NDArray[Any], int]:
-    """The row that is the spectrum: the one asked for, or the only one with anything in it."""
+    """The row that is the spectrum: the one requested, or the only one with anything in it."""
     rows = image.reshape(-1, image.shape[-1]) if image.ndim else image.reshape(1, -1)
     if len(rows) == 1:
         return np.asarray(rows[0]), 0
     if options.row is not None:
         if options.row >= len(rows):
-            raise BadSpectrum(f"row {options.row} asked for, the image has {len(rows)}", reason="ambiguous")
+            raise BadSpectrum(f"row {options.row} requested, the image has {len(rows)}", reason="ambiguous")
         return np.asarray(rows[options.row]), options.row
     if rows.shape[1] == 1:
         raise BadSpectrum(f"an image of shape {image.shape} has its pixels on axis 2", reason="wavelength")
@@ -109,16 +105,16 @@ def _row(image: NDArray[Any], options: ReadOptions) -> tuple[NDArray[Any], int]:
         return np.asarray(rows[0]), 0
     raise BadSpectrum(
         f"an image of shape {image.shape} with {len(used)} used rows, and nothing says which to take; "
-        "write one spectrum a file, or choose by ReadOptions(row=...)",
+        "write one spectrum per file, or choose by ReadOptions(row=...)",
         reason="ambiguous",
     )
 
 
 def _errors(source: Source, unit: Unit) -> NDArray[Any] | None:
     """Errors in a later unit that is named as such and has the same shape."""
-    assert source.fits is not None
+    fits, _ = source.opened()
     for index in range(unit.index + 1, unit.index + 4):
-        other = source.fits.unit(index)
+        other = fits.unit(index)
         if other is None:
             break
         if other.name in ERRORS + INVERSE and other.header.text("XTENSION") == "IMAGE":
@@ -136,19 +132,19 @@ def _errors(source: Source, unit: Unit) -> NDArray[Any] | None:
 
 
 def medium_of(header: Header, longest: float, options: ReadOptions) -> tuple[str, tuple[str, ...]]:
-    """'air' or 'vacuum' as the header says, else as asked for, else the custom of optical libraries.
+    """'air' or 'vacuum' as the header says, else as the options say, else the custom of optical libraries.
 
     CTYPE1 AWAV is air, WAVE vacuum (FITS WCS paper III). The libraries that say nothing (MILES, ELODIE,
     UVES-POP, NARVAL) are in air, as ground-based optical spectra are by custom; below 2000 angstrom and
     above one micron vacuum is.
     """
     kind = header.text("CTYPE1").upper()
-    said = (header.text("AIRORVAC") or header.text("MEDIUM")).lower()
-    if kind.startswith("AWAV") or said.startswith("air") or header.logical("VACUUM") is False:
+    stated = (header.text("AIRORVAC") or header.text("MEDIUM")).lower()
+    if kind.startswith("AWAV") or stated.startswith("air") or header.logical("VACUUM") is False:
         return "air", ()
     if (
         (kind.startswith("WAVE") and "LENGTH" not in kind)
-        or said.startswith("vac")
+        or stated.startswith("vac")
         or header.logical("VACUUM")
     ):
         return "vacuum", ()

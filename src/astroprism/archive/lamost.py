@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import log_axis, require_smooth
-from .facts import degrees, first_text, judge, plausible, sigma_of, velocity
 from .fits import Unit
-from .header import Header
+from .header import Header, degrees, first_text, plausible, velocity
+from .pixels import judge, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
 COLUMNS = ("FLUX", "IVAR", "WAVELENGTH")
 # ANDMASK counts from bit 0: bad CCD pixel, bad profile, no sky, sky too bright, fibre off the chip, no
-# data. A bright sky alone is told by IVAR.
+# data. IVAR answers for a bright sky alone.
 BAD_BITS = 0b110111
 LOCAL_TIME = 8 / 24  # days; LAMOST counts its exposures in minutes of local time (UTC + 8 h)
 
@@ -45,13 +45,9 @@ def sniff(source: Source) -> bool:
 
 def read(source: Source, options: ReadOptions) -> Yield:
     """The one spectrum of the file."""
-    assert source.fits is not None
-    primary = source.fits.unit(0)
-    assert primary is not None
+    fits, primary = source.opened()
     rows, unit = _image(primary) if primary.size else _table(source)
-    if options.checksum == "verify":
-        primary.verify()
-        unit.verify()
+    options.verify(primary, unit)
     header = primary.header
     flux = rows["FLUX"]
     column = rows.get("WAVELENGTH")
@@ -92,15 +88,15 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=_median_snr(header),
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="lamost",
-        keywords=source.fits.keywords(unit),
+        keywords=fits.keywords(unit),
         warnings=warnings,
     )
 
 
 def _table(source: Source) -> tuple[dict[str, NDArray[Any]], Unit]:
     """Cells of the first row of the table COADD."""
-    assert source.fits is not None
-    tables = [unit for unit in source.fits.tables() if {"FLUX", "IVAR"} <= set(unit.columns)]
+    fits, _ = source.opened()
+    tables = [unit for unit in fits.tables() if {"FLUX", "IVAR"} <= set(unit.columns)]
     if not tables:
         raise UnreadableFile("no table with FLUX and IVAR; the header is damaged")
     unit = tables[0]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadSpectrum
 from ..spectrum import Spectrum
-from .columns import cells_of, roles_of
+from .pixels import cells_of, roles_of
 
 
 def from_object(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError, SpectrumError
 from ..spectrum import MEDIA, Spectrum
+from .fits import Unit
 from .source import Source
 
 Yield = Iterator[Spectrum | SpectrumError]
@@ -33,10 +34,15 @@ class ReadOptions:
         if self.row is not None and self.row < 0:
             raise ConfigError(f"row {self.row} is negative; rows count from 0")
 
+    def verify(self, *units: Unit) -> bool:
+        """Hold units against their checksums, unless these are ignored; True where the last is attested."""
+        attested = [unit.verify() for unit in units] if self.checksum == "verify" else [False]
+        return attested[-1]
+
 
 @dataclass(frozen=True)
 class Reader:
-    """One format: `sniff` tells from the content whether it is this one, `read` yields its spectra."""
+    """One format: `sniff` decides by the content whether it is this one, `read` yields its spectra."""
 
     summary: str
     sniff: Callable[[Source], bool]

@@ -14,9 +14,9 @@ from ..errors import BadSpectrum, UnreadableFile
 from ..grid import SPEED_OF_LIGHT
 from ..spectrum import Float, Spectrum
 from .axis import header_axis
-from .facts import degrees, first_text, judge, plausible, velocity
 from .fits import Unit
-from .header import Header
+from .header import Header, degrees, first_text, plausible, velocity
+from .pixels import judge
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -46,9 +46,7 @@ def sniff(source: Source) -> bool:
 
 def read(source: Source, options: ReadOptions) -> Yield:
     """The one spectrum of the file."""
-    assert source.fits is not None
-    unit = source.fits.unit(0)
-    assert unit is not None
+    fits, unit = source.opened()
     header, prefix = unit.header, _prefix(unit.header)
     if header.integer("BITPIX") not in (-32, -64):
         raise UnreadableFile(f"BITPIX = {header.integer('BITPIX')}; the pipeline writes -32")
@@ -57,8 +55,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             "CRPIX1 is not 1, as the pipeline writes it; the header is damaged", reason="wavelength"
         )
     flux = unit.image()
-    if options.checksum == "verify":
-        unit.verify()
+    options.verify(unit)
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     berv = velocity(header.number(f"{prefix} DRS BERV"))
@@ -70,7 +67,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     low, high = COVERAGE[prefix]
     if not (low - 40 < wave[0] and wave[-1] < high + 40):
         raise BadSpectrum(
-            f"wavelengths from {wave[0]:.2f} to {wave[-1]:.2f}; the spectrograph sees {low:g}..{high:g}: "
+            f"wavelengths from {wave[0]:.2f} to {wave[-1]:.2f}; the spectrograph covers {low:g}..{high:g}: "
             "the header is damaged",
             reason="wavelength",
         )
@@ -95,7 +92,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(header.number(f"{prefix} DRS SPE EXT SN50", "SNR"), 0.0, 1e6),
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="s1d",
-        keywords=source.fits.keywords(),
+        keywords=fits.keywords(),
         warnings=warnings,
     )
 
@@ -138,7 +135,7 @@ def _hold_against_gap(wave: NDArray[np.float64], flux: Float, berv: float, *, ga
 def _hold_against_orders(wave: NDArray[np.float64], header: Header, berv: float) -> None:
     """Refuse an axis that begins or ends elsewhere than the echelle orders it was merged from.
 
-    The pipeline copies the dispersion polynomials (ascending powers of the pixel, four an order) into
+    The pipeline copies the dispersion polynomials (ascending powers of the pixel, four per order) into
     the header; over three files the merged spectrum began 1.93..1.99 angstrom behind the first order and
     ended 0.02..0.03 before the last.
     """

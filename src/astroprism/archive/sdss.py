@@ -1,4 +1,4 @@
-"""SDSS and BOSS `spec-*.fits`: the co-added spectrum, one table row a pixel.
+"""SDSS and BOSS `spec-*.fits`: the co-added spectrum, one table row per pixel.
 
 Vacuum, uniform in log10, heliocentric (SDSS data model, "spec"; Dawson et al. 2013, AJ 145, 10). The
 single exposures that follow in the same file are left alone: never a combination and its parts.
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, SpectrumError, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import log_axis, require_smooth
-from .facts import degrees, first_text, judge, plausible, sigma_of, velocity
 from .fits import Unit
-from .header import Header
+from .header import Header, degrees, first_text, plausible, velocity
+from .pixels import judge, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -53,19 +53,15 @@ def read(source: Source, options: ReadOptions) -> Yield:
     """The co-added spectrum of the file."""
     unit = _table(source)
     assert unit is not None
-    assert source.fits is not None
-    primary = source.fits.unit(0)
-    assert primary is not None
+    fits, primary = source.opened()
     missing = [name for name in COLUMNS if name not in unit.columns or unit.columns[name].letter not in "ED"]
     if missing:
         raise UnreadableFile(f"column {missing[0].lower()} is missing or holds no real numbers")
     values = {name: unit.column(name) for name in COLUMNS}
     if any(array.ndim != 1 for array in values.values()):
-        raise UnreadableFile("cells hold vectors; SDSS writes one row a pixel")
+        raise UnreadableFile("cells hold vectors; SDSS writes one row per pixel")
     mask = unit.column("AND_MASK") if "AND_MASK" in unit.columns else None
-    if options.checksum == "verify":
-        primary.verify()
-        unit.verify()
+    options.verify(primary, unit)
     header, flux = primary.header, values["FLUX"]
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
@@ -76,7 +72,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     require_smooth(wave)
     sigma, good = judge(flux, sigma_of(values["IVAR"]), mask=_rejected(mask))
     helio = header.number("HELIO_RV")
-    extra, told = _catalogue(source)
+    extra, assumed = _catalogue(source)
     thing = header.number("THING_ID")
     # RA and DEC are those of the telescope, half a degree and more from the star
     ra, dec = degrees(header, ("PLUG_RA", "PLUG_DEC"))
@@ -97,8 +93,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
         time=_time(header),
         snr=plausible(extra.get("SN_MEDIAN_ALL", header.number("SNR")), 0.0, 1e6),
         reader="sdss",
-        keywords=source.fits.keywords(unit),
-        warnings=warnings + told,
+        keywords=fits.keywords(unit),
+        warnings=warnings + assumed,
     )
 
 
@@ -131,14 +127,12 @@ def _time(header: Header) -> float:
 
 def _catalogue(source: Source) -> tuple[dict[str, float], tuple[str, ...]]:
     """Single numbers of the table SPALL, which repeats the catalogue row; {} where it is missing."""
-    assert source.fits is not None
+    fits, _ = source.opened()
     wanted = ("SN_MEDIAN_ALL", "PLUG_RA", "PLUG_DEC", "PLATE")
-    unit = source.fits.unit(2)
+    unit = fits.unit(2)
     try:
         if unit is None or not unit.is_table or unit.rows != 1:
-            return {}, () if source.fits.trouble is None else (
-                f"later unit unreadable: {source.fits.trouble}",
-            )
+            return {}, () if fits.trouble is None else (f"later unit unreadable: {fits.trouble}",)
         found = {name: unit.column(name) for name in wanted if name in unit.columns}
         return {name: float(value.flat[0]) for name, value in found.items() if value.dtype.kind in "fiu"}, ()
     except SpectrumError as error:  # the spectrum stands without its catalogue row

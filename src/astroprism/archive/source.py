@@ -13,9 +13,9 @@ from typing import IO, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .._kernels import read_swapped
 from ..errors import UnreadableFile
-from .fits import FitsFile
+from ..kernels import read_swapped
+from .fits import FitsFile, Unit
 
 HEAD = 1 << 17  # bytes read at once: the headers of an ESO product and most small files whole
 WHOLE = 1 << 20  # files up to this size are read in one go
@@ -80,6 +80,13 @@ class Source:
     def fits(self) -> FitsFile | None:
         """The FITS units, or None where the file does not begin like FITS."""
         return FitsFile(self) if self.head.startswith(b"SIMPLE  =") else None
+
+    def opened(self) -> tuple[FitsFile, Unit]:
+        """The FITS file and its primary unit, for readers that have recognised one."""
+        primary = self.fits.unit(0) if self.fits is not None else None
+        if self.fits is None or primary is None:
+            raise UnreadableFile(f"{self.path}: no FITS file", reason="unknown-format")
+        return self.fits, primary
 
     def span(self, start: int, count: int) -> bytes:
         """`count` bytes from `start`; fewer at the end of the file."""

@@ -1,7 +1,7 @@
 """Stacks of spectra in one file: NumPy's npz and npy, and HDF5.
 
 Arrays by name: wavelength (n,) or (spectra, n), or loglam; flux (n,) or (spectra, n); sigma or ivar
-and mask likewise; ids, targets, ra, dec, berv, snr, time a value a spectrum.
+and mask likewise; ids, targets, ra, dec, berv, snr, time with a value per spectrum.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..errors import BadSpectrum, MissingExtra, SpectrumError, UnreadableFile
 from ..spectrum import MEDIA, Spectrum
-from .columns import cells_of, roles_of
-from .facts import plausible
+from .header import plausible
 from .image import assumed_medium
+from .pixels import cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -47,13 +47,13 @@ def sniff_hdf5(source: Source) -> bool:
 
 
 def read_numpy(source: Source, options: ReadOptions) -> Yield:
-    """One spectrum a row of flux; nothing is unpickled."""
+    """One spectrum per row of flux; nothing is unpickled."""
     arrays = _npy_arrays(source) if source.head.startswith(NPY) else _npz_arrays(source)
     yield from _spectra(source, arrays, "numpy", options)
 
 
 def read_hdf5(source: Source, options: ReadOptions) -> Yield:
-    """One spectrum a row of flux, a row at a time."""
+    """One spectrum per row of flux, row by row."""
     try:
         import h5py
     except ImportError as error:
@@ -183,7 +183,7 @@ def _spectra(source: Source, arrays: Mapping[str, Any], reader: str, options: Re
             if rows == 1 and ids
             else [source.stem if rows == 1 else f"{source.stem}#{row}" for row in range(rows)]
         )
-    said = _text(arrays.get("medium"))
+    stated = _text(arrays.get("medium"))
     unit = unit or _text(arrays.get("unit")) or _text(arrays.get("wavelength_unit"))
     for row in range(rows):
         try:
@@ -192,9 +192,9 @@ def _spectra(source: Source, arrays: Mapping[str, Any], reader: str, options: Re
                 for role, array in used.items()
             }
             cells = cells_of(parts, unit=unit)
-            medium, told = assumed_medium(float(cells.wave[-1]))
-            if said in MEDIA or options.medium is not None:
-                medium, told = said if said in MEDIA else str(options.medium), ()
+            medium, assumed = assumed_medium(float(cells.wave[-1]))
+            if stated in MEDIA or options.medium is not None:
+                medium, assumed = stated if stated in MEDIA else str(options.medium), ()
         except SpectrumError as error:
             if rows == 1:
                 raise
@@ -214,12 +214,12 @@ def _spectra(source: Source, arrays: Mapping[str, Any], reader: str, options: Re
             time=plausible(_number(lists["time"], row), 1.0, 1e5),
             snr=plausible(_number(lists["snr"], row), 0.0, 1e6),
             reader=reader,
-            warnings=cells.warnings + told,
+            warnings=cells.warnings + assumed,
         )
 
 
 def _list(arrays: Mapping[str, Any], names: tuple[str, ...], rows: int) -> list[Any] | None:
-    """A value a spectrum, decoded; None where there is no such array of that length."""
+    """A value per spectrum, decoded; None where there is no such array of that length."""
     lower = {name.lower(): name for name in arrays}
     for name in names:
         if name in lower and arrays[lower[name]].shape in ((rows,), ()):

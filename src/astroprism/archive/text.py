@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import unit_factor
-from .columns import cells_of, roles_of
-from .facts import plausible
+from .header import plausible
 from .image import assumed_medium
+from .pixels import cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -62,7 +62,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     warnings: tuple[str, ...] = ()
     _refuse_cut_line(body, delimiter)
     if len(body) > 2 and not text.endswith(("\n", "\r")) and len(body[-1]) < min(map(len, body[-20:-1])):
-        # the file may have been cut within the last number, and nobody could tell
+        # the file may have been cut within the last number, and no reader can know
         warnings = ("the last line is short and not ended; left out",)
         body = body[:-1]
     table = _numbers(body, delimiter)
@@ -80,7 +80,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             )
         if table.shape[1] > 3:
             raise BadSpectrum(
-                f"{table.shape[1]} columns without names that tell what they are; "
+                f"{table.shape[1]} columns without names that say what they are; "
                 "write a header line such as 'wavelength flux error'",
                 reason="ambiguous",
             )
@@ -91,17 +91,17 @@ def read(source: Source, options: ReadOptions) -> Yield:
         unit = unit or _unit_in(remarks)
     if "sigma" in values and not np.any(values["sigma"] > 0):
         del values["sigma"]
-    said = _remarks(remarks)
+    stated = _remarks(remarks)
     cells = cells_of(values, unit=unit)
-    medium, told = _medium(remarks, float(cells.wave[-1]), options)
-    keywords = {key: number for key, value in said.items() if (number := _plain(value)) is not None}
+    medium, assumed = _medium(remarks, float(cells.wave[-1]), options)
+    keywords = {key: number for key, value in stated.items() if (number := _plain(value)) is not None}
     yield Spectrum(
         wavelength=cells.wave,
         flux=cells.flux,
         sigma=cells.sigma,
         good=cells.good,
         identifier=source.stem,
-        target=next((said[key] for key in said if key.lower() in _TARGET), ""),
+        target=next((stated[key] for key in stated if key.lower() in _TARGET), ""),
         ra=plausible(keywords.get("RA", np.nan), 0.0, 360.0),
         dec=plausible(keywords.get("DEC", np.nan), -90.0, 90.0),
         medium=medium,
@@ -110,7 +110,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(keywords.get("SNR", np.nan), 0.0, 1e6),
         reader="text",
         keywords=keywords,
-        warnings=warnings + cells.warnings + told,
+        warnings=warnings + cells.warnings + assumed,
     )
 
 

@@ -6,76 +6,89 @@ files it appends; called with nothing new it does nothing and says so.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..artifacts import blame
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..grid import parse_grid
+from ..kernels import COMPILED, SLOW
+from ..progress import Listener, message, silent, warning
 from ..store.layout import Layout, create_store, read_layout, rows_per_shard
 from ..store.prepare import PrepareOptions
 from ..targets.group import read_aliases
-from .commit import committed_blocks, finish, read_index, read_rejects, work_folder
+from .commit import committed_blocks, finish, read_index, read_rejects
 from .journal import read_journal
-from .listing import FileEntry, list_files
-from .options import IngestOptions, IngestReport, Progress, Say, Watch, silent
-from .plan import files_table, known_files, locked, open_plan, write_plan
+from .listing import FileEntry, files_table, known_files, list_files, open_plan, work_folder, write_plan
+from .options import IngestCounts, IngestOptions, IngestReport
 from .proposal import propose_grid
 from .work import do_blocks
 
-__all__ = ["IngestOptions", "IngestReport", "Progress", "ingest"]
+__all__ = ["IngestCounts", "IngestOptions", "IngestReport", "ingest"]
 
 
 def ingest(
-    store: str | os.PathLike[str],
+    store_path: str | os.PathLike[str],
     paths: Iterable[str | os.PathLike[str]],
     *,
     options: IngestOptions | None = None,
-    say: Say = silent,
-    watch: Watch = silent,
+    progress: Listener = silent,
 ) -> IngestReport:
     """Bring every spectrum under `paths` into the store, which is made where there is none.
 
-    say    receives sentences for the user: the grid found, the estimate, what was wrong
-    watch  receives the progress several times a second
+    progress  receives messages (the grid found, the estimate, what was wrong) and, several times a second,
+              counts of files with `IngestCounts` of spectra
     """
     options = options or IngestOptions()
-    path = Path(os.path.abspath(store))
+    path = Path(os.path.abspath(store_path))
     listing = list_files(paths)
     if not listing.files:
         raise ConfigError("no files found; give a folder that holds spectra, or name the files")
     aliases = None if options.aliases is None else read_aliases(Path(options.aliases))
+    if not COMPILED:
+        progress(warning(SLOW))
     fresh = not path.exists()
     if (path / "zarr.json").exists():
         _agree(path, options)  # before anything is written there
     with blame(path):
         path.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(path):
+        with _locked(path):
             known = known_files(path)
             before = set(read_index(path)["spectrum_id"]), len(read_rejects(path))
             plan = open_plan(path)
             new = [entry for entry in listing.files if entry.path not in known]
             if plan:
                 done = _done(path, plan)
-                say(f"going on with an unfinished ingest: {done:,} of {len(plan):,} files are done")
+                progress(
+                    message(f"going on with an unfinished ingest: {done:,} of {len(plan):,} files are done")
+                )
             if plan or new:
-                layout, prepare_options = _settings(path, options, plan or new, say)
+                layout, preparation = _settings(path, options, plan or new, progress=progress)
                 # what an interrupted run set out to do comes first, then what has been added since
                 while todo := plan or [entry for entry in listing.files if entry.path not in known]:
                     if not plan:
                         write_plan(path, todo)
-                    do_blocks(path, todo, layout, prepare_options, options, say, watch)
+                    do_blocks(
+                        path,
+                        todo,
+                        layout=layout,
+                        preparation=preparation,
+                        options=options,
+                        progress=progress,
+                    )
                     finish(path, layout, files=files_table(known, todo), aliases=aliases)
                     known, plan = known_files(path), []
             else:
-                say("nothing new: every file given is already in this store")
+                progress(message("nothing new: every file given is already in this store"))
                 if aliases is not None:
                     finish(path, read_layout(path)[0], files=files_table(known, []), aliases=aliases)
-                    say("targets were grouped again with the aliases given")
+                    progress(message("targets were grouped again with the aliases given"))
             report = _report(path, before)
     except BaseException:
         if fresh and not (path / "zarr.json").exists():
@@ -83,9 +96,11 @@ def ingest(
         raise
     changed = [entry.path for entry in listing.files if entry.path in known and known[entry.path] != entry]
     if changed:
-        say(
-            f"{len(changed)} files changed since they were ingested and were not read again (first: "
-            f"{changed[0]}); a store keeps what it has: take them into a new study"
+        progress(
+            message(
+                f"{len(changed)} files changed since they were ingested and were not read again (first: "
+                f"{changed[0]}); a store keeps what it has: take them into a new study"
+            )
         )
     return IngestReport(
         files_given=len(listing.files),
@@ -97,26 +112,26 @@ def ingest(
 
 
 def _settings(
-    store: Path, options: IngestOptions, files: Sequence[FileEntry], say: Say
+    store: Path, options: IngestOptions, files: Sequence[FileEntry], *, progress: Listener
 ) -> tuple[Layout, PrepareOptions]:
-    """Layout and preparation: those of the store where there is one, else as asked; the store is made."""
+    """Layout and preparation: those of the store where there is one, else by the options, and it is made."""
     if (store / "zarr.json").exists():
         return _agree(store, options)
-    prepare_options = PrepareOptions(**options.preparation)
-    if prepare_options.normalise == "paper-median" and options.grid != "paper":
+    preparation = PrepareOptions(**options.preparation)
+    if preparation.normalise == "paper-median" and options.grid != "paper":
         raise ConfigError("--normalise paper-median is the paper grid's own; add --grid paper")
     if options.grid == "auto":
         grid, words = propose_grid(files, options=options.read)
-        say(f"grid: {words}")
+        progress(message(f"grid: {words}"))
     else:
         grid = parse_grid(options.grid)
     layout = Layout(grid, rows_per_shard(grid.size), dtype=options.dtype or "float32")
-    create_store(store, layout, config=prepare_options.as_dict())
-    return layout, prepare_options
+    create_store(store, layout, config=preparation.as_dict())
+    return layout, preparation
 
 
 def _agree(store: Path, options: IngestOptions) -> tuple[Layout, PrepareOptions]:
-    """Layout and preparation of a store that is there; what is asked otherwise is an error."""
+    """Layout and preparation of a store that is there; options that differ from its own are an error."""
     layout, attributes = read_layout(store)
     there = {**attributes["config"], "grid": layout.grid.text, "dtype": layout.dtype}
     wanted = dict(options.preparation)
@@ -168,3 +183,24 @@ def _report(store: Path, before: tuple[set[str], int]) -> dict[str, Any]:
         "n_target_doubts": pq.ParquetFile(doubts).metadata.num_rows if doubts.exists() else 0,
         "grid": layout.grid.text,
     }
+
+
+@contextmanager
+def _locked(store: Path) -> Iterator[None]:
+    """Let one ingest at a time work on a store; the lock goes with the process, however it ends."""
+    path = store / ".lock"
+    with blame(path):
+        file = open(path, "w")  # noqa: SIM115 - closed below, after the lock was found to hold
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"{store}: another ingest is working on this store; wait for it to end"
+            ) from None
+        yield
+    finally:
+        file.close()
+        # an empty lock file left behind would be harmless, but the same archive should give the same folder
+        with suppress(OSError):
+            os.unlink(path)

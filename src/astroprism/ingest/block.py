@@ -22,10 +22,10 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from .._kernels import keep_memory
 from ..archive import ReadOptions
 from ..archive import read as read_file
 from ..errors import REASONS, SpectrumError, StoreError
+from ..kernels import keep_memory
 from ..spectrum import Spectrum
 from ..store.layout import Layout
 from ..store.prepare import PrepareOptions, prepare
@@ -74,7 +74,7 @@ def process_block(task: BlockTask) -> int:
                     writer.write("R", _refusal(number, 0, "crash", message))
                 else:
                     writer.write("B", number)
-                    _process_file(number, path, task, rows, writer, seen=journal.outcomes[number])
+                    _process_file(number, path, task, rows, writer, known=journal.outcomes[number])
                 writer.write("D", number)
                 count += 1
         finally:
@@ -84,12 +84,12 @@ def process_block(task: BlockTask) -> int:
 
 
 def _process_file(
-    number: int, path: str, task: BlockTask, rows: _Rows, writer: JournalWriter, *, seen: int
+    number: int, path: str, task: BlockTask, rows: _Rows, writer: JournalWriter, *, known: int
 ) -> None:
-    """Bring every spectrum of one file to its outcome, the first `seen` of them having theirs."""
+    """Bring every spectrum of one file to its outcome, the first `known` of them having theirs."""
     item, seconds = -1, seconds_for(path)
     for item, outcome in enumerate(spectra_of(path, task.read, seconds=seconds)):
-        if item < seen:
+        if item < known:
             continue
         if isinstance(outcome, Spectrum):
             try:
@@ -106,14 +106,14 @@ def _process_file(
             writer.write("A", {**entry, **describe(outcome), **prepared.facts, "keywords": _finite(outcome)})
         else:
             writer.write("R", _refusal(number, item, outcome.reason, str(outcome)))
-    if item < 0 and seen == 0:
+    if item < 0 and known == 0:
         writer.write("R", _refusal(number, 0, "empty", "the file holds no spectrum"))
 
 
 def spectra_of(path: str, options: ReadOptions, *, seconds: float) -> Iterator[Spectrum | SpectrumError]:
     """The spectra of a file, whatever it does: trouble with the file comes out as one refusal."""
     try:
-        source = iter(read_file(path, options=options))  # opens the file when it is first asked
+        source = iter(read_file(path, options=options))  # opens the file when the first is requested
         while True:
             with deadline(seconds):
                 outcome = next(source, None)
@@ -146,7 +146,7 @@ def describe(spectrum: Spectrum) -> dict[str, Any]:
 
 
 def digest(spectrum: Spectrum) -> str:
-    """What tells one measurement from another: the crc32c of each half of the flux, 64 bits together."""
+    """What distinguishes measurements: the crc32c of each half of the flux, 64 bits together."""
     plain: Any = np.ascontiguousarray(spectrum.flux).view(np.uint8)
     middle = plain.size // 2
     return f"{google_crc32c.value(plain[:middle]):08x}{google_crc32c.value(plain[middle:]):08x}"

@@ -1,13 +1,12 @@
 """Finished blocks to shards of the store, in the order of the files, and the tables that go with them.
 
-Only here is anything decided that hangs on other files (duplicates, identifiers taken twice, shard
+Only here is anything decided that depends on other files (duplicates, identifiers taken twice, shard
 numbers), and only in order: so the store is the same whoever did the blocks, and however often the
 work was interrupted.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..artifacts import blame, sync
+from ..artifacts import aside
 from ..errors import StoreError
 from ..store.layout import Layout, resize
 from ..store.write import publish, seal
 from ..targets.group import group_targets
 from .block import part_folder
 from .journal import read_journal
+from .listing import work_folder
 
 INDEX_COLUMNS: dict[str, str] = {
     "row": "int64",
@@ -53,11 +53,6 @@ INDEX_COLUMNS: dict[str, str] = {
     "warnings": "str",
 }
 REJECT_COLUMNS = {"path": "str", "item": "int64", "spectrum_id": "str", "reason": "str", "message": "str"}
-
-
-def work_folder(store: Path) -> Path:
-    """Where an ingest keeps its plan, its blocks and what it has committed until it is finished."""
-    return store / ".ingest"
 
 
 def committed_file(store: Path, block: int, kind: str) -> Path:
@@ -181,17 +176,12 @@ def _typed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write aside, then rename."""
-    aside = path.with_name(f".{path.name}.part")
-    with blame(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(aside, index=False)
-        sync(aside)
-        os.replace(aside, path)
+    with aside(path) as part:
+        table.to_parquet(part, index=False)
 
 
 def _write_keywords(entries: Sequence[dict[str, Any]], path: Path) -> None:
-    """A column a keyword, NaN where a spectrum lacks it. Not through pandas: it crawls at 1,000 columns."""
+    """A column per keyword, NaN where a spectrum lacks it. Not by pandas: it is slow with 1,000 columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -199,12 +189,8 @@ def _write_keywords(entries: Sequence[dict[str, Any]], path: Path) -> None:
     columns = {"row": np.array([entry["row"] for entry in entries], dtype=np.int64)}
     for name in names:
         columns[name] = np.array([entry["keywords"].get(name, np.nan) for entry in entries], dtype=np.float64)
-    aside = path.with_name(f".{path.name}.part")
-    with blame(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns), aside)
-        sync(aside)
-        os.replace(aside, path)
+    with aside(path) as part:
+        pq.write_table(pa.table(columns), part)
 
 
 def committed_blocks(store: Path) -> list[int]:
@@ -228,14 +214,6 @@ def read_rejects(store: Path) -> pd.DataFrame:
     """The consolidated refusals; empty where there are none yet."""
     path = store / "rejects.parquet"
     return pd.read_parquet(path) if path.exists() else rejects_table([])
-
-
-def read_files(store: Path) -> pd.DataFrame:
-    """Files the store has dealt with; empty where there are none yet."""
-    path = store / "files.parquet"
-    if path.exists():
-        return pd.read_parquet(path)
-    return pd.DataFrame({"path": pd.Series(dtype="str"), "size": [], "mtime_ns": []})
 
 
 def finish(
@@ -304,13 +282,9 @@ def _merge_keywords(store: Path, blocks: Sequence[int]) -> None:
             if table.num_rows and table["row"][0].as_py() > known:
                 yield table
 
-    aside = place.with_name(f".{place.name}.part")
-    with blame(place):
-        with pq.ParquetWriter(aside, schema) as writer:
-            for table in tables():
-                empty = pa.array(np.full(table.num_rows, np.nan))
-                present = dict(zip(table.column_names, table.columns, strict=True))
-                columns = [present.get(name, empty) for name in order]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-        sync(aside)
-        os.replace(aside, place)
+    with aside(place) as part, pq.ParquetWriter(part, schema) as writer:
+        for table in tables():
+            empty = pa.array(np.full(table.num_rows, np.nan))
+            present = dict(zip(table.column_names, table.columns, strict=True))
+            columns = [present.get(name, empty) for name in order]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -2,7 +2,7 @@
 
 A line is a tag and a JSON value. `B n`: file n of the block was begun; `A {..}`: a spectrum was
 accepted and its row written; `R {..}`: refused; `D n`: file n is done; `C n`: file n was being read
-when its worker died. A line that a kill cut short is dropped, and with it the row it spoke of.
+when its worker died. A line that a kill cut short is dropped, and with it its row.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..artifacts import blame
 
 @dataclass
 class Journal:
-    """The story of one block so far.
+    """What happened to one block so far.
 
-    accepted, refused  one dict a spectrum, in the order of the files; `file` is its number in the block
+    accepted, refused  one dict per spectrum, in the order of the files; `file` is its number in the block
     done               files finished, in order
     outcomes           spectra of a file whose outcome is known
     crashes            how often a worker died while it read a file

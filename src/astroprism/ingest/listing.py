@@ -1,13 +1,19 @@
-"""Which files an ingest is given, in an order that does not hang on the disk."""
+"""Which files an ingest is given, in an order that does not depend on the disk, and which it goes on with."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
+from ..artifacts import write_bytes
+from ..errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What lies beside spectra in real archives and is never one. Passed over in folders, and counted;
 # a file that is named itself is always tried.
@@ -94,3 +100,58 @@ def spread(files: Sequence[FileEntry], count: int) -> list[FileEntry]:
     if len(files) <= count:
         return list(files)
     return [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]
+
+
+# --- what an ingest has set out to do, and what a store knows
+
+
+def work_folder(store: Path) -> Path:
+    """Where an ingest keeps its plan, its blocks and what it has committed until it is finished."""
+    return store / ".ingest"
+
+
+def write_plan(store: Path, files: Sequence[FileEntry]) -> None:
+    """Keep the list of files of this ingest, so that an interrupted one goes on with the same."""
+    rows = [[entry.path, entry.size, entry.mtime_ns] for entry in files]
+    write_bytes(work_folder(store) / "plan.json", json.dumps({"files": rows}).encode())
+
+
+def open_plan(store: Path) -> list[FileEntry]:
+    """The list an interrupted ingest left; empty where none did."""
+    path = work_folder(store) / "plan.json"
+    if not path.exists():
+        return []
+    try:
+        return [FileEntry(*row) for row in json.loads(path.read_bytes())["files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path} is damaged ({error}); remove {work_folder(store)} and run the same command again: "
+            "what is in index.parquet stays"
+        ) from None
+
+
+def known_files(store: Path) -> dict[str, FileEntry]:
+    """Files this store has already taken or refused, as they were then."""
+    import pandas as pd
+
+    path = store / "files.parquet"
+    if not path.exists():
+        return {}
+    files = pd.read_parquet(path)
+    rows = zip(files["path"], files["size"], files["mtime_ns"], strict=True)
+    return {path: FileEntry(path, int(size), int(mtime)) for path, size, mtime in rows}
+
+
+def files_table(known: Mapping[str, FileEntry], plan: Sequence[FileEntry]) -> pd.DataFrame:
+    """The files known once `plan` is done, for files.parquet."""
+    import pandas as pd
+
+    entries = {**known, **{entry.path: entry for entry in plan}}
+    ordered = [entries[path] for path in sorted(entries)]
+    return pd.DataFrame(
+        {
+            "path": pd.Series([entry.path for entry in ordered], dtype="str"),
+            "size": pd.Series([entry.size for entry in ordered], dtype="int64"),
+            "mtime_ns": pd.Series([entry.mtime_ns for entry in ordered], dtype="int64"),
+        }
+    )

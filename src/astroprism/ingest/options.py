@@ -1,8 +1,7 @@
-"""What an ingest is asked, what it tells on the way, and what it reports."""
+"""How an archive becomes a store, the counts on the way, and what an ingest reports at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,8 +23,8 @@ class IngestOptions:
     dtype      float32 or float16 on disk; None: that of the store, else float32
     medium     air or vacuum, for files that do not say which; None: as their format has it by custom
     checksum   verify: files whose own checksum fails are refused; ignore: they are read
-    aliases    table of names that mean one star, a star a row
-    workers    local processes; 0: this process; None: one a core
+    aliases    table of names that mean one star, a row per star
+    workers    local processes; 0: this process; None: one per core
     cluster    address of a Dask scheduler, or local:N
     """
 
@@ -50,31 +49,26 @@ class IngestOptions:
         if self.dtype not in (None, *DTYPES):
             raise ConfigError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
         PrepareOptions(**self.preparation)
-        if self.medium not in (None, "air", "vacuum"):
-            raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
-        if self.checksum not in ("verify", "ignore"):
-            raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
+        self.read  # noqa: B018 (checks medium and checksum)
         if self.normalise == "paper-median" and self.grid not in ("paper", "auto"):
             raise ConfigError("--normalise paper-median is the paper grid's own; add --grid paper")
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """What was asked of PrepareOptions."""
-        asked = {"frame": self.frame, "normalise": self.normalise, "min_good": self.min_good}
-        return {name: value for name, value in asked.items() if value is not None}
+        """The arguments of PrepareOptions that were given."""
+        given = {"frame": self.frame, "normalise": self.normalise, "min_good": self.min_good}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def read(self) -> ReadOptions:
-        """What the readers need to know."""
+        """The options of the readers."""
         return ReadOptions(checksum=self.checksum, medium=self.medium)
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far an ingest is: files done of all, spectra accepted and refused (duplicates are found late)."""
+class IngestCounts:
+    """Spectra accepted and refused so far in a run; duplicates are found when blocks are committed."""
 
-    done: int
-    total: int
     accepted: int
     refused: int
 
@@ -104,11 +98,3 @@ class IngestReport:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
-
-
-Say = Callable[[str], None]
-Watch = Callable[[Progress], None]
-
-
-def silent(_: object) -> None:
-    """Nobody listens."""

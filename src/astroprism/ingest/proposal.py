@@ -24,7 +24,7 @@ COMMON = 0.95  # share of the files whose range the proposed grid lies within
 
 
 def propose_grid(files: Sequence[FileEntry], *, options: ReadOptions) -> tuple[Grid, str]:
-    """A log grid for these files, and in words how it was found.
+    """A log grid for these files, and how it was found, in words.
 
     Its range is common to 95 % of a sample of the files, its step the finest native pixel, in km/s.
     """
@@ -95,7 +95,7 @@ def estimate(
                 if isinstance(outcome, Spectrum):
                     prepare(outcome, layout.grid, options=options)
                 spectra += 1
-                if item >= 99:  # a stack of many: its cost a spectrum is known by now
+                if item >= 99:  # a stack of many: its cost per spectrum is known by now
                     break
         except (SpectrumError, OSError):
             spectra += 1

@@ -224,7 +224,7 @@ def line_groups() -> tuple[Group, ...]:
 def atomic_groups() -> tuple[Group, ...]:
     """The shipped table of strong lines, by species, weighed by their depth in the Sun."""
     from ..simulate.layer import populations, solve_layer
-    from ..simulate.lines import continuum_factor, load_lines, static_strength
+    from ..simulate.linelist import continuum_factor, load_lines, static_strength
 
     table = load_lines()
     zero = np.zeros(1)

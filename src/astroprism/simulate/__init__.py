@@ -1,9 +1,8 @@
 """Archives whose answer is known: stars, weather and noise in, files and truth.csv out."""
 
 from .batches import Batch, spectra
-from .config import FACTORS, ODDITIES, SimulationConfig
+from .config import FACTORS, NATIVE, ODDITIES, Sampling, SimulationConfig
 from .distribution import Distribution, parse_distribution
-from .native import NATIVE, Sampling
 from .population import Population, populate
 from .writing import truth, write_archive
 

@@ -9,20 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..grid import SPEED_OF_LIGHT
-from .config import SimulationConfig
+from ..grid import SPEED_OF_LIGHT, doppler_factor
+from .config import Sampling, SimulationConfig
 from .distribution import RowStreams, stream
-from .native import Sampling
-from .oddities import add_companion, add_cosmics, add_emission
 from .population import Population, populate
+from .star import Synthesiser
 
 Float32 = NDArray[np.float32]
+Floating = NDArray[np.floating]
 
 # Share of the variance at the median flux that does not scale with the flux (read-out, dark, sky).
 NOISE_FLOOR = 0.05
 # Spectra are made in blocks that start at multiples of their size, and always whole: a matrix product may
-# round differently for another number of rows, and no spectrum may hang on who asked for it.
+# round differently for another number of rows, and no spectrum may depend on the batch size.
 BLOCK_PIXELS, BLOCK_ROWS = 2**22, 128
+# Vacuum angstrom: H alpha, H beta (Wiese & Fuhr 2009), Ca II K.
+EMISSION_LINES = (6564.61, 4862.69, 3934.78)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Batch:
 def spectra(config: SimulationConfig, *, batch: int = 256) -> Iterator[Batch]:
     """Every spectrum of the archive, in order, at most `batch` at a time.
 
-    Spectrum i hangs on the configuration and i, not on `batch`.
+    Spectrum i depends on the configuration and i, not on `batch`.
     """
     if batch < 1:
         raise ConfigError(f"batch is {batch}; at least 1 is needed")
@@ -75,8 +77,6 @@ class Maker:
         # whole chunks of the synthesiser, which works through 8 to 64 rows at a time
         self.block_rows = rows // 64 * 64 or max(8, rows // 8 * 8)
         self.blocks = -(-config.spectra // self.block_rows)
-        from .star import Synthesiser  # reads tables of lines: only where spectra are made
-
         self._noise = RowStreams(config.seed, "noise")
         self._synthesiser = Synthesiser(
             self.sampling.vacuum / self.sampling.borrowed,
@@ -106,7 +106,7 @@ class Maker:
         rows = self.rows(number)
         noiseless = self._noiseless(rows)
         gaps = self.gaps(rows)
-        every = max(1, noiseless.shape[1] // 40_000)  # so many pixels tell the median to a thousandth
+        every = max(1, noiseless.shape[1] // 40_000)  # so many pixels give the median to a thousandth
         live = noiseless[:, ::every]
         if np.any(dark := gaps[:, 0] < gaps[:, 1]):
             first, last = gaps[dark, 0].min() // every, -(-gaps[dark, 1].max() // every)
@@ -126,22 +126,24 @@ class Maker:
         return Batch(rows, self.sampling.wavelength, flux, sigma, noiseless)
 
     def _noiseless(self, rows: NDArray[np.int64]) -> Float32:
-        people, config = self.population, self.config
-        parameters = {key: values[rows] for key, values in people.parameters.items()}
+        population, config = self.population, self.config
+        parameters = {key: values[rows] for key, values in population.parameters.items()}
         if config.file_frame == "topocentric":
-            # seen from the telescope the star moves by -BERV and the atmosphere stands still
+            # from the telescope the star moves by -BERV and the atmosphere stands still
             parameters["rv"] = parameters["rv"] - parameters["berv"]
             parameters["berv"] = np.zeros(rows.size)
         flux = self._synthesiser.noiseless(parameters)
-        double = np.flatnonzero(people.oddity[rows] == "sb2")
+        double = np.flatnonzero(population.oddity[rows] == "sb2")
         if double.size:
             second = {key: values[double] for key, values in parameters.items()}
-            shift = parameters["rv"][double] - people.parameters["rv"][rows][double]
-            second["rv"] = people.companion["rv"][rows][double] + shift
-            second["teff"] = people.companion["teff"][rows][double]
+            shift = parameters["rv"][double] - population.parameters["rv"][rows][double]
+            second["rv"] = population.companion["rv"][rows][double] + shift
+            second["teff"] = population.companion["teff"][rows][double]
             light = self._synthesiser.noiseless(second)
-            flux[double] = add_companion(flux[double], light, ratio=people.companion["ratio"][rows][double])
-        for k in np.flatnonzero(people.oddity[rows] == "emission"):
+            flux[double] = add_companion(
+                flux[double], light, ratio=population.companion["ratio"][rows][double]
+            )
+        for k in np.flatnonzero(population.oddity[rows] == "emission"):
             add_emission(
                 flux[k],
                 self.sampling.vacuum,
@@ -179,3 +181,57 @@ def _part(batch: Batch, part: slice) -> Batch:
     return Batch(
         batch.rows[part], batch.wavelength, batch.flux[part], batch.sigma[part], batch.noiseless[part]
     )
+
+
+# --- oddities planted into spectra: a second star, emission lines, cosmic rays
+
+
+def add_companion(primary: Floating, secondary: Floating, *, ratio: Floating) -> Floating:
+    """Light of both stars at the mean level of one: (b, n) each; `ratio` of secondary to primary, (b,)."""
+    weight = np.asarray(ratio, dtype=primary.dtype)[:, None]
+    return np.asarray((primary + weight * secondary) / (1 + weight))
+
+
+def add_emission(
+    flux: Floating, vacuum: NDArray[np.float64], *, rv: float, resolution: float, rng: np.random.Generator
+) -> None:
+    """Add emission lines of instrument width to one spectrum (n,) in place, in the frame of the star.
+
+    Those of EMISSION_LINES that lie in the window; where none does, one at a random place.
+    """
+    centres = np.array(EMISSION_LINES) * float(doppler_factor(rv))
+    inside = centres[(centres > vacuum[0]) & (centres < vacuum[-1])]
+    if inside.size == 0:
+        inside = vacuum[rng.integers(flux.size // 10, flux.size - flux.size // 10, size=1)]
+    strengths = rng.uniform(0.8, 3.0, size=inside.size)
+    level = float(np.median(flux[flux > 0])) if np.any(flux > 0) else 1.0
+    for centre, strength in zip(inside, strengths, strict=True):
+        at = min(max(int(np.searchsorted(vacuum, centre)), 1), vacuum.size - 1)
+        pixel = vacuum[at] - vacuum[at - 1]
+        # never narrower than the instrument, nor than a real line that several pixels sample
+        width = max(centre / resolution / 2.355, 1.2 * pixel, 8.0 / SPEED_OF_LIGHT * centre)
+        part = slice(max(0, at - int(6 * width / pixel) - 2), at + int(6 * width / pixel) + 2)
+        flux[part] += (strength * level * np.exp(-0.5 * ((vacuum[part] - centre) / width) ** 2)).astype(
+            flux.dtype
+        )
+
+
+def add_cosmics(flux: Floating, sigma: Floating, *, rng: np.random.Generator) -> int:
+    """Add hits two to four pixels wide to one spectrum (n,) in place; returns how many.
+
+    Several per spectrum, in live pixels only, each peak far above the noise. The errors stay: a pipeline
+    that had found the hit would have removed it.
+    """
+    live = np.flatnonzero(sigma > 0)
+    if live.size < 8:
+        return 0
+    hits = int(rng.integers(4, 12))
+    level = float(np.median(flux[live]))
+    for _ in range(hits):
+        start, width = int(live[rng.integers(live.size - 4)]), int(rng.integers(2, 5))
+        part = slice(start, start + width)
+        peak = max(30 * float(sigma[start]), level * rng.uniform(0.5, 4))
+        shape = rng.uniform(0.3, 1.0, size=flux[part].size)
+        shape[rng.integers(shape.size)] = 1.0
+        flux[part] += (peak * shape * (sigma[part] > 0)).astype(flux.dtype)
+    return hits

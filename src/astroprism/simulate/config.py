@@ -7,16 +7,81 @@ import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT, air_to_vacuum, log_grid, vacuum_to_air
 from .distribution import Distribution, parse_distribution
-from .native import NATIVE, ONLY_STEP, REACH, Sampling
+
+REACH = (3700.0, 10_490.0)  # angstrom; within the line tables in air and in vacuum
+
+
+@dataclass(frozen=True)
+class Native:
+    """How a format comes from its observatory.
+
+    window in angstrom in `medium`; step in km/s (log) or angstrom (linear); `gap`, in the frame of the
+    telescope, where no pixel counts; `reach` beyond which no file of this format goes; `borrowed`: the factor
+    by which lines are moved up from the optical, where the physics knows none.
+    """
+
+    window: tuple[float, float]
+    step: float
+    step_unit: str
+    resolution: float
+    medium: str
+    frame: str = "barycentric"
+    gap: tuple[float, float] | None = None
+    reach: tuple[float, float] | None = None
+    borrowed: float = 1.0
+
+
+# The gap between the chips as archived spectra of 2003 to 2010 have it.
+_GAP = (5304.32, 5337.26)
+_HARPS = Native((3782.0, 6913.0), 0.01, "angstrom", 115_000, "air", gap=_GAP)
+_DEX4 = SPEED_OF_LIGHT * (10**1e-4 - 1)  # km/s; LAMOST and SDSS pixels of 1e-4 in log10
+_APOGEE = SPEED_OF_LIGHT * (10**6e-6 - 1)
+# Files that say nothing are in air by custom, where that is the custom: in the optical.
+_LIBRARY = Native((3750.0, 7410.0), 0.9, "angstrom", 2100, "air", reach=REACH)
+NATIVE: dict[str, Native] = {
+    "adp": _HARPS,
+    "s1d": replace(_HARPS, reach=(3780.0, 6915.0)),
+    "lamost": Native((10**3.5683, 9000.0), _DEX4, "kms", 1800, "vacuum"),
+    "lamost-old": Native((10**3.5683, 9000.0), _DEX4, "kms", 1800, "vacuum"),
+    "sdss": Native((10**3.5683, 9000.0), _DEX4, "kms", 1800, "vacuum"),
+    "apstar": Native((10**4.179, 16_999.8), _APOGEE, "kms", 22_500, "vacuum", frame="rest", borrowed=2.5),
+    "image": _LIBRARY,
+    "csv": _LIBRARY,
+}
+# Formats whose header can describe one kind of pixels only.
+ONLY_STEP = {"s1d": "angstrom"} | dict.fromkeys(("lamost", "lamost-old", "sdss", "apstar"), "kms")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The pixels of every spectrum of one archive (a file may give fewer at its ends).
+
+    wavelength  (n,) angstrom as the file gives it, in `medium` and `frame`
+    vacuum      (n,) the same in vacuum
+    borrowed    factor by which the lines there were moved up from the optical (1: none)
+    gap         (low, high) angstrom in the frame of the telescope, without pixels; None where there is none
+    log         whether the pixels are uniform in log (vacuum) wavelength, else in wavelength
+    """
+
+    wavelength: NDArray[np.float64]
+    vacuum: NDArray[np.float64]
+    gap: tuple[float, float] | None
+    borrowed: float
+    log: bool
+    step: float
+    resolution: float
+    medium: str
+    frame: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +108,7 @@ FACTORS: dict[str, Factor] = {
     "alpha": Factor("uniform:-0.1:0.4", 0.0, "dex", True, (-1, 1)),
     "activity": Factor("uniform:0:1", 0.0, "0 to 1", False, (0, 1)),
     "airmass": Factor("uniform:1:2", 1.2, "", False, (1, 10)),
-    "snr": Factor("loguniform:40:300", 100.0, "a pixel", False, (1, 1e5)),
+    "snr": Factor("loguniform:40:300", 100.0, "per pixel", False, (1, 1e5)),
     "blaze": Factor("uniform:0:0.03", 0.0, "relative", False, (0, 0.5)),
 }
 ODDITIES = ("sb2", "emission", "cosmic", "wronglabel")
@@ -56,7 +121,7 @@ class SimulationConfig:
 
     spectra        how many
     factors        causes that vary, of FACTORS; everything else stays at its off value
-    nuisances      causes that vary besides and that nobody asks about (airmass, blaze, ...)
+    nuisances      causes that vary besides and that are not of interest (airmass, blaze, ...)
     distributions  factor -> text such as 'uniform:-50:50' (see distribution.py), for factors that vary;
                    for one that does not, 'fixed:value' moves its off value
     window         (low, high) angstrom, in the medium of the format for linear steps, else vacuum;
@@ -65,7 +130,7 @@ class SimulationConfig:
     step_unit      'kms' (uniform in log wavelength) or 'angstrom' (uniform in wavelength)
     resolution     resolving power; None: the format's own, but never finer than two pixels where a
                    step is given
-    snr            (low, high) a pixel at the median flux, log-uniform; short for distributions['snr']
+    snr            (low, high) per pixel at the median flux, log-uniform; short for distributions['snr']
     visits         'one': every spectrum another star; 'uneven': many visits of few stars
     stars          number of stars for uneven visits; None: a tenth of the spectra
     concentration  (share of the spectra, share of the stars) for uneven visits: (0.8, 0.05) means
@@ -254,7 +319,7 @@ def _check(config: SimulationConfig) -> None:
         )
     if NATIVE[config.format].frame == "rest" and "rv" in config.varying:
         raise ConfigError(
-            f"{config.format!r} spectra are shifted to rest, so 'rv' cannot be seen in them; "
+            f"{config.format!r} spectra are shifted to rest, so 'rv' cannot show in them; "
             "leave it out of factors"
         )
 

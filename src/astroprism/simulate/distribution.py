@@ -1,6 +1,6 @@
 """Distributions of numbers, written as text such as `uniform:-150:150` (see `_FORMS`).
 
-Values come from a quantile function, so that the i-th value hangs on the i-th uniform number alone:
+Values come from a quantile function, so that the i-th value depends on the i-th uniform number alone:
 an archive does not change where a distribution needs more draws than another.
 """
 
@@ -113,7 +113,8 @@ def stream(seed: int, name: str, *key: int) -> np.random.Generator:
 class RowStreams:
     """The random streams of single rows, at a tenth of the cost of making each from its seed.
 
-    Philox numbers hang on a key and a counter alone (Salmon et al. 2011), so a row is a place of the counter.
+    Philox numbers depend on a key and a counter alone (Salmon et al. 2011), so a row is a place of the
+    counter.
     """
 
     def __init__(self, seed: int, name: str) -> None:

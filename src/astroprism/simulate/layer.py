@@ -22,12 +22,12 @@ ELECTRONVOLT_LOG = 5039.78  # eV / k ln 10: theta = this / T
 # ionised and neutral lines in K dwarfs comes out right.
 LAYER_TEMPERATURE = 0.93
 LAYER_DEPTH = 0.33  # optical depth in the continuum at 5,000 angstrom
-GRAMS_PER_HYDROGEN = 2.34e-24  # mass a hydrogen nucleus brings along, helium included
-HELIUM = 0.085  # nuclei a hydrogen nucleus
+GRAMS_PER_HYDROGEN = 2.34e-24  # mass per hydrogen nucleus, helium included
+HELIUM = 0.085  # nuclei per hydrogen nucleus
 ALPHA_ELEMENTS = ("O", "Mg", "Si", "S", "Ca", "Ti")
 # Hydrides: mass, the other atom, dissociation energy in eV (Sauval & Tatum 1984, ApJS 56, 193; rounded).
 MOLECULES = {"CH": (13.0, "C", 3.47), "MgH": (25.3, "Mg", 1.27)}
-# Electron donors in four lumps: ionisation energy (eV), nuclei a hydrogen nucleus, share of alpha elements.
+# Electron donors in four lumps: ionisation energy (eV), nuclei per hydrogen nucleus, share of alpha elements.
 DONORS = ((5.1, 1.9e-6, 0.0), (6.05, 5.0e-6, 0.45), (7.8, 1.07e-4, 0.68), (11.26, 2.7e-4, 0.0))
 
 
@@ -85,7 +85,7 @@ class Layer:
 
     theta       5040 / temperature
     electrons   electron pressure
-    hydrogen    hydrogen nuclei a cubic centimetre
+    hydrogen    hydrogen nuclei per cubic centimetre
     neutral     share of hydrogen that is neutral
     """
 
@@ -101,7 +101,7 @@ class Layer:
 
     @property
     def electron_density(self) -> Array:
-        """Electrons a cubic centimetre, (b,)."""
+        """Electrons per cubic centimetre, (b,)."""
         return self.electrons / (BOLTZMANN * self.temperature)
 
 
@@ -116,7 +116,7 @@ def solve_layer(teff: Array, *, logg: Array, feh: Array, alpha: Array) -> Layer:
     """Pressures of stars from charge conservation and hydrostatic equilibrium; all arrays (b,).
 
     The gas pressure holds up the matter above that depth: Pg = 2 g tau / kappa (kappa rises
-    with the pressure, whence the 2). Both sides hang on the electron pressure, found by bisection.
+    with the pressure, whence the 2). Both sides depend on the electron pressure, found by bisection.
     """
     temperature = LAYER_TEMPERATURE * teff
     hydrogen_saha = saha(temperature, 13.6, 0.5)

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from ..grid import SPEED_OF_LIGHT
-from .exposure import Exposure, iso_time
 from .fitswriter import Card, Unit, fits_bytes
+from .population import Exposure, iso_time
 
 _STANDARD = (
     Card("COMMENT", None, "  FITS (Flexible Image Transport System) format is defined in 'Astronomy"),
@@ -112,7 +112,7 @@ def adp(exposure: Exposure) -> bytes:
 
 
 def s1d(exposure: Exposure) -> bytes:
-    """The HARPS pipeline's own 1-D product: an image, no errors, no checksum, no word about the frame."""
+    """The HARPS pipeline's own 1-D product: an image, no errors, no checksum, and does not name the frame."""
     cards = [
         Card("SIMPLE", True, "file does conform to FITS standard"),
         Card("BITPIX", -32, "number of bits per data pixel"),

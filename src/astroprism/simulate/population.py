@@ -1,6 +1,6 @@
-"""Who is observed when: the stars, their visits, the weather, and the oddities of one archive.
+"""Who is observed when: the stars, their visits, the weather, the oddities and the files of one archive.
 
-Everything here is drawn for the whole archive at once (it is cheap) and hangs on the configuration alone.
+Everything here is drawn for the whole archive at once (it is cheap) and depends on the configuration alone.
 """
 
 from __future__ import annotations
@@ -31,15 +31,20 @@ ECCENTRICITY, PERIHELION = 0.01671, math.radians(102.94)
 VISIT_JITTER = 0.005  # km/s, the order of what granulation and activity do to an FGK dwarf
 BINARIES, BINARY_SPEED = 0.1, (1.0, 30.0)  # share of the stars; semi-amplitude, km/s, log-uniform
 _IRRATIONAL = (0.7548776662466927, 0.5698402909980532)  # inverse powers of the plastic number
+_MJD_EPOCH = np.datetime64("1858-11-17T00:00:00.000")
+_INGESTED = np.datetime64("2014-09-16T11:00:00.000")  # products are named by when the archive took them in
+_INGEST_INTERVAL = 1127  # ms
+LAMOST_FIRST, THING_FIRST = 900_000_000, 400_000_000  # first numbers of observations, of objects
+EXTENSIONS = {"csv": ".csv"}
 
 
 @dataclass(frozen=True)
 class Population:
-    """Every number behind an archive; each array is (n,), one entry a spectrum.
+    """Every number behind an archive; each array is (n,), one entry per spectrum.
 
     star        index of the star
     parameters  what the synthesiser takes, by its keys
-    snr         a pixel at the median flux
+    snr         per pixel at the median flux
     mjd         start of the exposure; exposure in seconds
     ra, dec     degrees, of the star
     berv        km/s, to ADD to what the telescope measured
@@ -155,7 +160,7 @@ def _stars(config: SimulationConfig) -> tuple[NDArray[np.int64], int]:
     if config.visits == "one":
         return np.arange(config.spectra), config.spectra
     rng = stream(config.seed, "visits")
-    # neither the order of the stars nor that of the spectra may tell how often a star was visited
+    # neither the order of the stars nor that of the spectra may reveal how often a star was visited
     star = np.repeat(rng.permutation(visits.size), visits)
     return rng.permutation(star), visits.size
 
@@ -206,7 +211,7 @@ def _orbits(config: SimulationConfig, stars: int, *, star: NDArray[np.int64], mj
 
 
 def _oddities(config: SimulationConfig) -> NDArray[np.str_]:
-    """The oddity of every spectrum, shape (n,): exactly the share asked for, rounded, at random places."""
+    """The oddity of every spectrum, shape (n,): exactly the requested share, rounded, at random places."""
     kinds = np.full(config.spectra, "", dtype="U10")
     order = np.argsort(stream(config.seed, "oddity").random(config.spectra), kind="stable")
     first = 0.0
@@ -265,7 +270,7 @@ def _labels(
         if name == "snr":
             continue
         error = stream(config.seed, f"label {name}").standard_normal(config.spectra)
-        # a catalogue has one value a star, so repeat visits share its error
+        # a catalogue has one value per star, so repeat visits share its error
         error = error[star] if FACTORS[name].of_star else error
         labels[name] = np.round((values[name] + CATALOGUE_ERRORS[name] * error)[source], 4)
     return labels
@@ -284,7 +289,7 @@ def _weather(config: SimulationConfig, water: Float, *, mjd: Float) -> dict[str,
 
 
 def truth_table(config: SimulationConfig, population: Population, *, names: dict[str, Any]) -> pd.DataFrame:
-    """The table of truth.csv: a row a spectrum; `names` holds spectrum_id, file and target, each (n,)."""
+    """The table of truth.csv: a row per spectrum; `names` holds spectrum_id, file and target, each (n,)."""
     import pandas as pd
 
     last = ("snr", "airmass")
@@ -301,3 +306,83 @@ def truth_table(config: SimulationConfig, population: Population, *, names: dict
     if config.oddities.get("sb2"):
         columns |= {f"companion_{name}": values for name, values in population.companion.items()}
     return pd.DataFrame(columns)
+
+
+# --- one exposure on its way into a file, and how archives name it
+
+
+@dataclass(frozen=True, eq=False)
+class Exposure:
+    """One spectrum on its way into a file; arrays are (n,), in the file's pixels and unit.
+
+    step        pixel in km/s (log) or angstrom; log10_start and log10_step for log grids
+    parameters  the values of the truth, by the synthesiser's keys
+    """
+
+    row: int
+    star: int
+    identifier: str
+    file: str
+    target: str
+    wavelength: NDArray[np.float64]
+    flux: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+    log: bool
+    step: float
+    resolution: float
+    frame: str
+    snr: float
+    mjd: float
+    seconds: float
+    ra: float
+    dec: float
+    parameters: dict[str, float]
+    weather: dict[str, float]
+    seed: int
+
+
+def iso_time(mjd: float) -> str:
+    """'2004-05-06T07:08:09.123' of a modified Julian date."""
+    return str(_MJD_EPOCH + np.timedelta64(round(mjd * 86_400_000), "ms"))
+
+
+def sexagesimal(ra: float, dec: float) -> tuple[str, str]:
+    """'224513.40' and '+073913.9' as in names that hold coordinates (cut, not rounded, by IAU custom)."""
+    hundredths = int(ra / 15 * 360_000)
+    tenths = int(abs(dec) * 36_000)
+    hours, minutes = divmod(hundredths // 100, 3600)
+    degrees, arcminutes = divmod(tenths // 10, 3600)
+    right = f"{hours:02d}{minutes // 60:02d}{minutes % 60:02d}.{hundredths % 100:02d}"
+    up = f"{degrees:02d}{arcminutes // 60:02d}{arcminutes % 60:02d}.{tenths % 10}"
+    return right, ("-" if dec < 0 else "+") + up
+
+
+def names(config: SimulationConfig, population: Population) -> dict[str, list[str]]:
+    """spectrum_id, file (below the archive's folder, '/' between) and target of every row."""
+    ids, files, targets = [], [], []
+    for row in range(config.spectra):
+        target = f"SIM {int(population.star[row]) + 1:06d}"
+        ra, dec = sexagesimal(population.ra[row], population.dec[row])
+        mjd = float(population.mjd[row])
+        if config.format == "adp":
+            identifier = f"ADP.{_INGESTED + np.timedelta64(row * _INGEST_INTERVAL, 'ms')}"
+            file = identifier.replace(":", "_")
+        elif config.format == "s1d":
+            identifier = file = f"HARPS.{iso_time(mjd).replace(':', '_')}_s1d_A"
+        elif config.format in ("lamost", "lamost-old"):
+            target = f"LAMOST J{ra}{dec}"
+            fibre, spectrograph, plan = row % 250 + 1, row // 250 % 16 + 1, row // 4000
+            identifier = str(LAMOST_FIRST + row)
+            file = f"spec-{int(mjd + 1 / 3)}-SIM{plan:05d}V01_sp{spectrograph:02d}-{fibre:03d}"
+        elif config.format == "sdss":
+            identifier = f"{3600 + row // 1000:04d}-{int(mjd)}-{row % 1000 + 1:04d}"
+            file, target = f"spec-{identifier}", f"SDSS THING_ID {THING_FIRST + population.star[row]}"
+        elif config.format == "apstar":
+            target = f"2M{ra.replace('.', '')}{dec.replace('.', '')}"
+            identifier, file = target, f"apStar-r12-{target}"
+        else:
+            identifier = file = f"star{row + 1:06d}"
+        ids.append(identifier)
+        files.append(f"spectra/{file}{EXTENSIONS.get(config.format, '.fits')}")
+        targets.append(target)
+    return {"spectrum_id": ids, "file": files, "target": targets}

@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 
 from ..grid import SPEED_OF_LIGHT
 from .layer import Array, Layer, populations, solve_layer
-from .lines import LineTable, continuum_factor, doppler_width, static_strength
+from .linelist import LineTable, continuum_factor, doppler_width, static_strength
 
 CORE, DAMPING, STARK = 0, 1, 2
 # A profile is followed until its opacity falls below this share of the continuum's in any star.
 FAINTEST = 2e-3
 _REACH = 5_000.0  # km/s; no wing goes further
 _STARK_REACH = 9_000.0
-_STARK_UNIT = 1e13  # electrons a cubic centimetre that a Stark row is written for
+_STARK_UNIT = 1e13  # electrons per cubic centimetre that a Stark row is written for
 _STARK_CORE = 0.35  # angstrom; inside it, the field's distribution no longer falls as a power law
 # The Balmer lines form deeper than metal lines, where it is hotter: as if their lower level lay lower by this
 # factor. And the Stark wing of the cooler layer above that is the less, by the other.
 _HYDROGEN_DEPTH = 0.95
 _STARK_SHARE = 0.2
 _NODES = 24  # wavelengths at which the continuous opacity is worked out
-# Stars that bound what is asked for: every line is as strong as in the worst of them.
+# Stars that bound the parameters: every line is as strong as in the worst of them.
 _BOUNDS = np.array(
     [
         (t, g, f)
@@ -64,7 +64,7 @@ class Strengths:
     """Central line opacity over continuous opacity, as a function of the layer.
 
     table   the lines (l,)
-    static  what does not hang on the star, log10 (l,)
+    static  what does not depend on the star, log10 (l,)
     node    index of the continuum node left of each line (l,), share that of the node to its right
     nodes   their wavelengths, vacuum angstrom
     """

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..grid import SPEED_OF_LIGHT
-from .sampling import Sampling
+from .broadening import InternalGrid
 
 Array = NDArray[np.float64]
 
@@ -166,13 +166,13 @@ class ShiftableSky:
     contiguous slices, and only where the atmosphere absorbs at all.
     """
 
-    def __init__(self, sampling: Sampling, reach: float) -> None:
+    def __init__(self, grid: InternalGrid, reach: float) -> None:
         """`reach`: farthest shift, km/s."""
-        self._size = sampling.fine_size
-        self._reach = int(reach / (sampling.fine_step * SPEED_OF_LIGHT)) + 2
+        self._size = grid.fine_size
+        self._reach = int(reach / (grid.fine_step * SPEED_OF_LIGHT)) + 2
         count = self._size + 2 * self._reach + 1
         place = np.arange(count * _PHASES) / _PHASES - self._reach
-        wavelength = np.exp(sampling.start + sampling.fine_step * place)
+        wavelength = np.exp(grid.start + grid.fine_step * place)
         self._depth = [
             np.ascontiguousarray(depth.reshape(count, _PHASES).T, dtype=np.float32)
             for depth in optical_depth(wavelength)

@@ -1,4 +1,4 @@
-"""Noiseless spectra of stars seen through the atmosphere, many at a time.
+"""Noiseless spectra of stars through the atmosphere, many at a time.
 
     noiseless = continuum x instrument x LSF * [(1 - shifted, rotated line depth) x transmission]
 
@@ -17,11 +17,19 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT, doppler_factor
-from .broadening import RotationTable, macroturbulence, phase_ramp
+from .broadening import (
+    Float,
+    RotationTable,
+    edge,
+    internal_grid,
+    interpolation,
+    macroturbulence,
+    phase_ramp,
+    smooth_basis,
+)
 from .layer import Array, solve_layer
-from .lines import forest, join, load_lines
+from .linelist import forest, join, load_lines
 from .profiles import Conditions, make_profiles
-from .sampling import Float, edge, interpolation, sample, smooth_basis
 from .sky import ShiftableSky
 
 # What a parameter is where none is given. Units: see Synthesiser.noiseless.
@@ -73,7 +81,7 @@ class Synthesiser:
         from scipy.fft import rfftfreq
 
         self.wavelength = np.asarray(wavelength, dtype=np.float64)
-        self.sampling = grid = sample(self.wavelength, resolution)
+        self.grid = grid = internal_grid(self.wavelength, resolution)
         fine = grid.fine
         low, high = float(np.exp(fine[0])), float(np.exp(fine[-1]))
         # Wings reach into the window from up to 9,000 km/s away (hydrogen's), as profiles.py has it.
@@ -83,7 +91,7 @@ class Synthesiser:
         self._emission = _emission_profiles(fine)
         self._saturation = smooth_basis(np.exp(fine), 6)
         self._edge = edge(grid.fine_size)
-        self._frequency = rfftfreq(grid.fine_size).astype(np.float32)  # cycles a pixel of the opacity grid
+        self._frequency = rfftfreq(grid.fine_size).astype(np.float32)  # cycles per pixel of the opacity grid
         kept = self._frequency[: grid.size // 2 + 1] * grid.fold  # the instrument passes no more than these
         lsf = np.exp(-2 * (np.pi * grid.lsf * kept) ** 2) * np.sinc(grid.box * kept) / grid.fold
         self._lsf = lsf.astype(np.float32)
@@ -99,7 +107,7 @@ class Synthesiser:
         self._chunk = int(np.clip(rows // 8 * 8, 8, 64))
 
     def noiseless(self, parameters: Mapping[str, Array]) -> Float:
-        """Flux of stars seen through the atmosphere and the instrument, barycentric frame, (b, n).
+        """Flux of stars through the atmosphere and the instrument, barycentric frame, (b, n).
 
         Of order 1 at its median. `parameters` are arrays (b,): rv (km/s), teff (K), feh, logg, alpha
         (dex), activity (0..1), vsini (km/s), water (mm), airmass, tilt (relative slope across the
@@ -132,7 +140,7 @@ class Synthesiser:
         return np.asarray(value.astype(np.float32) @ self._continuum.matrix.T)
 
     def _in_chunks(self, values: dict[str, Array], *, star: bool, sky: bool) -> Float:
-        """Flux (b, n) without the instrument, in chunks of a fixed size: no value hangs on the batch's."""
+        """Flux (b, n) without the instrument, in chunks of a fixed size: no value depends on the batch's."""
         count = len(values["rv"])
         flux = np.empty((count, len(self.wavelength)), dtype=np.float32)
         conditions = None
@@ -146,8 +154,8 @@ class Synthesiser:
             loss = self._loss(part, conditions and conditions.take(rows), sky=sky and bool(self._sky))
             kept = flux[first : first + self._chunk]
             if self._output is None:
-                last = self.sampling.margin + self.sampling.every * (flux.shape[1] - 1) + 1
-                np.subtract(1, loss[: len(kept), self.sampling.margin : last : self.sampling.every], out=kept)
+                last = self.grid.margin + self.grid.every * (flux.shape[1] - 1) + 1
+                np.subtract(1, loss[: len(kept), self.grid.margin : last : self.grid.every], out=kept)
             else:
                 np.subtract(1, (self._output @ loss.T).T[: len(kept)], out=kept)
             if star:
@@ -162,7 +170,7 @@ class Synthesiser:
         """
         from scipy.fft import irfft, rfft
 
-        size, fine, kept = self.sampling.size, self.sampling.fine_size, len(self._lsf)
+        size, fine, kept = self.grid.size, self.grid.fine_size, len(self._lsf)
         if conditions is None and not sky:
             return np.zeros((len(values["rv"]), size), dtype=np.float32)
         if conditions is None:
@@ -210,12 +218,12 @@ class Synthesiser:
         kernel = self._rotation(radius[:, None] * frequency)
         width = macroturbulence(values["teff"], values["logg"]) / self._kms
         kernel *= np.exp((-2 * (np.pi * width) ** 2).astype(np.float32)[:, None] * frequency**2)
-        shift = np.log(doppler_factor(values["rv"])) / self.sampling.fine_step
-        return np.asarray(phase_ramp(shift, size=self.sampling.fine_size, count=count) * kernel)
+        shift = np.log(doppler_factor(values["rv"])) / self.grid.fine_step
+        return np.asarray(phase_ramp(shift, size=self.grid.fine_size, count=count) * kernel)
 
     def _transmission(self, values: dict[str, Array]) -> Float:
         """The atmosphere on the opacity grid, moved by berv, (b, fine)."""
-        shift = np.log1p(values["berv"] / SPEED_OF_LIGHT) / self.sampling.fine_step
+        shift = np.log1p(values["berv"] / SPEED_OF_LIGHT) / self.grid.fine_step
         water = values["airmass"] * values["water"]
         return self._sky.transmission(shift, oxygen=values["airmass"], water=water)
 
@@ -227,7 +235,7 @@ def planck(wavelength: Array, temperature: Array) -> Array:
 
 
 def _saturated_depth(wavelength: Array, teff: Array) -> Float:
-    """Depth of a line so strong that only the outermost layer is seen in it, (k, b)."""
+    """Depth of a line so strong that only the outermost layer shows in it, (k, b)."""
     surface = planck(wavelength[:, None], _SURFACE * teff)
     return np.asarray(1 - surface / planck(wavelength[:, None], teff)).astype(np.float32)
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .distribution import stream
-from .exposure import LAMOST_FIRST, THING_FIRST, Exposure, iso_time
 from .fitswriter import Card, Unit, fits_bytes
+from .population import LAMOST_FIRST, THING_FIRST, Exposure, iso_time
 
 # Ranges in which each survey's bands lie, angstrom, for the signal-to-noise ratios in headers.
 BANDS = {"U": (3000, 4000), "G": (4000, 5500), "R": (5500, 7000), "I": (7000, 8200), "Z": (8200, 9200)}
@@ -136,7 +136,7 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
 
 
 def sdss(exposure: Exposure) -> bytes:
-    """SDSS/BOSS `spec` file: table COADD of one row a pixel, then SPALL, SPZLINE and single exposures."""
+    """SDSS/BOSS `spec` file: table COADD of one row per pixel, then SPALL, SPZLINE and single exposures."""
     plate, fibre, mjd = 3600 + exposure.row // 1000, exposure.row % 1000 + 1, int(exposure.mjd)
     start, step = log10_axis(exposure)
     ratio = np.array(list(signal_to_noise(exposure).values()))

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
+from ..artifacts import write_bytes
 from ..errors import AstroprismError, ConfigError
 from ..grid import SPEED_OF_LIGHT
+from ..progress import Listener, count, silent
 from .batches import Batch, Maker
-from .config import SimulationConfig
-from .exposure import Exposure, names
-from .native import Sampling
+from .config import Sampling, SimulationConfig
 from .observatory import adp, counts_scale, csv, image, s1d
-from .population import populate, truth_table
+from .population import Exposure, names, populate, truth_table
 from .surveys import apstar, lamost, lamost_old, sdss
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _FASTEST = 31.0  # km/s, more than any BERV
 
 
 def truth(config: SimulationConfig) -> pd.DataFrame:
-    """What truth.csv holds, a row a spectrum; see docs/simulating.md for the columns."""
+    """What truth.csv holds, a row per spectrum; see docs/simulating.md for the columns."""
     population = populate(config)
     return truth_table(config, population, names=names(config, population))
 
@@ -52,12 +52,12 @@ def write_archive(
     out: str | Path,
     config: SimulationConfig,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Listener = silent,
     workers: int = 1,
 ) -> Path:
     """Write the archive into the folder `out` and return the path of truth.csv.
 
-    progress  called with (files there, files in all) after every block
+    progress  files that are there are counted to it after every block
     workers   processes
 
     Files that are there are left alone, so a run that was stopped goes on; a folder that holds another
@@ -70,14 +70,12 @@ def write_archive(
         writer = _ArchiveWriter(folder, config)
         missing = writer.missing()
         done = config.spectra - sum(len(rows) for rows in missing.values())
-        if progress:
-            progress(done, config.spectra)
+        progress(count(done, config.spectra))
         for written in _run(writer, missing, workers=workers):
             done += written
-            if progress:
-                progress(done, config.spectra)
+            progress(count(done, config.spectra))
         path = folder / "truth.csv"
-        _replace(path, truth(config).to_csv(index=False).encode())
+        write_bytes(path, truth(config).to_csv(index=False).encode())
     except OSError as error:
         raise AstroprismError(
             f"the archive cannot be written into {folder}: {error}; free some space there, or "
@@ -96,8 +94,10 @@ def _claim(folder: Path, config: SimulationConfig) -> None:
         except (ValueError, KeyError, TypeError):
             raise ConfigError(f"{path} is damaged; remove the folder or give another") from None
         if differ := [key for key in wanted | found if wanted.get(key) != found.get(key)]:
-            told = ", ".join(f"{key} {found.get(key)!r} (now {wanted.get(key)!r})" for key in differ)
-            raise ConfigError(f"{folder} holds another archive: {told}; give another folder or remove it")
+            differences = ", ".join(f"{key} {found.get(key)!r} (now {wanted.get(key)!r})" for key in differ)
+            raise ConfigError(
+                f"{folder} holds another archive: {differences}; give another folder or remove it"
+            )
         return
     if any(folder.glob("*.csv")) or any((folder / "spectra").iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no simulation.json; give an empty folder")
@@ -108,18 +108,7 @@ def _claim(folder: Path, config: SimulationConfig) -> None:
         "known_k": config.known_k,
         "varying": list(config.varying),
     }
-    _replace(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write aside, then rename: a file is there whole, or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 class _ArchiveWriter:
@@ -145,19 +134,19 @@ class _ArchiveWriter:
         batch = self.maker.block(number)
         for row in rows:
             content = WRITERS[self.config.format](self.exposure(batch, row - int(batch.rows[0])))
-            _replace(self.folder / self.names["file"][row], content)
+            write_bytes(self.folder / self.names["file"][row], content, durable=False)
         return len(rows)
 
     def exposure(self, batch: Batch, at: int) -> Exposure:
         """The spectrum at index `at` of `batch`, with what its header needs."""
-        row, people, config = int(batch.rows[at]), self.population, self.config
-        snr = float(people.snr[row])
+        row, population, config = int(batch.rows[at]), self.population, self.config
+        snr = float(population.snr[row])
         scale = np.float32(flux_scale(config, snr))
         sampling = self.maker.sampling
-        part = file_pixels(config, sampling, berv=float(people.berv[row]))
+        part = file_pixels(config, sampling, berv=float(population.berv[row]))
         return Exposure(
             row=row,
-            star=int(people.star[row]),
+            star=int(population.star[row]),
             identifier=self.names["spectrum_id"][row],
             file=self.names["file"][row],
             target=self.names["target"][row],
@@ -169,12 +158,12 @@ class _ArchiveWriter:
             resolution=sampling.resolution,
             frame=sampling.frame,
             snr=snr,
-            mjd=float(people.mjd[row]),
-            seconds=float(people.exposure[row]),
-            ra=float(people.ra[row]),
-            dec=float(people.dec[row]),
-            parameters={key: float(values[row]) for key, values in people.parameters.items()},
-            weather={key: float(values[row]) for key, values in people.weather.items()},
+            mjd=float(population.mjd[row]),
+            seconds=float(population.exposure[row]),
+            ra=float(population.ra[row]),
+            dec=float(population.dec[row]),
+            parameters={key: float(values[row]) for key, values in population.parameters.items()},
+            weather={key: float(values[row]) for key, values in population.weather.items()},
             seed=config.seed,
         )
 

@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..artifacts import blame, read_json, write_bytes
+from ..artifacts import Format, blame, read_json, write_bytes
 from ..errors import AstroprismError, StoreError
 from ..grid import Grid
 
-FORMAT, FORMAT_VERSION = "astroprism-store", 1
+FORMAT = Format("astroprism-store", 1)
 ARRAYS = ("flux", "sigma", "good")
 DTYPES = ("float32", "float16")
 EMPTY = 2**64 - 1  # offset and length of a chunk that is not there (Zarr sharding codec 1.0)
 CRC = 4  # bytes of a crc32c, little-endian, behind what it covers
-FLOAT16_SNR = 300.0  # a pixel; up to here rounding to float16 is far below the noise (docs/design/store.md)
+FLOAT16_SNR = 300.0  # per pixel; up to here rounding to float16 is far below the noise (docs/design/store.md)
 
 
 def rows_per_shard(n_pixels: int) -> int:
@@ -40,7 +40,7 @@ class Layout:
     """How the arrays of a store lie on disk.
 
     grid            wavelength grid of every row
-    rows_per_shard  spectra a shard file
+    rows_per_shard  spectra per shard file
     dtype           of flux and sigma on disk: 'float32', or 'float16' (see FLOAT16_SNR)
     """
 
@@ -52,11 +52,11 @@ class Layout:
         if self.dtype not in DTYPES:
             raise StoreError(f"store dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
         if self.rows_per_shard < 1:
-            raise StoreError(f"{self.rows_per_shard} rows a shard; at least 1 is needed")
+            raise StoreError(f"{self.rows_per_shard} rows per shard; at least 1 is needed")
 
     @property
     def n_pixels(self) -> int:
-        """Pixels a row."""
+        """Pixels per row."""
         return self.grid.size
 
     def numpy_dtype(self, array: str) -> np.dtype[Any]:
@@ -74,7 +74,7 @@ class Layout:
 
     @property
     def index_bytes(self) -> int:
-        """Bytes of the index that ends each shard file: (offset, length) a row, then a crc32c."""
+        """Bytes of the index that ends each shard file: (offset, length) per row, then a crc32c."""
         return 16 * self.rows_per_shard + CRC
 
 
@@ -91,8 +91,7 @@ def create_store(path: Path, layout: Layout, *, config: Mapping[str, Any]) -> No
     """
     path = Path(path)
     attributes: dict[str, Any] = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header,
         "code_version": __version__,
         "grid": asdict(layout.grid),
         "rows_per_shard": layout.rows_per_shard,
@@ -161,13 +160,15 @@ def read_layout(path: Path) -> tuple[Layout, dict[str, Any]]:
         raise StoreError(f"{path} holds no store (no zarr.json there); give a folder that `ingest` wrote")
     metadata = read_json(group)
     attributes = metadata.get("attributes")
-    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
+    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT.name:
         found = attributes.get("format") if isinstance(attributes, dict) else None
-        raise StoreError(f"{group} says format {found!r}, not {FORMAT!r}; give a store that `ingest` wrote")
-    version = attributes.get("format_version")
-    if version != FORMAT_VERSION:
         raise StoreError(
-            f"{group} says format version {version!r}; this astroprism {__version__} reads {FORMAT_VERSION}: "
+            f"{group} says format {found!r}, not {FORMAT.name!r}; give a store that `ingest` wrote"
+        )
+    version = attributes.get("format_version")
+    if version != FORMAT.version:
+        raise StoreError(
+            f"{group} says format version {version!r}; this astroprism {__version__} reads {FORMAT.version}: "
             "upgrade astroprism, or ingest again"
         )
     try:

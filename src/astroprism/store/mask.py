@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels import between, rim, spikes, survey
 from ..errors import BadSpectrum
+from ..kernels import between, rim, spikes, survey
 from ..spectrum import Spectrum
 
 # No line or cosmic ray is this many times brighter than the median of its spectrum; damage is
 # (finite values up to 1.6e21 were met in an archive).
 INSANE = 1e4
-# A value this many times smaller than the median is no measurement either: it is what is left of a
-# number when its leading bytes are lost.
+# A value this many times smaller than the median is no measurement either: it is the rest of a number whose
+# leading bytes are lost.
 VANISHING = 1e-10
 # Pixels between and beside impossible ones are not to be trusted: damage comes in stretches.
 DAMAGE_REACH = 16
@@ -180,7 +180,7 @@ def _tame(values: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
 
 
 def estimate_sigma(flux: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """1-sigma noise a pixel, (n,), from the scatter between every second pixel, piece by piece.
+    """1-sigma noise per pixel, (n,), from the scatter between every second pixel, piece by piece.
 
     The estimator of Stoehr et al. (2008, ADASS XVII, 394): 1.482602/sqrt(6) times the median of
     |2 f[i] - f[i-2] - f[i+2]|; a lag of two pixels survives noise correlated between neighbours.

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels import bridge, scaled
 from ..errors import BadSpectrum, ConfigError
 from ..grid import PAPER_DEAD, SPEED_OF_LIGHT, Grid, doppler_factor
+from ..kernels import bridge, scaled
 from ..spectrum import Spectrum
 from .mask import SAMPLE, fast_median, mask_spikes, measured, refuse_damage_elsewhere, typical_error
 from .rebin import Placement, place
@@ -106,7 +106,7 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     if n_good < options.min_good * _usable(grid):
         raise BadSpectrum(
             f"{n_good} of {_usable(grid)} grid pixels are good, fewer than the share of "
-            f"{options.min_good:g} asked for (--min-good)",
+            f"{options.min_good:g} required (--min-good)",
             reason="masked" if part.stop - part.start > 0.5 * len(spectrum) else "no-overlap",
         )
     scale = _scale(flux, good, grid, options.normalise)

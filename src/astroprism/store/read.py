@@ -22,7 +22,7 @@ from .layout import ARRAYS, CRC, EMPTY, Layout, crc32c, shard_file
 
 OPEN_FILES = 128  # shard files kept open, and more where the system allows
 TOGETHER_BYTES = 4 << 20  # rows that lie so close are read by one call
-AHEAD_SHARDS, AHEAD_BYTES = 32, 64 << 20  # how far ahead the system is told what will be read
+AHEAD_SHARDS, AHEAD_BYTES = 32, 64 << 20  # how far ahead the system is informed of what will be read
 _CAN_ADVISE = hasattr(os, "posix_fadvise")  # not on macOS
 
 Rows = NDArray[np.integer[Any]]
@@ -44,7 +44,7 @@ class RowReader:
         self._store, self._layout = store, layout
         self._lock = threading.Lock()
         self._shards: OrderedDict[tuple[str, int], _Shard] = OrderedDict()  # least recently used first
-        self._begins: dict[tuple[str, int], NDArray[np.int64]] = {}  # of all seen, 24 bytes a spectrum
+        self._begins: dict[tuple[str, int], NDArray[np.int64]] = {}  # of all opened, 24 bytes per spectrum
         self._pools: dict[int, ThreadPoolExecutor] = {}
         # 256 descriptors is what macOS gives a process, 1,024 the common limit on Linux
         self._limit = max(OPEN_FILES, min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))

@@ -2,8 +2,8 @@
 
 A pixel holds the mean flux density over its width, so the value of a grid pixel is the
 overlap-weighted mean of the native pixels under it, and the integral over any range is kept. The
-weights hang on the two pixel lattices alone; archives repeat theirs, so they are kept and reused: one
-pass over the pixels a spectrum.
+weights depend on the two pixel lattices alone; archives repeat theirs, so they are kept and reused: one
+pass over the pixels of each spectrum.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels import rebin, spacing
 from ..grid import SPEED_OF_LIGHT, Grid, convert_medium
+from ..kernels import rebin, spacing
 
 # Native and grid pixels whose centres agree within this share of a pixel are the same pixel.
 SAME_PIXEL = 0.01
@@ -164,7 +164,7 @@ def _copy(lattice: Lattice, grid: Grid) -> Placement | None:
 
 @lru_cache(maxsize=8)
 def native_edges(grid: Grid, medium: str) -> NDArray[np.float64]:
-    """Grid pixel edges as a spectrum in `medium` sees them: one conversion a grid, not a file."""
+    """Grid pixel edges as wavelengths in `medium`: one conversion per grid, not per file."""
     edges = convert_medium(grid.edges, grid.medium, medium)
     edges.flags.writeable = False
     return edges

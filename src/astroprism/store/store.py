@@ -10,7 +10,7 @@ import hashlib
 import json
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..artifacts import read_json
+from ..artifacts import blame, read_json
 from ..errors import StoreError
 from ..grid import Grid
+from ..progress import Listener, count, silent
 from .layout import ARRAYS, Layout, array_metadata, read_layout
 from .read import Batch, RowReader
-from .tables import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ class Store:
     """The spectra of a study, read-only. Positions 0..len-1 number the rows of the index.
 
     Threads may share one; a fork or a pickle opens its own files. Spectra added after opening are
-    seen by opening again.
+    found by opening again.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -82,7 +82,7 @@ class Store:
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """A row a spectrum, in the order of positions; not to be changed in place."""
+        """A row per spectrum, in the order of positions; not to be changed in place."""
         return _to_pandas(self._tables.read("index"))
 
     def keywords(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -91,7 +91,7 @@ class Store:
 
     @cached_property
     def rejects(self) -> pd.DataFrame:
-        """A row a refusal, with its reason; not to be changed in place."""
+        """A row per refusal, with its reason; not to be changed in place."""
         return _to_pandas(self._tables.rejects())
 
     @cached_property
@@ -177,10 +177,10 @@ class Store:
         for start in range(0, positions.size, batch):
             yield self.read(positions[start : start + batch], window=window, threads=threads)
 
-    def verify(self, *, progress: Callable[[int, int], object] | None = None) -> list[int]:
+    def verify(self, *, progress: Listener = silent) -> list[int]:
         """Positions of all damaged rows, by the checksums of everything on disk.
 
-        `progress(done, total)` is called after every shard, in rows.
+        Rows are counted to `progress` after every shard.
         """
         reader, damaged = self._here(), []
         scratch = _fitting(None, (1, self.layout.n_pixels))
@@ -192,8 +192,8 @@ class Store:
             except StoreError:
                 damaged.append(position)
             last = position + 1 == len(self) or shards[position + 1] != shards[position]
-            if progress is not None and last:
-                progress(position + 1, len(self))
+            if last:
+                progress(count(position + 1, len(self)))
         return damaged
 
     def close(self) -> None:
@@ -274,3 +274,101 @@ def _check_array(path: Path, layout: Layout, array: str) -> int:
                 f"{json.dumps(expected[key])}; restore it or ingest again"
             )
     return length // layout.rows_per_shard
+
+
+# --- the tables beside the arrays
+
+
+class Tables:
+    """index, keywords and rejects: the merged tables and, while unfinished, the parts not yet merged.
+
+    A part counts once its index lies in .ingest/committed, where it is put last.
+    """
+
+    def __init__(self, path: Path, *, finished: bool) -> None:
+        self.path = path
+        main = path / "index.parquet"
+        # a finished store may still have parts, if its ingest was killed as it cleared them away
+        parts = [] if finished else sorted((path / ".ingest" / "committed").glob("*.index.parquet"))
+        self._sources: list[tuple[str, NDArray[np.intp]]] = []  # prefix of the files, rows of them to take
+        taken: list[NDArray[np.int64]] = []
+        if finished or main.exists():
+            taken.append(_rows(main))
+            self._sources.append((f"{path}{os.sep}", np.arange(taken[0].size)))
+        merged = taken[0] if taken else np.empty(0, np.int64)
+        for part in parts:
+            rows = _rows(part)
+            new = np.flatnonzero(~np.isin(rows, merged))
+            if new.size:
+                taken.append(rows[new])
+                self._sources.append((str(part).removesuffix("index.parquet"), new))
+        self._rejects = [
+            path / "rejects.parquet",
+            *(part.with_name(part.name.replace(".index.", ".rejects.")) for part in parts),
+        ]
+        every = np.concatenate(taken) if taken else np.empty(0, np.int64)
+        self._order = np.argsort(every, kind="stable")
+        self.rows = every[self._order]  # row in the arrays of every position, int64 (len,)
+        if self.rows.size and (self.rows[0] < 0 or np.any(np.diff(self.rows) < 1)):
+            raise StoreError(f"{main} names a row twice or below 0; it is damaged: ingest again")
+
+    def read(self, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+        """The table `name`, 'index' or 'keywords', in the order of `rows`."""
+        import pyarrow as pa
+
+        tables = []
+        for prefix, take in self._sources:
+            place = Path(f"{prefix}{name}.parquet")
+            table = _parquet(place, columns=columns)
+            if take.size and table.num_rows <= take[-1]:
+                raise StoreError(
+                    f"{place} has {table.num_rows} rows, its index more; restore it or ingest again"
+                )
+            tables.append(_take(table, take))
+        if not tables:
+            return pa.table({})
+        table = _take(pa.concat_tables(tables, promote_options="permissive"), self._order)
+        absent = sorted(set(columns or ()) - set(table.column_names))
+        if absent:
+            raise StoreError(f"the {name} table of {self.path} has no column {absent[0]!r}")
+        return table
+
+    def rejects(self) -> pa.Table:
+        """A row per refusal."""
+        import pyarrow as pa
+
+        tables = [_parquet(place) for place in self._rejects if place.exists()]
+        if not tables:
+            return pa.table({})
+        table = pa.concat_tables(tables, promote_options="permissive")
+        # a part already merged but not yet cleared away says the same again
+        return table.group_by(table.column_names, use_threads=False).aggregate([])
+
+
+def _take(table: pa.Table, rows: NDArray[np.intp]) -> pa.Table:
+    import pyarrow as pa
+
+    if np.array_equal(rows, np.arange(rows.size)):
+        return table.slice(0, rows.size)  # no copy: keywords of a whole survey are gigabytes
+    return table.take(pa.array(rows))
+
+
+def _parquet(place: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with blame(place), parquet.ParquetFile(place) as file:  # columns that are not there are left out
+            return file.read(columns=list(columns) if columns is not None else None)
+    except pa.ArrowException as error:
+        raise StoreError(f"{place} is damaged ({error}); restore it or ingest again") from None
+
+
+def _rows(place: Path) -> NDArray[np.int64]:
+    table = _parquet(place, columns=["row"])
+    if not table.num_columns:
+        raise StoreError(f"{place} has no column row; it is no index of a store: restore it or ingest again")
+    column = table.column(0)
+    if column.null_count or column.type not in ("int64", "int32", "uint32", "uint64"):
+        raise StoreError(f"{place} has a column row of type {column.type}; ingest again")
+    return np.asarray(column.to_numpy(), dtype=np.int64)

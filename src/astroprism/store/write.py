@@ -1,6 +1,6 @@
 """Writing the store: Zarr 3 shards, row by row, safe against being killed at any moment.
 
-A block is a folder with one growing file an array: rows of raw little-endian values, each followed
+A block is a folder with one growing file per array: rows of raw little-endian values, each followed
 by its crc32c. That is what a Zarr 3 shard holds before its index, so `seal` only appends an index
 and `publish` only renames.
 """
@@ -87,7 +87,7 @@ class BlockWriter:
         except StoreError:
             with contextlib.suppress(
                 StoreError
-            ):  # half a row is harmless; the first error is the one to tell
+            ):  # half a row is harmless; the first error is the one to report
                 self.truncate(self._rows)
             raise
         self._rows += 1

@@ -80,7 +80,7 @@ class JoinReport:
     unmatched   {reason: rows}; `examples` {reason: some keys}
     spectra     in the index; `labelled` with a matched row; `refused` for rows that contradict each other
     targets     in the index; `targets_labelled` with at least one labelled spectrum
-    labels      a report a label; `left_out` {column: why it is no label}
+    labels      a report per label; `left_out` {column: why it is no label}
     notes       what was assumed, in plain words
     """
 
@@ -114,11 +114,13 @@ class JoinReport:
         """The same in a line: what joined, and what cannot be used."""
         lost = {label.name: label.reason for label in self.labels if not label.usable} | self.left_out
         lost = {name: why for name, why in lost.items() if name not in self.key_columns}
-        said = f"; left out: {', '.join(f'{name} ({why})' for name, why in lost.items())}" if lost else ""
-        said += f"; {self.refused:,} refused: rows contradict each other" if self.refused else ""
-        said += "".join(f"; {one}" for one in self.notes if "contradict" not in one)
+        remarks = f"; left out: {', '.join(f'{name} ({why})' for name, why in lost.items())}" if lost else ""
+        remarks += f"; {self.refused:,} refused: rows contradict each other" if self.refused else ""
+        remarks += "".join(f"; {one}" for one in self.notes if "contradict" not in one)
         usable = ", ".join(label.name for label in self.labels if label.usable) or "no label that can be used"
-        return f"{self.source}: {self.labelled:,} of {self.spectra:,} spectra by {self.key}: {usable}{said}"
+        return (
+            f"{self.source}: {self.labelled:,} of {self.spectra:,} spectra by {self.key}: {usable}{remarks}"
+        )
 
     def text(self) -> str:
         """A short text for people."""
@@ -151,7 +153,11 @@ class JoinReport:
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """labels: a row a spectrum, aligned with the index; float64 (NaN missing) or categorical. report: how."""
+    """Labels of the spectra of an index, and how they came to them.
+
+    labels  a row per spectrum, aligned with the index; float64 (NaN where missing) or categorical
+    report  what became of every row of the table
+    """
 
     labels: pd.DataFrame
     report: JoinReport
@@ -177,7 +183,7 @@ def join(
 ) -> Joined:
     """Give the spectra of `index` the values of a label table.
 
-    index    a row a spectrum: spectrum_id, target, and where known name, ra, dec (degrees), file or path
+    index    a row per spectrum: spectrum_id, target, and where known name, ra, dec (degrees), file or path
     table    path, pandas DataFrame or astropy Table
     on       'id' (the row is for one spectrum), 'name' or 'position' (for all spectra of a target), 'auto':
              the first of these three that matches anything
@@ -192,11 +198,11 @@ def join(
             raise CatalogError(
                 f"the index has no column {needed!r}; it has {', '.join(map(str, index.columns))}"
             )
-    for asked in [id_column, name_column, ra_column, dec_column, *(columns or ())]:
-        if asked is not None and asked not in frame.columns:
-            near = get_close_matches(asked, [str(c) for c in frame.columns], n=1)
+    for column in [id_column, name_column, ra_column, dec_column, *(columns or ())]:
+        if column is not None and column not in frame.columns:
+            near = get_close_matches(column, [str(c) for c in frame.columns], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(str, frame.columns))}"
-            raise CatalogError(f"{source} has no column {asked!r}; {hint}")
+            raise CatalogError(f"{source} has no column {column!r}; {hint}")
     on = _way(on, id_column, name_column, ra_column)
     if not len(index):
         raise CatalogError("the index holds no spectra; ingest some before joining labels")

@@ -2,7 +2,7 @@
 
 A target is the union, carried through, of equal normalised names, aliases from a table, and positions
 within a few arcseconds. What looks like one star but is not joined, and what was joined though it looks
-odd, is told, not settled by guess.
+odd, is reported, not settled by guess.
 """
 
 from __future__ import annotations
@@ -41,23 +41,24 @@ MANY_OF_ONE_CATALOGUE = 3
 MANY_NAMES = 12
 # Barnard's star, the fastest, moves 10"/yr: 0.1 degree in 35 years. What lies further apart did not move.
 FAR_APART = 0.1  # degrees
-MOST_PAIRS = 2_000_000  # near pairs to go through before only the nearest are told
+MOST_PAIRS = 2_000_000  # near pairs to go through before only the nearest are reported
 
 
 @dataclass(frozen=True)
 class Targets:
     """Which target each of `n` spectra belongs to, and what was not certain.
 
-    target              canonical names, shape (n,): one string a target, the first of its names in row order
-    doubts              a row a pair: target_a, target_b, name_a, name_b (as the files write them), separation
-                        (arcsec), merged (bool), reason
+    target              canonical names, shape (n,): one string per target, the first of its names in row
+                        order
+    doubts              a row per pair: target_a, target_b, name_a, name_b (as the files write them),
+                        separation (arcsec), merged (bool), reason
     count               number of targets
     merged_by_name      groups of different spelling or visit that equal names joined into others
     merged_by_alias     groups that aliases joined into others
     merged_by_position  groups that positions alone joined into others
     unnamed             spectra whose header names no star
     unplaced            spectra without usable coordinates (missing, sentinel, 0/0, out of range)
-    untold              pairs within the doubt radius left out of `doubts` because there were too many
+    left_out            pairs within the doubt radius that `doubts` lacks because there were too many
     """
 
     target: NDArray[np.object_]
@@ -68,7 +69,7 @@ class Targets:
     merged_by_position: int
     unnamed: int
     unplaced: int
-    untold: int
+    left_out: int
 
 
 class _Doubt(NamedTuple):
@@ -95,7 +96,7 @@ def group_targets(
     aliases       rows of two or more names of one star (`read_aliases`)
     identifiers   spectrum identifiers, to name spectra that have neither name nor place (else the row)
     radius        arcsec; positions within it are one star
-    doubt_radius  arcsec; other pairs within it are told in `doubts`
+    doubt_radius  arcsec; other pairs within it are reported in `doubts`
     """
     n = len(names)
     longitude, latitude, known = known_coordinates(ra, dec)
@@ -121,9 +122,9 @@ def group_targets(
         n, [(np.flatnonzero(star >= 0), star[star >= 0]), (np.flatnonzero(placed), place[placed])]
     )
     group, target = _canonical(group, names, name_of, longitude, latitude, known, identifiers)
-    told_rows = np.flatnonzero(placed)
-    vectors = unit_vectors(longitude[told_rows], latitude[told_rows])
-    near, untold = _near_pairs(told_rows, vectors, group, doubt_radius)
+    placed_rows = np.flatnonzero(placed)
+    vectors = unit_vectors(longitude[placed_rows], latitude[placed_rows])
+    near, left_out = _near_pairs(placed_rows, vectors, group, doubt_radius)
     return Targets(
         target=target[group],
         doubts=_doubt_table(doubts + near, target[group], names),
@@ -133,7 +134,7 @@ def group_targets(
         merged_by_position=int(by_name.max(initial=-1)) + 1 - int(target.size),
         unnamed=int((name_of < 0).sum()),
         unplaced=int(n - known.sum()),
-        untold=untold,
+        left_out=left_out,
     )
 
 
@@ -190,14 +191,14 @@ def alias_rows(aliases: Iterable[Sequence[str]] | pd.DataFrame | None) -> list[t
 
 
 def _number_names(names: Sequence[object], number: dict[str, int]) -> NDArray[np.int64]:
-    seen: dict[object, int] = {}  # an archive repeats its spellings: each is normalised once
+    numbers: dict[object, int] = {}  # an archive repeats its spellings: each is normalised once
     out = np.empty(len(names), dtype=np.int64)
     for row, raw in enumerate(names):
         key = raw if isinstance(raw, str) else name_text(raw)
-        if key not in seen:
+        if key not in numbers:
             name = normalise_name(key)
-            seen[key] = number.setdefault(name, len(number)) if name else -1
-        out[row] = seen[key]
+            numbers[key] = number.setdefault(name, len(number)) if name else -1
+        out[row] = numbers[key]
     return out
 
 
@@ -230,7 +231,7 @@ def _contested_places(
     name_of: NDArray[np.int64],
     names: list[str],
 ) -> tuple[set[int], list[_Doubt]]:
-    """Places whose spectra must not be joined by position, and what there is to tell."""
+    """Places whose spectra must not be joined by position, and the doubts to report."""
     doubts = []
     named = rows[star[rows] >= 0]
     position = np.full(place.size, -1)
@@ -265,16 +266,16 @@ def _contested_places(
         if reason:
             contested.add(where)
         lead = members[0]
-        told = {int(star[lead])}
+        reported = {int(star[lead])}
         counted: set[str] = set()
         for row in members:
-            # what is joined by its place is told only where one catalogue counts two stars there
+            # what is joined by its place is reported only where one catalogue counts two stars there
             survey = catalogue(names[name_of[row]])
             same = survey in counted
             counted |= {survey} - {""}
-            if int(star[row]) in told or not (reason or same):
+            if int(star[row]) in reported or not (reason or same):
                 continue
-            told.add(int(star[row]))
+            reported.add(int(star[row]))
             gap = float(np.linalg.norm(vectors[position[row]] - vectors[position[lead]]))
             doubts.append(_Doubt(lead, row, gap, reason or "two numbers of one catalogue at one place"))
     return contested, doubts
@@ -320,24 +321,24 @@ def _near_pairs(
     total = (int(tree.count_neighbors(tree, reach)) - len(kept)) // 2
     if total <= MOST_PAIRS:
         pairs = tree.query_pairs(reach, output_type="ndarray")
-    else:  # a field too crowded to tell all: the nearest few of each
+    else:  # a field too crowded to report all: the nearest few of each
         _, other = tree.query(points, k=6, distance_upper_bound=reach)
         own = np.repeat(np.arange(len(kept)), 6)
         pairs = np.stack([own, other.reshape(-1)], axis=1)
         pairs = np.unique(np.sort(pairs[(pairs[:, 1] < len(kept)) & (pairs[:, 1] != own)], axis=1), axis=0)
-    untold = total - len(pairs)
+    left_out = total - len(pairs)
     pairs = pairs[of[pairs[:, 0]] != of[pairs[:, 1]]]
     gap = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
     ends = np.sort(of[pairs], axis=1)
     order = np.lexsort((pairs[:, 1], pairs[:, 0], gap, ends[:, 1], ends[:, 0]))
     best = order[first_rows(ends[order, 0], ends[order, 1])[0]]
-    told = [
+    reported = [
         _Doubt(
             int(rows[kept[min(a, b)]]), int(rows[kept[max(a, b)]]), float(distance), "near, no name in common"
         )
         for (a, b), distance in zip(pairs[best], gap[best], strict=True)
     ]
-    return told, untold
+    return reported, left_out
 
 
 def _doubt_table(doubts: list[_Doubt], target: NDArray[np.object_], names: Sequence[object]) -> pd.DataFrame:

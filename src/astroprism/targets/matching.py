@@ -320,7 +320,7 @@ def match_position(
     of, _ = _target_codes(index)
     found, known = _nearest(index, of, ra, dec, radius)
     if not unit:
-        # numbers up to 24 without a unit are hours or degrees: only the sky can tell
+        # numbers up to 24 without a unit are hours or degrees: only the positions decide
         in_hours, known_hours = _nearest(index, of, ra * 15, dec, radius)
         if (in_hours >= 0).any() and (found >= 0).any():
             raise CatalogError(
@@ -368,8 +368,8 @@ def _nearest(
     crowded = np.bincount(of[rows])[of[rows]] > 64
     columns = np.where(crowded[:, None], cells, exact)
     kept, _ = first_rows(of[rows], *columns.T)
-    asked = np.flatnonzero(known)
-    sky = unit_vectors(longitude[asked], latitude[asked])
+    usable = np.flatnonzero(known)
+    sky = unit_vectors(longitude[usable], latitude[usable])
     places, place = first_rows(*np.ascontiguousarray(sky).view(np.int64).T)
     pairs = cKDTree(sky[places]).sparse_distance_matrix(
         cKDTree(points[kept]), chord(radius), output_type="ndarray"
@@ -379,7 +379,7 @@ def _nearest(
     hits = np.bincount(pair_place[different], minlength=len(places))
     target = np.full(len(places), -1, dtype=np.int64)
     target[pair_place[different]] = pair_target[different]
-    found[asked] = np.where(hits > 1, -2, target)[place]
+    found[usable] = np.where(hits > 1, -2, target)[place]
     return found, known
 
 

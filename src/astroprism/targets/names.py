@@ -27,7 +27,7 @@ VUL VULPECULAE
 _GENITIVES = _CONSTELLATIONS.split()
 _SHORT = dict(zip(_GENITIVES[1::2], _GENITIVES[0::2], strict=True)) | {s: s for s in _GENITIVES[0::2]}
 
-# Greek letters: SIMBAD's abbreviation, then the other spellings seen in headers.
+# Greek letters: SIMBAD's abbreviation, then the other spellings met in headers.
 _GREEK_TABLE = """
 ALF ALPHA ALP α|BET BETA β|GAM GAMMA γ|DEL DELTA δ|EPS EPSILON ε ϵ|ZET ZETA ζ|ETA η|TET THETA THE θ ϑ|
 IOT IOTA ι|KAP KAPPA κ|LAM LAMBDA LAMBA λ|MU MIU μ|NU ν|KSI XI ξ|OMI OMICRON ο|PI π|RHO ρ|SIG SIGMA σ ς|
@@ -106,7 +106,7 @@ def normalise_name(name: object) -> str:
         return ""
     stripped = _PREFIX.sub("", text, count=1) if _PREFIX.match(text) else text
     name = _catalogued(stripped) or _in_constellation(stripped, variable) or _plain(stripped)
-    return name if name == text else normalise_name(name)  # what is left may be a placeholder: `A:R`, `0:`
+    return name if name == text else normalise_name(name)  # the rest may be a placeholder: `A:R`, `0:`
 
 
 def name_text(name: object) -> str:
@@ -131,7 +131,7 @@ def _catalogued(text: str) -> str:
     if match := _GLIESE.fullmatch(text):
         return f"GJ{match[1]}{match['component']}"
     if match := _DURCHMUSTERUNG.fullmatch(text):
-        # Zones have two digits by the catalogues' convention, so that glued digits can be told apart.
+        # Zones have two digits by the catalogues' convention, so that glued digits can be separated.
         survey = {"COD": "CD", "CP": "CPD"}.get(match["survey"], match["survey"])
         zone = int(match["zone"] or match["glued"])
         return f"{survey}{match['sign']}{zone:02d} {match['number']}{match['component']}"

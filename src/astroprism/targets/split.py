@@ -1,6 +1,6 @@
-"""Train, valid, test; weights; one spectrum a target.
+"""Train, valid, test; weights; one spectrum per target.
 
-Everything hangs on a hash of the target (or the spectrum) and the seed, never on the order of rows or
+Everything depends on a hash of the target (or the spectrum) and the seed, never on the order of rows or
 files: a study that grows keeps every target where it was, and no star is on both sides.
 """
 
@@ -58,7 +58,7 @@ def one_per_target(
 ) -> NDArray[np.int64]:
     """Rows of one seeded spectrum of each target, shape (targets,), ascending.
 
-    identifiers  spectrum identifiers, shape (n,): with them the choice does not hang on the order of rows;
+    identifiers  spectrum identifiers, shape (n,): with them the choice does not depend on the order of rows;
                  without, the first, second ... row of each target stands for its name
     """
     names, of = _targets(targets)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadSpectrum
+from ..kernels import survey
 from .axis import LONGEST, SHORTEST, Wave, angstrom_factor, bad_axis, regular, require_smooth
-from .facts import judge, sigma_of
 
 Array = NDArray[Any]
+_MOST = float(np.finfo(np.float32).max)
 
 # Names as they are met in iSpec, PHOENIX, MaStar, specutils, pandas exports ...; lower case.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -149,10 +150,64 @@ def _wavelength(raw: Array, unit: str, *, logarithmic: bool) -> tuple[Wave, tupl
             raise bad_axis(f"log wavelengths from {low:g} to {high:g} are no log10 of angstrom")
         grid = regular(exact) if raw.dtype.itemsize <= 4 else None
         return np.asarray(10.0 ** (exact if grid is None else grid)), warnings
-    factor, told = angstrom_factor(float(exact[0]), float(exact[-1]), unit=unit)
+    factor, assumed = angstrom_factor(float(exact[0]), float(exact[-1]), unit=unit)
     if raw.dtype == np.float32:  # rounded to 2e-4..1e-3 angstrom: find the grid it was rounded from
         grid = regular(exact)
         if grid is None and low > 0 and (logs := regular(np.log10(exact))) is not None:
             grid = np.asarray(10.0**logs)
         exact = exact if grid is None else grid
-    return exact * factor, warnings + told
+    return exact * factor, warnings + assumed
+
+
+# --- which pixels count, and their errors
+
+
+def judge(
+    flux: Array, sigma: Array | None, *, mask: Array | None = None
+) -> tuple[Array | None, Array | None]:
+    """sigma (None where the file has a column of errors without an error in it), and the good pixels.
+
+    Good are finite pixels with a positive error whose flux is not exactly zero: that marks pixels for
+    which no photon was counted (chip gaps, order ends, rejected pixels) in every format met. `mask` is
+    True where the file's own mask rejects. None where every pixel is good.
+    """
+    if flux.dtype == np.float32 and (sigma is None or sigma.dtype == np.float32):
+        return _judge_float32(flux, sigma, mask)
+    good = flux != 0
+    # extremes are NaN where any value is: cheaper than testing pixel by pixel
+    if not np.isfinite(flux.min()) or not np.isfinite(flux.max()):
+        good &= np.isfinite(flux)
+    if sigma is not None:
+        known = sigma > 0
+        if not known.any():
+            sigma = None
+        else:
+            good &= known
+            if not np.isfinite(sigma.max()):
+                good &= np.isfinite(sigma)
+    if mask is not None:
+        good &= ~mask
+    return sigma, None if good.all() else good
+
+
+def _judge_float32(flux: Array, sigma: Array | None, mask: Array | None) -> tuple[Array | None, Array | None]:
+    """The same in one pass."""
+    flux = np.ascontiguousarray(flux)
+    good = np.ones(flux.size, dtype=bool) if mask is None else ~mask
+    before = good.copy() if sigma is not None else good
+    errors = None if sigma is None else np.ascontiguousarray(sigma)
+    kept = survey(flux, errors, good, True, 0.0, _MOST, 0.0, _MOST)[2]
+    if sigma is not None and kept == 0 and not np.any(sigma > 0):
+        sigma, good = None, before
+        kept = survey(flux, None, good, True, 0.0, _MOST, 0.0, _MOST)[2]
+    return sigma, None if kept == flux.size else good
+
+
+def sigma_of(inverse_variance: Array) -> Array:
+    """1-sigma errors; 0 (not good) where the inverse variance is not positive and finite."""
+    variance = np.asarray(inverse_variance)
+    sigma = np.zeros(variance.shape, variance.dtype if variance.dtype.kind == "f" else np.float64)
+    valid = (variance > 0) & np.isfinite(variance)
+    with np.errstate(over="ignore"):
+        np.divide(1, np.sqrt(variance, where=valid, out=np.ones_like(sigma)), where=valid, out=sigma)
+    return sigma

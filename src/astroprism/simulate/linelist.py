@@ -102,7 +102,7 @@ def doppler_width(table: LineTable) -> Array:
 
 
 def static_strength(table: LineTable) -> Array:
-    """What of log10 (line over continuous opacity at the centre) does not hang on the star, (l,).
+    """What of log10 (line over continuous opacity at the centre) does not depend on the star, (l,).
 
     sqrt(pi) e2/(m c) = 0.01497 cm2/s times wavelength over Doppler width, times g f.
     """

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ..errors import BadSpectrum, SpectrumError, UnreadableFile
 from ..spectrum import Spectrum
-from .columns import Cells, cells_of, roles_of
-from .facts import degrees, first_text, frame_of, plausible, velocity
 from .fits import Unit
+from .header import degrees, first_text, frame_of, plausible, velocity
 from .image import medium_of
+from .pixels import Cells, cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -34,17 +34,13 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, options: ReadOptions) -> Yield:
-    """One spectrum where a row is a pixel; one a row where cells hold vectors."""
+    """One spectrum where a row is a pixel, else one per row, from cells that hold vectors."""
     unit = _table(source)
     assert unit is not None
-    assert source.fits is not None
-    primary = source.fits.unit(0)
-    assert primary is not None
+    fits, primary = source.opened()
     names, named = roles_of(unit.columns)
     values = {role: unit.column(name) for role, name in names.items()}
-    if options.checksum == "verify":
-        primary.verify()
-        unit.verify()
+    options.verify(primary, unit)
     for role in ("wave", "loglam", "flux", "sigma", "ivar"):
         if role in values and values[role].dtype.kind not in "fiu":
             raise UnreadableFile(f"column {names[role]} holds no numbers")
@@ -52,7 +48,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     unit_text = unit.header.text(f"TUNIT{column.index}") or named
     vectors = values["flux"].ndim == 2
     rows = len(values["flux"]) if vectors else 1
-    keywords = source.fits.keywords(unit)
+    keywords = fits.keywords(unit)
     ra, dec = degrees(primary.header, ("RA", "DEC"))
     for row in range(rows):
         try:
@@ -61,7 +57,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 unit=unit_text,
                 flip=False,
             )
-            medium, told = _medium(unit, column.name, cells, primary, options)
+            medium, assumed = _medium(unit, column.name, cells, primary, options)
         except SpectrumError as error:
             if rows == 1:
                 raise
@@ -84,7 +80,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             resolution=plausible(primary.header.number("SPEC_RES"), 1.0, 1e7),
             reader="table",
             keywords=keywords,
-            warnings=cells.warnings + told,
+            warnings=cells.warnings + assumed,
         )
 
 
