@@ -9,7 +9,7 @@ from astroprism.measures.probe import (
     fit,
     predict,
     read_probe,
-    strangeness,
+    label_residuals,
     target_keys,
     threshold,
     write_probe,
@@ -91,7 +91,7 @@ def test_a_wrong_label_is_strange(learned):
     wrong = {"a": labels["a"].copy(), "kind": labels["kind"].copy()}
     wrong["a"][:50] *= -1
     far = np.abs(labels["a"][:50]) > 30
-    score = strangeness(learned, told, wrong)["a"]
+    score = label_residuals(told, wrong)["a"]
     assert np.median(score[:50][far]) > 5 > np.quantile(score[50:], 0.95)
 
 

@@ -68,7 +68,13 @@ def paper(
         facts |= more
     with counting_bar("section 6") as watch:
         result = section6(
-            mean, table, sd=sd, groups=targets, permutations=permutations, seed=seed, watch=watch
+            mean,
+            table,
+            sd=sd,
+            targets=targets,
+            permutations=permutations,
+            seed=seed,
+            progress=lambda event: watch(event.done, event.total),
         )
     with counting_bar("figures") as watch:
         files = write_section6(result, out, facts=facts, watch=watch)
@@ -118,7 +124,10 @@ def _encoded(
     known = None if labels is None else read_table(labels)
     with counting_bar("encode") as watch:
         encoded = encode_spectra(
-            weights, [entry.path for entry in listing.files], device=device_for(device), watch=watch
+            weights,
+            [entry.path for entry in listing.files],
+            device=device_for(device),
+            progress=lambda event: watch(event.done, event.total),
         )
     write_encoded(encoded, out)
     refused = ", ".join(f"{count} {reason}" for reason, count in encoded.reasons.items())
