@@ -156,9 +156,7 @@ class Study(StudyFolder):
         for one in joined:
             (say or _silent)(one.report.line())
         report = find(
-            self.store,
-            self.model_path,
-            out=self.path,
+            self,
             labels=table,
             sources=sources,
             options=options,
