@@ -285,9 +285,7 @@ def test_the_papers_network_is_ablated_at_the_floor_it_was_trained_with(ingested
     shutil.copytree(ingested.store_path, study.store_path)
     recipe = tmp_path / "quick.toml"
     recipe.write_text("batch = 8\n")
-    options = TrainOptions(
-        network="paper", steps=40, config=recipe, device="cpu", valid=0.25, test=0.25
-    )
+    options = TrainOptions(network="paper", steps=40, config=recipe, device="cpu", valid=0.25, test=0.25)
     study.train(options=options)
     study.encode()
     evidence = gather(study, labels=None, options=FindOptions(device="cpu"))

@@ -1,8 +1,13 @@
 """Entropies and mutual information against answers known in closed form or by quadrature."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from astroprism import measures
 from astroprism.measures import (
     EvidenceError,
     code_information,
@@ -365,3 +370,16 @@ def test_a_flag_is_a_class(kind):
     assert mutual_information((x > 0).astype(kind), x, null=0).nats == pytest.approx(np.log(2), abs=0.01)
     with pytest.raises(EvidenceError, match="transposed"):
         conditional_mutual_information(x, x**2, [x, x])
+
+
+def test_measures_need_no_network():
+    """Importing all of them loads neither torch nor anything of model/ or network/."""
+    modules = ", ".join(
+        f"astroprism.measures.{one.stem}" for one in Path(measures.__file__).parent.glob("*.py")
+    )
+    modules = modules.replace(".__init__", "")
+    code = f"import sys, {modules}; print(*[m for m in sys.modules if m.startswith(FORBIDDEN)])".replace(
+        "FORBIDDEN", "('torch', 'astroprism.model', 'astroprism.network', 'astroprism.findings')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

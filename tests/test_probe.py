@@ -7,9 +7,9 @@ from astroprism.errors import ModelError
 from astroprism.measures.probe import (
     ClassProbe,
     fit,
+    label_residuals,
     predict,
     read_probe,
-    label_residuals,
     target_keys,
     threshold,
     write_probe,

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..artifacts import blame, sync
 from ..measures.evidence import Floats
-from ..measures.probe import predict, label_residuals, target_keys
+from ..measures.probe import label_residuals, predict, target_keys
 from ..model.data import Source
 from ..model.fit import fitted
 from .bundle import read_arrays, write_arrays

@@ -21,7 +21,7 @@ from ..artifacts import digest, read_json
 from ..device import device_for
 from ..errors import ModelError, StoreError
 from ..measures.evidence import Floats
-from ..measures.probe import Probe, fit, predict, read_probe, label_residuals, target_keys, write_probe
+from ..measures.probe import Probe, fit, label_residuals, predict, read_probe, target_keys, write_probe
 from ..model.data import Source
 from ..model.encode import codes_facts, read_codes
 from ..model.fit import fitted

@@ -1,4 +1,4 @@
-"""Physical changes of spectra (Doppler shift, rotation, deeper atmosphere, tilted continuum), and a sample to change.
+"""Physical changes of spectra: a Doppler shift, rotation, a deeper atmosphere, a tilted continuum.
 
 Shapes: b spectra, p pixels, n nodes. docs/design/responses.md says what each change leaves out.
 """
@@ -227,7 +227,7 @@ class Sample:
         return self.weighed(rise)
 
     def weighed(self, flux: Tensor, *, edge: int = 0) -> Tensor:
-        """In sigma, 0 where not good and within `edge` pixels of the ends, where a shift brings in the unknown."""
+        """In sigma; 0 where not good and within `edge` pixels of the ends, where shifts add unknown flux."""
         scaled = flux / self.batch.sigma
         if self.batch.good is not None:
             scaled = scaled.masked_fill(~self.batch.good, 0)

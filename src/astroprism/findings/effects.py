@@ -29,7 +29,7 @@ ALIVE = 1 / 3  # share of the ablation bound from which a node's derivative is c
 
 
 class Profiles(NamedTuple):
-    """node -> (p,) size of the change of the normalised flux per unit of the code, at rest with star or observer."""
+    """node -> (p,) size of the change of the flux per unit of the code, at rest with star or observer."""
 
     star: dict[int, Floats]
     sky: dict[int, Floats]

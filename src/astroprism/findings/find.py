@@ -95,7 +95,9 @@ def find(
         evidence = replace(evidence, survival=_survival(folder, evidence, numbers, seed=options.seed))
     progress(message("matching nodes with labels, keywords and lines"))
     findings, tables = assemble(evidence, provenance=made_from, seed=options.seed)
-    tables["labels"] = {"spectrum_id": folder.index["spectrum_id"].tolist()}  # which maps and predictions read
+    tables["labels"] = {
+        "spectrum_id": folder.index["spectrum_id"].tolist()
+    }  # which maps and predictions read
     if labels is not None:
         tables["labels"] |= {str(name): column_values(labels[name]) for name in labels}
     folder.findings_path.unlink(missing_ok=True)
@@ -227,7 +229,9 @@ def _made_from(
         raise ModelError(f"{codes} is not there; run: astroprism encode {folder.path}")
     key = digest(weights)
     if codes_facts(codes).weights != key:
-        raise ModelError(f"{codes} was made by another model than {weights}; run: astroprism encode {folder.path}")
+        raise ModelError(
+            f"{codes} was made by another model than {weights}; run: astroprism encode {folder.path}"
+        )
     numbers = finished(folder, key)
     return ({"retrainings": numbers} if numbers else {}) | {
         "version": __version__,

@@ -28,7 +28,7 @@ ROLLS = 20  # of a node's effect along the spectrum, for the null
 def label_moves(
     sample: Sample, nodes: Sequence[int], labels: Mapping[str, Any], *, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """What each label does in the spectra against what each node does in the decoder: a row per label and node.
+    """What each label does in the spectra against what each node does in the decoder: a row per pair.
 
     labels  name -> (b,); those that are numbers and known for most spectra are used, all together
     """
@@ -221,7 +221,8 @@ def star_velocities(sample: Sample) -> torch.Tensor:
     """km/s of each star (b,): the network's own where it has a Doppler node, else by correlation."""
     model = sample.model
     if model.physical:
-        return model.network.velocity(sample.mean)
+        velocity: torch.Tensor = model.network.velocity(sample.mean)  # type: ignore[operator]
+        return velocity
     made = sample.made.double().cpu().numpy()
     speeds = lines.star_velocities(sample.changes.wavelength, made)
     return torch.from_numpy(speeds.astype(np.float32)).to(model.device)

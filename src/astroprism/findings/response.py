@@ -1,8 +1,8 @@
 """How nodes answer to physical changes of a spectrum, and how well moving a node equals the change.
 
-By the encoder: by how much does each code move per km/s of Doppler shift, say? By the decoder: is what the node
-does what the change does? Shapes: b spectra, p pixels, n nodes. Torch is loaded by the first measure;
-docs/design/responses.md has the definitions.
+The encoder's side: by how much does each code move per km/s of Doppler shift, say? The decoder's side: is
+what the node does what the change does? Shapes: b spectra, p pixels, n nodes. Torch is loaded by the first
+measure; docs/design/responses.md has the definitions.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     stability/<i>/model/          a retraining that is under way, as `train` keeps it
     stability/<i>/codes.parquet   what is kept of it: codes of the spectra held out of all trainings
 
-Retrainings come in pairs: one takes one half of the training targets, the second the other half. What was held
-out of the first training is held out of them all.
+Retrainings come in pairs: one takes one half of the training targets, the second the other half. What was
+held out of the first training is held out of them all.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def cost_of(folder: StudyFolder, *, missing: int, done: int) -> str:
     each = float((steps * batch / history["spectra_per_s"]).sum()) / 60
     there = f" ({done} are there already)" if done else ""
     return (
-        f"{missing} retraining{'s' * (missing != 1)}{there}, each on half of the training targets and of about "
-        f"{_duration(each)}, which the first training took: {_duration(each * missing)}. Interrupt at any time; "
-        "the same command continues"
+        f"{missing} retraining{'s' * (missing != 1)}{there}, each on half of the training targets and "
+        f"of about {_duration(each)}, which the first training took: {_duration(each * missing)}. Interrupt "
+        "at any time; the same command continues"
     )
 
 

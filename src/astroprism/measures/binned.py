@@ -1,7 +1,7 @@
-"""The seed paper's mutual information in equal-width bins, what chance alone puts into it, and its scatter plots.
+"""The seed paper's mutual information in equal-width bins, its null, and its scatter plots as numbers.
 
-Sedaghat, Romaniello, Carrick and Pineau (2021, MNRAS 501, 6026), section 6.2. `find` keeps the estimate beside its
-own (`bin_sweep`); `paper` repeats the section (`plug_in`, and `read_back` for what a scatter plot shows).
+Sedaghat, Romaniello, Carrick and Pineau (2021, MNRAS 501, 6026), section 6.2. `find` keeps the estimate
+beside its own (`bin_sweep`); `paper` repeats the section (`plug_in`, `read_back`).
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Arrays in, a frozen result out. Every array has a row per spectrum, one held-out spectrum per target.
 docs/design/measures.md has the definitions, and what was measured of them.
 
-Two bounds are in nats of what switching a node off costs. `ablation_bound` here decides which nodes are causes,
-at a change of the flux by .003. `prune_bound` in model/loss.py decides which nodes training keeps, at .002: it is
-lower, so that no node is pruned that the count could still have found.
+Two bounds limit what switching a node off costs, in nats. `ablation_bound` here decides which nodes count as
+causes, at a change of the flux by .003. `prune_bound` in model/loss.py decides which nodes training keeps, at
+.002: lower, so that training does not remove what the count would find.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def count(
     """
     if sd is None and ablation is None:
         raise EvidenceError(
-            "codes alone cannot be counted: a code without error carries unlimited information on its spectrum. "
-            "Give `sd`, the error of each code (the posterior's, or the scatter of the codes of one spectrum "
+            "codes alone cannot be counted: a code without error carries unlimited information. Give "
+            " `sd`, the error of each code (the posterior's, or the scatter of the codes of one spectrum "
             "under its noise), or `ablation` and `bound`, or both"
         )
     known = sd is not None

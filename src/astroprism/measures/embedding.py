@@ -85,7 +85,7 @@ class Described:
         return "\n".join(lines)
 
     def _order(self) -> list[int]:
-        """Nodes that took part: those that carry most first, or, where nothing is counted, by their best label."""
+        """Nodes that took part: by what they carry or, where nothing is counted, by their best label."""
         nodes = sorted({pair.node for pair in self.matches.pairs})
         if self.count and self.count.information:
             score = self.count.information.score

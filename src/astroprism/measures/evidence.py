@@ -131,7 +131,8 @@ def finite(*columns: NDArray[Any]) -> Rows:
 def one_per_target(rows: Rows, targets: NDArray[Any] | None, rng: np.random.Generator) -> Rows:
     """One seeded row of each target among `rows`, in rising order; all of them where `targets` is None.
 
-    Visits of one star share its labels: as neighbours of each other they would identify the star, not the cause.
+    Visits of one star share its labels: as neighbours of each other they would identify the star, not the
+    cause.
     """
     if targets is None:
         return rows
@@ -159,8 +160,8 @@ def varied(values: NDArray[Any], name: str) -> None:
     if values.size and (values == values[0]).all():
         value = "" if values.dtype.kind == "i" else f" ({values[0]:.6g})"
         raise EvidenceError(
-            f"{name} has one value only{value} in the {values.size} rows that count, so it carries no information: "
-            "leave it out"
+            f"{name} has one value only{value} in the {values.size} rows that count, so it carries no "
+            "information: leave it out"
         )
 
 

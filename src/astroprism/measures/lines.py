@@ -140,18 +140,18 @@ def match_lines(
     half = max(width, 0.75 * float(np.median(np.diff(place))) * SPEED_OF_LIGHT) / SPEED_OF_LIGHT
     whole = {frame: _Profile(place, size, half) for frame, size in sizes.items()}
     found = []
-    for number, group in enumerate(tested):
-        rng = np.random.default_rng([seed, number])
+    for which, group in enumerate(tested):
+        rng = np.random.default_rng([seed, which])
         found.append(_enriched(group, whole[group.frame], draws, rng))
     p = np.array([one[1] for one in found])
     q = false_discovery_control(p)
     order = sorted(range(len(tested)), key=lambda i: (p[i], -found[i][2]))
     result = []
-    for number in order:
-        group, (ratio, one_p, _) = tested[number], found[number]
+    for which in order:
+        group, (ratio, one_p, _) = tested[which], found[which]
         alone = float("nan")
-        if q[number] <= NAMED_Q and ratio >= NAMED_ENRICHMENT:
-            rng = np.random.default_rng([seed, number, 1])
+        if q[which] <= NAMED_Q and ratio >= NAMED_ENRICHMENT:
+            rng = np.random.default_rng([seed, which, 1])
             alone = _enriched(group, _Profile(place, sizes[group.frame], half), draws, rng)[1]
         named = bool(alone <= NAMED_Q)
         result.append(
@@ -162,7 +162,7 @@ def match_lines(
                 lines=len(group.wavelength),
                 enrichment=ratio,
                 p=one_p,
-                q=float(q[number]),
+                q=float(q[which]),
                 p_alone=alone,
                 named=named,
                 top=_top(group, whole[group.frame]),
@@ -329,7 +329,9 @@ def _enriched(
     known = np.isfinite(profile.at(centre))
     if not score > 0:
         return float("nan") if not np.isfinite(score) else 1.0, 1.0, 0.0
-    ratio = _score(profile.at(centre), group.weight) / _score(np.where(known, profile.around(centre), np.nan), group.weight)
+    ratio = _score(profile.at(centre), group.weight) / _score(
+        np.where(known, profile.around(centre), np.nan), group.weight
+    )
     near, far = NEAR * profile.half, FAR / SPEED_OF_LIGHT
     null = np.empty(draws)
     chunk = max(1, 400_000 // centre.size)

@@ -1,6 +1,6 @@
 """Which labels and header keywords a node follows: a family of pairs under one false-discovery rate.
 
-Plain arrays in, frozen results out; a row per spectrum. docs/design/findings.md gives the reason for each rule.
+Plain arrays in, frozen results out; a row per spectrum. docs/design/findings.md gives the reasons.
 """
 
 from __future__ import annotations

@@ -34,10 +34,10 @@ BIAS_SCALE = 0.9
 # What the estimator given others also smears away, on Gaussians given one column (collected at 500 to
 # 20,000 rows): SMEAR nats^1.55 at 500 rows, falling as 1/n; of several columns SEVERAL times that.
 SMEAR, SMEAR_POWER, SEVERAL = 0.097, 1.55, 1.5
-SPARSE = 5_000  # rows up to which the estimate given others is repeated with fewer neighbours (half the cost again)
+SPARSE = 5_000  # rows up to which, given others, fewer neighbours are tried, too: half as slow again
 UNSURE = np.array([0.5, 0.5, 0.5, 0.75])  # share by which shapes differ in their bias, at these rows
 SMEAR_UNSURE = 0.5
-# Counting noise that local terms share with their neighbours, so that their scatter misses it: variance * rows.
+# Counting noise shared by neighbouring local terms, which their scatter therefore misses: variance * rows.
 SHARED_NOISE = 0.12
 
 

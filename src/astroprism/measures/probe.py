@@ -1,7 +1,8 @@
-"""Labels predicted from codes with calibrated intervals: a polynomial, a local correction, conformal calibration.
+"""Labels predicted from codes with calibrated intervals: a polynomial and a local correction, or a vote.
 
-Fitted on targets that the network was trained on, calibrated on held-out targets. New stars are to the calibration
-targets as these are to each other, so 90 % intervals cover 90 %. Classes are predicted by a vote of neighbours.
+Fitted on targets that the network was trained on, calibrated on held-out targets (conformal prediction). New
+stars are to the calibration targets as these are to each other, so 90 % intervals cover 90 %. Classes are
+predicted by a vote of neighbours.
 Shapes: n spectra, k nodes, codes in robust spreads. docs/applying.md explains it, with measured coverage.
 """
 
@@ -217,7 +218,7 @@ def _votes(probe: ClassProbe, x: Floats, keys: NDArray[np.int64] | None) -> Floa
 def fit_number(
     x: Floats, hard: Floats, y: Floats, *, learn: Rows, check: Rows, keys: NDArray[np.int64], seed: int
 ) -> NumberProbe:
-    """The polynomial that predicts the rows `learn` best in cross-validation, calibrated on the rows `check`."""
+    """The best polynomial by cross-validation on the rows `learn`, calibrated on the rows `check`."""
     best: tuple[float, int, bool, Floats] | None = None
     folds = _folds(keys[learn], seed)
     for degree in range(1, MOST_DEGREE + 1):
@@ -473,5 +474,10 @@ def read_probe(path: Path, *, facts: Mapping[str, Any]) -> Probe | None:
         mine = {key.split(".", 1)[1]: value for key, value in arrays.items() if key.startswith(f"{number}.")}
         labels[name] = ClassProbe(**mine, names=tuple(names)) if categorical else NumberProbe(**mine)
     return Probe(
-        tuple(header["nodes"]), arrays["middle"], arrays["spread"], labels, header["left_out"], header["facts"]
+        tuple(header["nodes"]),
+        arrays["middle"],
+        arrays["spread"],
+        labels,
+        header["left_out"],
+        header["facts"],
     )

@@ -216,7 +216,7 @@ def _common(classes: NDArray[Any], most: int = 30) -> NDArray[np.int64]:
 
 
 def _by_labels(x: Floats, y: Floats, seed: int) -> Floats:
-    """y (rows,) or (rows, columns) from labels, each fold by the others: a parabola, then trees on its residual.
+    """y (rows,) or (rows, columns) from labels, each fold by the others: a parabola, then trees.
 
     Trees alone follow any curve, but in steps: their residual of a steep code still depends on the label. A
     parabola removes that; labels are clipped, so that outliers do not steer it.

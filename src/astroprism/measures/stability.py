@@ -1,6 +1,6 @@
 """Which nodes come back when a network is trained anew on other stars: arrays in, a frozen result out.
 
-A row per target that was held out of all trainings. docs/design/stability.md defines the score, with the reasons.
+A row per target that was held out of all trainings. docs/design/stability.md defines the score.
 """
 
 from __future__ import annotations

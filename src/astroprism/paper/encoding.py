@@ -57,7 +57,7 @@ def encode_spectra(
     device: str = "cpu",
     progress: Listener = silent,
 ) -> Encoded:
-    """Encode every spectrum of `files` with the released weights; what cannot be used is listed with its reason.
+    """Encode every spectrum of `files` with the released weights; what cannot be used is listed with why.
 
     As the release does: trimmed and padded, divided by the median in which masked zeros count, both ends and
     the gap between the chips at 0; nothing else is masked. progress counts files.

@@ -1,7 +1,7 @@
 """Section 6 of the seed paper: which nodes are informative (6.1), and which labels they follow (6.2).
 
-Sedaghat, Romaniello, Carrick and Pineau (2021, MNRAS 501, 6026). The paper's own measures, and beside them unbiased
-estimates. docs/paper.md explains the output.
+Sedaghat, Romaniello, Carrick and Pineau (2021, MNRAS 501, 6026). The paper's own measures, and beside them
+unbiased estimates. docs/paper.md explains the output.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def section6(
             )
         kept = one_per_target(np.arange(len(mean)), stars, np.random.default_rng(seed))
         if len(kept) < len(mean):
-            notes.append(f"{len(mean):,} spectra of {len(kept):,} targets: one seeded spectrum of each is used")
+            notes.append(
+                f"{len(mean):,} spectra of {len(kept):,} targets: one seeded spectrum of each is used"
+            )
         mean, frame = mean[kept], frame.iloc[kept].reset_index(drop=True)
         spread = None if spread is None else spread[kept]
     if len(mean) < FEWEST:
@@ -301,11 +303,11 @@ def _largest(table: pd.DataFrame, column: str) -> pd.Series[Any]:
 def implied_noise(mean: ArrayLike) -> Floats | None:
     """The sd of each node's posterior, (nodes,), from mean codes (spectra, nodes); None where that cannot be.
 
-    Released mean codes come without their noise, and mutual information ignores scale: the tiny, deterministic
-    mean of a dead node can follow a label although the decoder gets only noise. But the first layer of the
-    decoder is linear, so scaling a node up there and down here changes nothing but the KL term, and where that
-    is least, mean(mean^2) + mean(sd^2) = 1 for every node, whatever its weight and the loss. So the mean noise
-    follows from the means; not how it differs from spectrum to spectrum: it is the root mean square over them.
+    Released mean codes come without their noise, and mutual information ignores scale: the tiny,
+    deterministic mean of a dead node can follow a label although the decoder gets only noise. But the first
+    layer of the decoder is linear, so scaling a node up there and down here changes nothing but the KL term,
+    and where that is least, mean(mean^2) + mean(sd^2) = 1 for every node, whatever its weight and the loss.
+    So the mean noise follows from the means, as root mean square over spectra; not how it differs among them.
     """
     square = (np.asarray(mean, dtype=np.float64) ** 2).mean(axis=0)
     if square.max() > MOST_SQUARE:
@@ -316,8 +318,8 @@ def implied_noise(mean: ArrayLike) -> Floats | None:
 def even_information(mean: ArrayLike, noise: ArrayLike) -> Floats:
     """The most that a node carries, nats, if its noise is the same for all spectra: a Gaussian channel.
 
-    mean (spectra, nodes); noise, its sd (nodes,). Infinite where there is none. A node whose noise is small for
-    some spectra only can carry more.
+    mean (spectra, nodes); noise, its sd (nodes,). Infinite where there is none. A node whose noise is
+    small for some spectra only can carry more.
     """
     variance = np.asarray(mean, dtype=np.float64).var(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):

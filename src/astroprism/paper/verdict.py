@@ -76,7 +76,13 @@ def verdict(result: Section6) -> tuple[str, ...]:
     """Sentences: the count first, then one label after the other, then what nothing explains."""
     lines = [_count(result), *_faint(result)]
     if len(result.matches):
-        lines += [_floor(result), *_tops(result), *_below_threshold(result), *_explained(result), *_folded(result)]
+        lines += [
+            _floor(result),
+            *_tops(result),
+            *_below_threshold(result),
+            *_explained(result),
+            *_folded(result),
+        ]
     return tuple(lines)
 
 
@@ -110,7 +116,11 @@ def _count(result: Section6) -> str:
         f"Count: {_nodes(result.informative)} above a median absolute deviation of {result.threshold:g} "
         f"({surely} to {at_most} within the 90 % intervals; {between}). The mean absolute deviation with "
         f"{result.threshold_mean:g} finds {_nodes(result.informative_by_mean)}"
-        + (", the same." if agree else f": the count depends on measure and threshold ({k} against {by_mean}).")
+        + (
+            ", the same."
+            if agree
+            else f": the count depends on measure and threshold ({k} against {by_mean})."
+        )
     )
 
 
@@ -131,8 +141,8 @@ def _faint(result: Section6) -> list[str]:
     elif faint:
         lines.append(
             f"Does not stand by dispersion alone: the spread of {_nodes(faint)} is small beside the noise "
-            "that training adds, which follows from their mean squares. If that noise is even over spectra, they "
-            f"carry at most {listed}; if it is small for a few spectra, more: the weights would show."
+            "that training adds, which follows from their mean squares. If that noise is even over spectra, "
+            f"they carry at most {listed}; if it is small for a few spectra, more: the weights would show."
         )
     if missed:
         lines.append(f"Missed by the threshold: {_nodes(missed)}, which may carry more than {FAINT:g} nat.")
@@ -171,12 +181,14 @@ def _tops(result: Section6) -> list[str]:
             of_map = f"node {coarse} with the fewest bins and {fine} with the most"
         if row["q"] > DISCOVERY:
             lines.append(
-                f"{row['label']}: the map is brightest at {of_map}, but no node follows it (q {row['q']:.2g})."
+                f"{row['label']}: the map is brightest at {of_map}, but no node follows it "
+                f"(q {row['q']:.2g})."
             )
         elif len({coarse, fine, best}) > 1:
             lines.append(
-                f"{row['label']}: the map is brightest at {of_map}; without bias node {best} follows it most, "
-                f"{row['ksg_nats']:.2f} nat [{row['ksg_low']:.2f}, {row['ksg_high']:.2f}], q {row['q']:.2g}."
+                f"{row['label']}: the map is brightest at {of_map}; without bias node {best} follows it "
+                f"most, {row['ksg_nats']:.2f} nat [{row['ksg_low']:.2f}, {row['ksg_high']:.2f}], "
+                f"q {row['q']:.2g}."
             )
     return lines
 
@@ -193,10 +205,10 @@ def _below_threshold(result: Section6) -> list[str]:
     first = table.iloc[0]
     spread = float(result.nodes.set_index("node").loc[first["node"], "mad"])
     return [
-        f"Does not stand: {_nodes(sorted(set(table['node'])))} below the threshold follow a label all the same "
-        f"(first node {int(first['node'])}: {first['label']}, {first['mi_nats']:.2f} nat, unbiased). Mutual "
-        f"information ignores scale: a mean code that moves by {spread:.1g} can order spectra although the "
-        "decoder gets none of it. Only nodes that are informative are matched."
+        f"Does not stand: {_nodes(sorted(set(table['node'])))} below the threshold follow a label all the "
+        f"same (first node {int(first['node'])}: {first['label']}, {first['mi_nats']:.2f} nat, unbiased). "
+        f"Mutual information ignores scale: a mean code that moves by {spread:.1g} can order spectra, though "
+        "the decoder gets none of it. Only nodes that are informative are matched."
     ]
 
 
