@@ -177,15 +177,15 @@ def nulls(trials: int) -> None:
         hits, n = 0, int(size)
         for trial in range(trials):
             rng = np.random.default_rng([77, trial])
-            x, y, groups = rng.normal(size=n), rng.normal(size=n), None
+            x, y, stars = rng.normal(size=n), rng.normal(size=n), None
             if kind == "ties":
                 y = rng.integers(0, 4, n)
             elif kind == "classes":
                 y = np.repeat(["a", "b", "c"], [n * 6 // 10, n * 3 // 10, n // 10])
             elif kind == "visits":
-                groups = np.repeat(np.arange(n), rng.integers(1, 81, n))
-                x, y = x[groups] + 0.1 * rng.normal(size=groups.size), y[groups]
-            hits += mutual_information(x, y, groups=groups, seed=trial, null=100_000, rows=30).p <= 0.05
+                stars = np.repeat(np.arange(n), rng.integers(1, 81, n))
+                x, y = x[stars] + 0.1 * rng.normal(size=stars.size), y[stars]
+            hits += mutual_information(x, y, targets=stars, seed=trial, null=100_000, rows=30).p <= 0.05
         error = 1.96 * np.sqrt(0.05 * 0.95 / trials)
         print(f"{name:18} p <= .05 in {hits / trials:.4f} of {trials:,} (.05 +- {error:.4f})", flush=True)
 

@@ -1,4 +1,4 @@
-"""A cause that no label tells: is its node reported unexplained, and does its dossier name the right thing?
+"""A cause without a label: is its node reported unexplained, and does its dossier name the right thing?
 
 Each line of the result is one archive (its own stars, noise and forest of weak lines) that goes the whole
 path of a study: simulate, ingest, train, encode, find with the labels of all causes but one. Truth is used to
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SURE = 0.01  # p of a line or keyword, from which it is told for sure
+SURE = 0.01  # p of a line or keyword, from which it counts as named
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Case:
     window   vacuum angstrom
     wanted   groups of lines of which one must be named, all surely
     only     groups that may be named at all: any other is a false name
-    keyword  parts of keywords of which one must be named; () where none is asked
+    keyword  parts of keywords of which one must be named; () where none is needed
     """
 
     hidden: str
@@ -78,23 +78,28 @@ def run(
         lines_seed=seed,
     )
     truth = pd.read_csv(write_archive(folder / "archive", config, workers=1))
+
+    def listen(event: Any) -> None:
+        if event.kind != "count":
+            say(str(event))
+
     study = Study(folder / "study")
     study.ingest([folder / "archive"], options=IngestOptions(workers=0))
-    trained = study.train(options=TrainOptions(steps=steps, seed=seed, device="cpu"), say=say)
+    trained = study.train(options=TrainOptions(steps=steps, seed=seed, device="cpu"), progress=listen)
     study.encode()
     labels = folder / "labels.csv"
     known = [name for name in case.factors if name != case.hidden]
     truth[["spectrum_id", *known]].to_csv(labels, index=False)
     report = study.find([labels])
     say(report.text())
-    return judged(case, study, truth, content=report.content) | {
+    return judged(case, study, truth, findings=report.findings) | {
         "seed": seed,
         "minutes": round(trained.minutes, 2),
-        "chi2": trained.model["chi2"]["valid"],
+        "chi2": trained.model.chi2.valid,
     }
 
 
-def judged(case: Case, study: Any, truth: Any, *, content: dict[str, Any]) -> dict[str, Any]:
+def judged(case: Case, study: Any, truth: Any, *, findings: Any) -> dict[str, Any]:
     """What the findings say of the node that follows the hidden cause."""
     from astroprism.cli.demo import share
 
@@ -102,50 +107,47 @@ def judged(case: Case, study: Any, truth: Any, *, content: dict[str, Any]) -> di
     cause = both[case.hidden].to_numpy(float)
     if case.hidden == "telluric":
         cause = cause * both["airmass"].to_numpy(float)  # the column of water along the line of sight
-    alive = [n for n in content["nodes"] if n["informative"] and n["copies_of"] is None]
-    follows = {n["node"]: share(both[f"mean_{n['node']:03d}"].to_numpy(), cause) for n in alive}
-    best = max(follows, key=lambda node: follows[node]) if follows else None
-    told: dict[str, Any] = {
-        "k": [content["count"][name]["k"] for name in ("statistical", "information")],
+    alive = {node.node: node for node in findings.informative}
+    follows = {number: share(both[f"mean_{number:03d}"].to_numpy(), cause) for number in alive}
+    best = max(follows, key=lambda number: follows[number]) if follows else None
+    node = None if best is None else alive[best]
+    dossier = None if node is None else node.dossier
+    lines = [] if dossier is None else dossier.lines
+    keywords = [] if dossier is None else dossier.keywords
+    sure = {one.name for one in lines if one.p < SURE}
+    named = [
+        one.label for one in keywords if one.p < SURE and any(part in one.label for part in case.keyword)
+    ]
+    unexplained = node is not None and node.unexplained
+    share_of = None if node is None else node.predicted_by_labels
+    right = unexplained and any(name in sure for name in case.wanted)
+    return {
+        "k": [findings.count.statistical.k, findings.count.information.k],
         "true_k": len(case.factors),
         "node": best,
         "share": round(follows[best], 3) if best is not None else 0.0,
-        "others_unexplained": [n["node"] for n in alive if n["unexplained"] and n["node"] != best],
+        "others_unexplained": [one for one in alive if alive[one].unexplained and one != best],
+        "predicted_by_labels": None if share_of is None else share_of.to_json(),
+        "unexplained": unexplained,
+        "lines": {one.name: one.p for one in lines},
+        "top": [line.line for one in lines for line in one.top[:2]],
+        "false_names": [one.name for one in lines if one.name not in case.only],
+        "keywords": [one.label for one in keywords],
+        "passed": bool(right and (named or not case.keyword)),
     }
-    node = next((n for n in alive if n["node"] == best), None)
-    dossier = None if node is None else node["dossier"]
-    lines = [] if dossier is None else dossier["lines"]
-    keywords = [] if dossier is None else dossier["keywords"]
-    sure = {one["name"]: one["p"] for one in lines if one["p"] < SURE}
-    heard = [
-        one["label"]
-        for one in keywords
-        if one["p"] < SURE and any(part in one["label"] for part in case.keyword)
-    ]
-    top = [line["line"] for one in lines for line in one["top"][:2]]
-    told |= {
-        "predicted_by_labels": None if node is None else node["predicted_by_labels"],
-        "unexplained": node is not None and node["unexplained"],
-        "lines": {one["name"]: one["p"] for one in lines},
-        "top": top,
-        "false_names": [one["name"] for one in lines if one["name"] not in case.only],
-        "keywords": [one["label"] for one in keywords],
-    }
-    right = told["unexplained"] and any(name in sure for name in case.wanted)
-    told["passed"] = bool(right and (heard or not case.keyword))
-    return told
 
 
-def row_of(name: str, told: dict[str, Any]) -> str:
+def row_of(name: str, found: dict[str, Any]) -> str:
     """One line of the table."""
-    share = told["predicted_by_labels"]
+    share = found["predicted_by_labels"]
     predicted = "-" if share is None else f"{share['value']:.2f}"
-    lines = ", ".join(f"{group} {p:.4f}" for group, p in told["lines"].items()) or "no line"
+    lines = ", ".join(f"{group} {p:.4f}" for group, p in found["lines"].items()) or "no line"
     return (
-        f"{name:9} {told['seed']:5} {told['true_k']} {told['k'][0]}/{told['k'][1]} "
-        f"{'-' if told['node'] is None else told['node']:>4} {told['share']:5.2f} {predicted:>9} "
-        f"{'yes' if told['unexplained'] else 'no':>11} {'yes' if told['passed'] else 'NO':>6}  {lines}"
-        f" ({', '.join(told['top'][:4])})" + (f"; {', '.join(told['keywords'])}" if told["keywords"] else "")
+        f"{name:9} {found['seed']:5} {found['true_k']} {found['k'][0]}/{found['k'][1]} "
+        f"{'-' if found['node'] is None else found['node']:>4} {found['share']:5.2f} {predicted:>9} "
+        f"{'yes' if found['unexplained'] else 'no':>11} {'yes' if found['passed'] else 'NO':>6}  {lines}"
+        f" ({', '.join(found['top'][:4])})"
+        + (f"; {', '.join(found['keywords'])}" if found["keywords"] else "")
     )
 
 
@@ -168,27 +170,27 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=None, help="where the studies stay; else they go")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--quiet", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     table = []
-    for name in asked.cases:
-        for seed in asked.seeds:
+    for name in options.cases:
+        for seed in options.seeds:
             begun = time.process_time()
-            place = Path(tempfile.mkdtemp()) if asked.folder is None else asked.folder / f"{name}_{seed}"
+            place = Path(tempfile.mkdtemp()) if options.folder is None else options.folder / f"{name}_{seed}"
             found = run(
                 CASES[name],
                 seed=seed,
                 folder=place,
-                spectra=asked.spectra,
-                steps=asked.steps,
-                say=(lambda *_: None) if asked.quiet else print,
+                spectra=options.spectra,
+                steps=options.steps,
+                say=(lambda *_: None) if options.quiet else print,
             )
             found |= {"case": name, "cpu_minutes": round((time.process_time() - begun) / 60, 2)}
-            if asked.folder is None:
+            if options.folder is None:
                 shutil.rmtree(place, ignore_errors=True)
             table.append(row_of(name, found))
             print(HEAD, table[-1], sep="\n", flush=True)
-            if asked.out is not None:
-                with asked.out.open("a") as file:
+            if options.out is not None:
+                with options.out.open("a") as file:
                     file.write(json.dumps(found, default=float) + "\n")
     print("", HEAD, *table, sep="\n")

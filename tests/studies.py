@@ -63,9 +63,8 @@ def findings_of(
         keywords=dict(keywords or {}),
         **more,
     )
-    content, tables = assemble(evidence, seed=seed)
     given = {"seed": seed, "label_tables": {}, **(provenance or {})}
-    return Findings.from_json(content | FINDINGS.header | {"provenance": given}), tables
+    return assemble(evidence, provenance=given, seed=seed)
 
 
 def write_findings(folder: Path, findings: Findings, tables: Mapping[str, Mapping[str, Any]]) -> None:

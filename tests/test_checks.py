@@ -18,7 +18,7 @@ def test_a_choice_names_the_others():
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_a_number_must_be_positive_and_finite(value):
     check_positive("steps", 1)
-    with pytest.raises(ConfigError, match="steps .* must be positive and finite"):
+    with pytest.raises(ConfigError, match=r"steps .* must be positive and finite"):
         check_positive("steps", value)
 
 

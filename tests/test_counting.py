@@ -71,10 +71,10 @@ def test_the_range_follows_the_intervals(codes):
     mean, sd, rise = codes
     rng = np.random.default_rng(3)
     rise, sd, mean = rise.copy(), sd.copy(), mean.copy()
-    rise[:, 2] = rng.normal(51, 300, N)  # above the bound, but not surely
+    rise[:, 2] = rng.normal(51, 300, N)  # above the bound in this draw, but not surely
     rise[:, 6] = rng.normal(20, 5, N)  # below it, above a third of it
     found = count(mean, sd, ablation=rise, bound=50.0).statistical
-    assert (found.k, found.low, found.high) == (4, 3, 5) or (found.k, found.low, found.high) == (3, 3, 5)
+    assert (found.k, found.low, found.high) == (4, 3, 5)
     mean[:, 7], sd[:, 7] = 0.6 * rng.normal(size=N), 0.8  # 0.22 nats: between the soft bound and the bound
     found = count(mean, sd, ablation=rise, bound=50.0).information
     assert (found.k, found.low, found.high) == (4, 4, 5)
@@ -121,7 +121,7 @@ def test_the_interval_of_the_dispersion_holds_the_truth():
 def test_the_summary_is_what_findings_keep(codes):
     mean, sd, rise = codes
     found = count(mean, sd, ablation=rise, bound=50.0)
-    kept = json.loads(json.dumps(found.summary()))
+    kept = json.loads(json.dumps(found.summary().to_json()))
     assert kept["statistical"]["k"] == CAUSES
     assert kept["mad"]["threshold"] == 0.02
     assert kept["agree"] is True

@@ -47,7 +47,7 @@ def test_the_answer_is_told(latents):
     assert found.left_out == {"survey": "has one value only"}
     text = found.text()
     assert "2 causes by information" in text
-    assert "wants a decoder" in text
+    assert "needs a decoder" in text
     assert "teff: taken as missing: -9999 x 75" in text
     assert "no label explains it" in text
 
@@ -96,9 +96,9 @@ def test_counting_with_a_decoder_or_errors_alone(latents):
     one = count(codes, ablation=rise, bound=50)
     assert one.information is None
     assert one.statistical.k == 2
-    assert one.summary()["information"] is None
+    assert one.summary().information is None
     assert one.node(0)["information_nats"] is None
-    assert "wants `sd`" in one.text()
+    assert "needs `sd`" in one.text()
     other = count(codes, sd)
     assert other.informative.tolist() == [True, True, False]
     assert not other.doubtful.any()

@@ -1,20 +1,26 @@
 """Findings from made-up evidence whose answer is known, and from a tiny study."""
 
 import json
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from astroprism import Study, TrainOptions
 from astroprism.errors import ModelError
 from astroprism.findings.assemble import Evidence, assemble, text_of
-from astroprism.findings.dossier import trend
 from astroprism.findings.effects import Effects, Profiles, along, measure
-from astroprism.findings.find import TABLES, FindOptions, find
+from astroprism.findings.find import TABLES, FindOptions, find, gather
 from astroprism.grid import SPEED_OF_LIGHT, parse_grid
+from astroprism.measures.count import ablation_bound
+from astroprism.measures.dossier import trend
 from astroprism.model.data import Source
+from astroprism.model.trained import TrainedModel
+from astroprism.schema import Companion, Findings
 from astroprism.simulate.star import Synthesiser
 
 N, NODES = 200, 6
@@ -72,39 +78,44 @@ def found(evidence):
     return assemble(evidence)
 
 
-def test_the_content_says_what_was_put_in(found):
-    content, _ = found
-    told = content["count"]
-    assert (told["statistical"]["k"], told["information"]["k"], told["agree"]) == (3, 3, True)
-    nodes = content["nodes"]
-    assert [node["informative"] for node in nodes] == [True] * 4 + [False] * 2
-    assert nodes[3]["copies_of"] == 1
-    assert [node["unexplained"] for node in nodes] == [False, False, True, False, False, False]
-    assert nodes[0]["matches"][0]["label"] == "rv"
-    assert nodes[0]["matches"][0]["explains"]
-    assert nodes[4]["matches"] == []
-    assert content["labels"]["rv"]["best_node"] == 0
-    assert content["labels"]["teff"]["best_node"] == 1
-    assert content["labels"]["shuffled"]["best_node"] is None
-    assert content["labels"]["rv"]["r2_linear"] > 0.95
-    assert content["labels_left_out"] == {"empty": "known for 0 targets; 25 are needed"}
-    assert nodes[2]["predicted_by_labels"]["high"] < 0.5
+def test_the_findings_say_what_was_put_in(found):
+    findings, _ = found
+    counts = findings.count
+    assert (counts.statistical.k, counts.information.k, counts.agree) == (3, 3, True)
+    nodes = findings.nodes
+    assert [node.informative for node in nodes] == [True] * 4 + [False] * 2
+    assert nodes[3].copies_of == 1
+    assert [node.node for node in findings.informative] == [0, 1, 2]
+    assert [node.unexplained for node in nodes] == [False, False, True, False, False, False]
+    assert nodes[0].matches[0].label == "rv"
+    assert nodes[0].matches[0].explains
+    assert nodes[4].matches == []
+    assert findings.labels["rv"].best_node == 0
+    assert findings.labels["teff"].best_node == 1
+    assert findings.labels["shuffled"].best_node is None
+    assert findings.labels["rv"].r2_linear > 0.95
+    assert findings.labels_left_out == {"empty": "known for 0 targets; 25 are needed"}
+    assert nodes[2].predicted_by_labels.high < 0.5
+
+
+def test_findings_are_the_same_once_written(found):
+    findings, _ = found
+    assert Findings.from_json(json.loads(json.dumps(findings.to_json(), allow_nan=False))) == findings
 
 
 def test_the_unexplained_node_has_a_dossier(found):
-    node = found[0]["nodes"][2]
-    dossier = node["dossier"]
-    assert [line["name"] for line in dossier["lines"]] == ["Ca II"]
-    assert dossier["lines"][0]["p"] < 0.01
-    assert dossier["lines"][0]["top"][0]["line"] == "Ca II K"
-    assert dossier["keywords"][0]["label"] == "HUMIDITY"
-    assert dossier["trend"]["p"] > 1e-3
-    codes = [one["code"] for one in dossier["lowest"]], [one["code"] for one in dossier["highest"]]
-    assert max(codes[0]) < min(codes[1])
-    assert all(found[0]["nodes"][i]["dossier"] is None for i in (0, 1, 3, 4, 5))
+    nodes = found[0].nodes
+    dossier = nodes[2].dossier
+    assert [line.name for line in dossier.lines] == ["Ca II"]
+    assert dossier.lines[0].p < 0.01
+    assert dossier.lines[0].top[0].line == "Ca II K"
+    assert dossier.keywords[0].label == "HUMIDITY"
+    assert dossier.trend.p > 1e-3
+    assert max(one.code for one in dossier.lowest) < min(one.code for one in dossier.highest)
+    assert all(nodes[i].dossier is None for i in (0, 1, 3, 4, 5))
 
 
-def test_it_is_told_in_a_few_lines(found):
+def test_the_text_has_a_line_per_node(found):
     text = text_of(found[0])
     assert "3 causes by switching nodes off" in text
     assert "the two counts agree" in text
@@ -126,13 +137,13 @@ def test_the_tables_hold_all_pairs(found):
         assert len({len(values) for values in columns.values()}) <= 1
 
 
-def test_a_dossier_tells_what_moves_where_the_labels_stay(evidence):
+def test_a_dossier_has_what_moves_at_constant_labels(evidence):
     """Alone the node moves nothing in particular; with another one it moves calcium."""
     flat = np.ones_like(evidence.wavelength)
     alone = evidence.effects.star | {2: flat}
     direction = np.eye(NODES)[2] + 0.5 * np.eye(NODES)[1]
     calcium = Profiles({2: evidence.effects.star[2]}, {2: evidence.effects.sky[2]})
-    content, tables = assemble(
+    findings, tables = assemble(
         replace(
             evidence,
             effects=replace(evidence.effects, star=alone, sky=alone),
@@ -140,61 +151,58 @@ def test_a_dossier_tells_what_moves_where_the_labels_stay(evidence):
             at_labels=calcium,
         )
     )
-    node = content["nodes"][2]
-    assert node["lines"] == []
-    assert node["dossier"]["moves_with"] == [{"node": 1, "slope": 0.5}]
-    assert [line["name"] for line in node["dossier"]["lines"]] == ["Ca II"]
+    node = findings.nodes[2]
+    assert node.lines == []
+    assert node.dossier.moves_with == [Companion(node=1, slope=0.5)]
+    assert [line.name for line in node.dossier.lines] == ["Ca II"]
     assert "star_at_labels_002" in tables["derivatives"]
     assert set(tables["left_lines"]["node"]) == {2}
-    assert "where labels stay, along with 1, moves Ca II" in text_of(content)
+    assert "at constant labels, along with 1, moves Ca II" in text_of(findings)
 
 
 def test_without_labels_all_that_is_informative_is_unexplained(evidence):
-    content, _ = assemble(replace(evidence, labels={}, keywords={}, time=None))
-    assert [node["unexplained"] for node in content["nodes"]] == [True] * 3 + [False] * 3
-    assert any("no labels" in one for one in content["warnings"])
-    assert content["nodes"][2]["dossier"]["trend"] is None
+    findings, _ = assemble(replace(evidence, labels={}, keywords={}, time=None))
+    assert [node.unexplained for node in findings.nodes] == [True] * 3 + [False] * 3
+    assert any("no labels" in one for one in findings.warnings)
+    assert findings.nodes[2].dossier.trend is None
 
 
 def test_a_drift_is_measured():
     rng = np.random.default_rng(1)
     time = 53000 + 3652.5 * rng.random(400)
-    told = trend(0.2 * (time - 53000) / 365.25 + rng.normal(size=400), time)
+    drift = trend(0.2 * (time - 53000) / 365.25 + rng.normal(size=400), time)
     spread = np.hypot(1, 0.2 * 10 / np.sqrt(12))
-    assert told["low"] < 0.2 / spread < told["high"]
-    assert told["p"] < 1e-6
+    assert drift.low < 0.2 / spread < drift.high
+    assert drift.p < 1e-6
     assert trend(np.ones(10), np.arange(10.0)) is None
 
 
-class Decoder:
+class Decoder(torch.nn.Module):
     """Two nodes that do something, one that does not: a shift of one line, and the depth of another."""
 
     def __init__(self, wavelength: np.ndarray) -> None:
-        import torch
-
+        super().__init__()
+        self.config = SimpleNamespace(n_latent=3)
         self.place = torch.from_numpy(np.log(wavelength) * SPEED_OF_LIGHT).float()
 
     def encode(self, flux, *, good=None, berv=None):
         raise AssertionError("codes are given")
 
     def decode(self, z, *, berv=None):
-        import torch
-
         middle = self.place.mean()
         lines = 0.5 * torch.exp(-0.5 * ((self.place - middle + 400 - 20 * z[:, :1]) / 15) ** 2)
         return 1 - lines - 0.2 * z[:, 1:2] * torch.exp(-0.5 * ((self.place - middle - 400) / 15) ** 2)
 
 
 def test_nodes_are_switched_off():
-    import torch
-
     wavelength = parse_grid("5000:5020:4kms").wavelength
     rng = np.random.default_rng(2)
-    network, mean = Decoder(wavelength), rng.normal(size=(60, 3))
-    clean = network.decode(torch.from_numpy(mean).float()).numpy()
+    model, mean = TrainedModel(Decoder(wavelength)), rng.normal(size=(60, 3))
+    model.floor = 0.005
+    clean = model.network.decode(torch.from_numpy(mean).float()).numpy()
     flux = clean + 0.01 * rng.normal(size=clean.shape).astype(np.float32)
     source = Source.from_arrays(flux, np.full_like(flux, 0.01), step=4.0)
-    done = measure(network, source, np.arange(60), mean=mean, floor=0.005, wavelength=wavelength)
+    done = measure(model, source, np.arange(60), mean=mean, wavelength=wavelength)
     assert done.rise.shape == done.null.shape == (60, 3)
     assert sorted(done.rows) == list(range(60))
     assert (done.rise.mean(0)[:2] > 10 * done.bound).all()
@@ -203,7 +211,7 @@ def test_nodes_are_switched_off():
     assert set(done.star) == set(done.sky) == {0, 1}
     assert done.overlap[0, 1] < 0.1
     both = along(
-        network,
+        model,
         source,
         done,
         {1: np.array([0.0, 1, 0]), 0: np.array([0.0, 1, 0.5])},
@@ -217,8 +225,8 @@ def test_nodes_are_switched_off():
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
-    """Ninety stars, forty of them held out, and a network that has learned little."""
+def ingested(tmp_path_factory) -> Study:
+    """Ninety stars."""
     from astroprism.simulate import SimulationConfig, write_archive
 
     folder = tmp_path_factory.mktemp("findings")
@@ -228,42 +236,62 @@ def study(tmp_path_factory) -> Study:
     )
     study = Study(folder / "study")
     study.ingest(folder / "archive")
-    recipe = folder / "quick.toml"
-    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    study.train(options=TrainOptions(steps=40, config=recipe, device="cpu", valid=0.25, test=0.25))
-    study.encode()
     return study
+
+
+@pytest.fixture(scope="module")
+def study(ingested) -> Study:
+    """Forty of the stars held out, and a network that has learned little."""
+    recipe = ingested.path / "quick.toml"
+    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
+    ingested.train(options=TrainOptions(steps=40, config=recipe, device="cpu", valid=0.25, test=0.25))
+    ingested.encode()
+    return ingested
 
 
 def test_a_study_gets_its_findings(study):
     labels = pd.DataFrame({"noise": np.random.default_rng(0).normal(size=len(study.index))})
-    asked = {"out": study.path, "labels": labels, "options": FindOptions(device="cpu")}
-    report = find(study.store, study.model_path, **asked)
+    options = FindOptions(device="cpu")
+    report = find(study, labels=labels, options=options)
     assert report.made
-    held = json.loads((study.path / "findings.json").read_text())
-    assert held["count"]["agree"] in (True, False)
-    assert len(held["nodes"]) == 32
-    assert held["provenance"]["store"] == study.store.fingerprint
-    assert 25 <= held["targets"] < 90
+    assert report.findings.count.agree in (True, False)
+    assert len(report.findings.nodes) == 32
+    assert report.findings.provenance["store"] == study.store.fingerprint
+    assert 25 <= report.findings.targets < 90
+    assert study.findings() == report.findings
     for name in TABLES:
-        assert (study.path / "findings" / f"{name}.parquet").exists()
-    nodes = pd.read_parquet(study.path / "findings" / "nodes.parquet")
-    assert list(nodes["node"]) == list(range(32))
-    again = find(study.store, study.model_path, **asked)
+        assert study.table_path(name).exists()
+    assert list(study.finding_table("nodes")["node"]) == list(range(32))
+    again = find(study, labels=labels, options=options)
     assert not again.made
-    assert again.content["count"] == held["count"]
-    assert find(study.store, study.model_path, **asked | {"labels": None}).made
+    assert again.findings == report.findings
+    assert find(study, options=options).made
     assert "held-out" in report.text()
 
 
 def test_codes_of_another_model_are_refused(study, tmp_path):
-    import shutil
-
     copy = Study(shutil.copytree(study.path, tmp_path / "study"))
     with (copy.model_path / "unpruned.safetensors").open("ab") as file:
         file.write(b" ")
     with pytest.raises(ModelError, match="another model"):
-        find(copy.store, copy.model_path, out=copy.path)
-    (copy.path / "codes_unpruned.parquet").unlink()
+        find(copy)
+    copy.codes_path(unpruned=True).unlink()
     with pytest.raises(ModelError, match="astroprism encode"):
-        find(copy.store, copy.model_path, out=copy.path)
+        find(copy)
+
+
+def test_the_papers_network_is_ablated_at_the_floor_it_was_trained_with(ingested, tmp_path):
+    study = Study(tmp_path / "study")
+    shutil.copytree(ingested.store_path, study.store_path)
+    recipe = tmp_path / "quick.toml"
+    recipe.write_text("batch = 8\n")
+    options = TrainOptions(network="paper", steps=40, config=recipe, device="cpu", valid=0.25, test=0.25)
+    study.train(options=options)
+    study.encode()
+    evidence = gather(study, labels=None, options=FindOptions(device="cpu"))
+    chosen = evidence.identifiers[evidence.effects.rows]
+    rows = np.flatnonzero(np.isin(study.index["spectrum_id"].to_numpy(), chosen))
+    spectra = Source.from_store(study.store, memory=0).read(rows)
+    bound = {floor: ablation_bound(spectra.sigma, floor=floor, good=spectra.good) for floor in (0.0, 0.01)}
+    assert evidence.effects.bound == pytest.approx(bound[0.01], rel=1e-6)
+    assert bound[0.01] < 0.9 * bound[0.0]

@@ -1,11 +1,15 @@
 """Entropies and mutual information against answers known in closed form or by quadrature."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from astroprism import measures
 from astroprism.measures import (
     EvidenceError,
-    benjamini_hochberg,
     code_information,
     conditional_mutual_information,
     mutual_information,
@@ -15,7 +19,7 @@ from astroprism.measures import (
     screened_information,
     spacing_entropy,
 )
-from astroprism.measures.evidence import one_a_target, ranks
+from astroprism.measures.evidence import one_per_target, ranks
 
 HALF_LOG = 0.5 * np.log(2 * np.pi * np.e)
 
@@ -174,11 +178,11 @@ def test_visits_of_one_star_count_once():
     x = rng.normal(size=300)[star] + 0.1 * rng.normal(size=star.size)
     y = rng.normal(size=300)[star]
     assert mutual_information(x, y, null=0).low > 0.3
-    by_star = mutual_information(x, y, groups=star, null=2_000)
+    by_star = mutual_information(x, y, targets=star, null=2_000)
     assert by_star.n == 300
     assert by_star.low < 0.02
     assert by_star.p > 0.01
-    more = mutual_information(x, y, groups=star, draws=4, null=0)
+    more = mutual_information(x, y, targets=star, draws=4, null=0)
     assert more.used == 300
     assert abs(more.nats - by_star.nats) < 0.1
 
@@ -189,7 +193,7 @@ def test_repeated_draws_narrow_the_noise_of_visits():
     y = rng.normal(size=400)[star]
     x = y + rng.normal(size=star.size)
     spread = [
-        np.std([mutual_information(x, y, groups=star, draws=d, seed=s, null=0).nats for s in range(12)])
+        np.std([mutual_information(x, y, targets=star, draws=d, seed=s, null=0).nats for s in range(12)])
         for d in (1, 6)
     ]
     assert spread[1] < 0.7 * spread[0]
@@ -298,7 +302,7 @@ def test_false_positives_at_five_per_cent(case):
         elif case == "visits":
             groups = np.repeat(np.arange(n), np.minimum(rng.zipf(1.7, n), 50))
             x, y = x[groups] + 0.1 * rng.normal(size=groups.size), y[groups]
-        hits += mutual_information(x, y, groups=groups, seed=seed, null=2_000, rows=30).p <= 0.05
+        hits += mutual_information(x, y, targets=groups, seed=seed, null=2_000, rows=30).p <= 0.05
     assert abs(hits - 0.05 * trials) <= 3 * np.sqrt(0.05 * 0.95 * trials)
 
 
@@ -317,14 +321,6 @@ def test_p_is_fine_enough_and_never_zero():
     assert nulls.chance_p(np.arange(200) % 10, np.zeros(200, dtype=int), draws=2_000) == 1.0
 
 
-def test_benjamini_hochberg():
-    q = benjamini_hochberg([[0.01, 0.04], [0.03, np.nan]])
-    assert q[0].tolist() == pytest.approx([0.03, 0.04])
-    assert q[1, 0] == pytest.approx(0.04)
-    assert np.isnan(q[1, 1])
-    assert benjamini_hochberg([]).size == 0
-
-
 def test_ties_are_broken_by_the_seed_and_evenly():
     values = np.array([1.0, 0.0, 1.0, 1.0])
     drawn = np.array([ranks(values, np.random.default_rng(seed)) for seed in range(600)])
@@ -335,7 +331,7 @@ def test_ties_are_broken_by_the_seed_and_evenly():
 
 def test_one_row_a_target():
     groups = np.array(["a", "b", "a", "c", "a"])
-    rows = [one_a_target(np.arange(5), groups, np.random.default_rng(seed)) for seed in range(50)]
+    rows = [one_per_target(np.arange(5), groups, np.random.default_rng(seed)) for seed in range(50)]
     assert all(sorted(groups[one]) == ["a", "b", "c"] for one in rows)
     assert {int(row) for one in rows for row in one} == {0, 1, 2, 3, 4}
 
@@ -350,7 +346,7 @@ def test_one_row_a_target():
         (lambda: mutual_information(np.ones(30), np.arange(30)), r"x has one value only \(1\)"),
         (lambda: mutual_information(np.arange(30), [f"HD {i}" for i in range(30)]), "differs in each of 30"),
         (lambda: mutual_information(np.arange(30), np.full(30, np.nan)), "30 rows have a blank"),
-        (lambda: mutual_information(np.arange(30), np.arange(30), groups=[None] * 30), "no target"),
+        (lambda: mutual_information(np.arange(30), np.arange(30), targets=[None] * 30), "no target"),
         (lambda: mutual_information(np.arange(30), np.arange(30).astype("M8[D]")), "of a date, days"),
         (lambda: conditional_mutual_information(np.zeros(30), np.zeros(30), np.zeros((30, 0))), "a column"),
         (lambda: code_information(np.zeros((30, 2)), np.zeros((30, 2)), seed=0), "no positive sd"),
@@ -374,3 +370,16 @@ def test_a_flag_is_a_class(kind):
     assert mutual_information((x > 0).astype(kind), x, null=0).nats == pytest.approx(np.log(2), abs=0.01)
     with pytest.raises(EvidenceError, match="transposed"):
         conditional_mutual_information(x, x**2, [x, x])
+
+
+def test_measures_need_no_network():
+    """Importing all of them loads neither torch nor anything of model/ or network/."""
+    modules = ", ".join(
+        f"astroprism.measures.{one.stem}" for one in Path(measures.__file__).parent.glob("*.py")
+    )
+    modules = modules.replace(".__init__", "")
+    code = f"import sys, {modules}; print(*[m for m in sys.modules if m.startswith(FORBIDDEN)])".replace(
+        "FORBIDDEN", "('torch', 'astroprism.model', 'astroprism.network', 'astroprism.findings')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

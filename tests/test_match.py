@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from astroprism.measures import EvidenceError
-from astroprism.measures.binned import PAPER_BINS, bin_sweep
+from astroprism.measures.binned import BINS, bin_sweep
 from astroprism.measures.match import match_labels, sweep_keywords
 from astroprism.measures.readout import moves_at_labels, predicted_by_labels, read_out, share_of_variance
 
@@ -100,7 +100,7 @@ def test_visits_are_no_evidence():
         star = np.repeat(np.arange(40), visits)
         codes = rng.normal(size=(40, 1))[star] + 0.01 * rng.normal(size=(star.size, 1))
         label = rng.normal(size=40)[star]
-        found = match_labels(codes, {"label": label}, groups=star, seed=trial, conditional=False)
+        found = match_labels(codes, {"label": label}, targets=star, seed=trial, conditional=False)
         assert found.pairs[0].n == 40
         wrong += found.pairs[0].q <= 0.05
     assert wrong <= 4
@@ -125,7 +125,7 @@ def test_the_papers_bins_and_what_they_make_up(sky):
     codes, labels = sky
     swept = bin_sweep(codes, labels, nodes=[0, 4], null=5)
     dead = (swept["node"] == 4) & (swept["label"] == "rv")
-    assert swept["bins"][dead].tolist() == list(PAPER_BINS)
+    assert swept["bins"][dead].tolist() == list(BINS)
     assert (swept["nats"][dead] < swept["null_high"][dead] * 1.3 + 0.02).all()
     assert swept["nats"][dead][-1] > 2
     live = (swept["node"] == 0) & (swept["label"] == "rv")
@@ -178,7 +178,7 @@ def test_targets_are_kept_apart():
     star = np.repeat(np.arange(200), 9)
     codes = rng.normal(size=(200, 3))[star] + 0.001 * rng.normal(size=(star.size, 3))
     label = rng.normal(size=200)[star]
-    assert read_out(codes, label, groups=star).nearest.value < 0.1
+    assert read_out(codes, label, targets=star).nearest.value < 0.1
     assert read_out(codes, label).nearest.value > 0.9  # what ignoring stars would have claimed
 
 
@@ -200,4 +200,4 @@ def test_what_is_no_evidence_is_refused():
     with pytest.raises(EvidenceError, match="has 3 rows"):
         match_labels(np.zeros((50, 2)), {"rv": [1.0, 2, 3]})
     with pytest.raises(EvidenceError, match="give each its target"):
-        match_labels(np.zeros((50, 2)), {}, groups=["a"])
+        match_labels(np.zeros((50, 2)), {}, targets=["a"])

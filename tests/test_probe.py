@@ -7,9 +7,9 @@ from astroprism.errors import ModelError
 from astroprism.measures.probe import (
     ClassProbe,
     fit,
+    label_residuals,
     predict,
     read_probe,
-    strangeness,
     target_keys,
     threshold,
     write_probe,
@@ -91,7 +91,7 @@ def test_a_wrong_label_is_strange(learned):
     wrong = {"a": labels["a"].copy(), "kind": labels["kind"].copy()}
     wrong["a"][:50] *= -1
     far = np.abs(labels["a"][:50]) > 30
-    score = strangeness(learned, told, wrong)["a"]
+    score = label_residuals(told, wrong)["a"]
     assert np.median(score[:50][far]) > 5 > np.quantile(score[50:], 0.95)
 
 

@@ -1,16 +1,17 @@
-"""Nodes whose answer to physical changes is known, and all networks that are asked."""
+"""Nodes whose answer to physical changes is known, and every kind of network."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from astroprism.findings.changes import Changes, Seen
-from astroprism.findings.intervention import middle
-from astroprism.findings.response import Responses, best_change, respond, words
+from astroprism.findings.changes import Changes, Observed, median_interval
+from astroprism.findings.response import Responses, best_answer, best_change, respond
 from astroprism.grid import SPEED_OF_LIGHT, air_to_vacuum, log_grid
 from astroprism.model.data import Source
+from astroprism.model.trained import TrainedModel
 from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
 
 GRID = log_grid(5885.0, 5925.0, step=3.0)
@@ -36,10 +37,12 @@ def star(velocity: float, *, wavelength: np.ndarray = WAVELENGTH) -> np.ndarray:
     return stars(np.array([velocity]), wavelength=wavelength)[0].astype(float)
 
 
-class Toy:
+class Toy(torch.nn.Module):
     """Node 0 moves the star, 1 tilts, 2 deepens every third line; 3 and 4 do nothing. Linear encoder."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(n_latent=5)
         self.slope = torch.tensor((WAVELENGTH - WAVELENGTH.mean()) / np.ptp(WAVELENGTH), dtype=torch.float32)
         deeper = np.zeros(WAVELENGTH.size)
         for centre in CENTRES[::3]:
@@ -79,8 +82,8 @@ def toy():
     }
     flux[~good] = np.nan
     source = Source.from_arrays(flux, sigma, good=good, step=3.0)
-    told = respond(network, source, np.arange(80), nodes=[0, 1, 2], wavelength=WAVELENGTH, labels=labels)
-    return told
+    model = TrainedModel(network)
+    return respond(model, source, np.arange(80), nodes=[0, 1, 2], wavelength=WAVELENGTH, labels=labels)
 
 
 def test_a_doppler_node_answers_by_its_unit(toy):
@@ -144,12 +147,12 @@ def test_what_findings_keep(toy):
     table = toy.table(nodes=[0, 2])
     assert set(table["node"]) == {0, 2}
     assert len({len(column) for column in table.values()}) == 1
-    assert words(toy.of_node(0)).startswith("answers to a Doppler shift by 0.0")
-    assert words({"response": {}, "intervention": None}) == ""
+    assert best_answer(SimpleNamespace(**toy.of_node(0))).startswith("answers to a Doppler shift by 0.0")
+    assert best_answer(SimpleNamespace(response={}, intervention=None)) == ""
 
 
 @pytest.mark.parametrize("kind", ["still", "moving", "agnostic", "paper"])
-def test_every_network_can_be_asked(kind):
+def test_every_network_can_be_changed(kind):
     rng = np.random.default_rng(1)
     pixels = 128
     flux = 1 + 0.1 * rng.normal(size=(24, pixels))
@@ -171,8 +174,8 @@ def test_every_network_can_be_asked(kind):
             moving_air=kind == "moving",
         )
         network = Prism(config, seed=0)
-    told = respond(
-        network.eval(),
+    found = respond(
+        TrainedModel(network),
         source,
         np.arange(24),
         nodes=[0, 3],
@@ -180,24 +183,24 @@ def test_every_network_can_be_asked(kind):
         berv=berv,
         labels={"teff": rng.normal(size=24)},
     )
-    assert set(told.response) == {0, 3}
-    assert told.targets == 24
-    numbers = [value for node in told.response.values() for one in node.values() for value in one.values()]
+    assert set(found.response) == {0, 3}
+    assert found.targets == 24
+    numbers = [value for node in found.response.values() for one in node.values() for value in one.values()]
     assert np.isfinite(numbers).all()
 
 
 def test_too_little_is_no_answer():
     source = Source.from_arrays(np.ones((4, 32)), np.ones((4, 32)), step=3.0)
-    network = Toy()
-    assert respond(network, source, np.arange(4), nodes=[0], wavelength=WAVELENGTH[:32]) == Responses()
-    assert respond(network, source, np.arange(4), nodes=[], wavelength=WAVELENGTH[:32]) == Responses()
+    model = TrainedModel(Toy())
+    assert respond(model, source, np.arange(4), nodes=[0], wavelength=WAVELENGTH[:32]) == Responses()
+    assert respond(model, source, np.arange(4), nodes=[], wavelength=WAVELENGTH[:32]) == Responses()
     assert Responses().table() == {"node": [], "kind": [], "name": []}
 
 
-def seen(flux: np.ndarray, *, berv: float = 0.0, air: np.ndarray | None = None) -> Seen:
+def observed(flux: np.ndarray, *, berv: float = 0.0, air: np.ndarray | None = None) -> Observed:
     whole = torch.tensor(flux[None], dtype=torch.float32)
     sky = None if air is None else torch.tensor(air[None], dtype=torch.float32)
-    return Seen(whole, sky, torch.tensor([berv]))
+    return Observed(whole, sky, torch.tensor([berv]))
 
 
 @pytest.mark.parametrize("grid", ["log", "linear in air"])
@@ -205,7 +208,7 @@ def test_a_shift_is_a_shift_on_any_grid(grid):
     wavelength = WAVELENGTH if grid == "log" else air_to_vacuum(np.arange(5885.0, 5925.0, 0.02))
     changes = Changes(wavelength)
     assert changes.uniform == (grid == "log")
-    moved = changes("doppler_per_kms", 10.0, seen(star(0.0, wavelength=wavelength)))[0].numpy()
+    moved = changes("doppler_per_kms", 10.0, observed(star(0.0, wavelength=wavelength)))[0].numpy()
     inner = slice(20, -20)
     error = moved - star(10.0, wavelength=wavelength)
     assert np.abs(error[inner]).max() < 0.01
@@ -215,7 +218,7 @@ def test_a_shift_is_a_shift_on_any_grid(grid):
 def test_rotation_widens_lines_and_keeps_their_strength():
     changes = Changes(WAVELENGTH)
     before = star(0.0)
-    after = changes("broadening_per_kms", 20.0, seen(before))[0].numpy()
+    after = changes("broadening_per_kms", 20.0, observed(before))[0].numpy()
     assert (1 - after).sum() == pytest.approx((1 - before).sum(), rel=0.02)
     assert after.min() > before.min()
     assert changes.noise_left("broadening_per_kms", 20.0) < 0.5
@@ -227,17 +230,17 @@ def test_the_atmosphere_stays_where_the_observer_is():
     assert "water_per_column" in changes.sizes
     assert "oxygen_per_column" not in changes.sizes
     flat = np.ones(WAVELENGTH.size)
-    still = changes("water_per_column", 1.0, seen(flat))[0].numpy()
-    moved = changes("water_per_column", 1.0, seen(flat, berv=30.0))[0].numpy()
+    still = changes("water_per_column", 1.0, observed(flat))[0].numpy()
+    moved = changes("water_per_column", 1.0, observed(flat, berv=30.0))[0].numpy()
     assert still.min() < 0.97
     assert moved[10:] == pytest.approx(still[:-10], abs=2e-3)  # 30 km/s are ten pixels
     # a star that moves leaves its atmosphere behind
-    shifted = changes("doppler_per_kms", 30.0, seen(star(0.0) * still, air=still))[0].numpy()
+    shifted = changes("doppler_per_kms", 30.0, observed(star(0.0) * still, air=still))[0].numpy()
     assert shifted[20:-20] == pytest.approx((star(30.0) * still)[20:-20], abs=0.01)
 
 
 def test_the_interval_of_a_median():
     values = np.arange(101.0)[:, None]
-    value, low, high = middle(values)
+    value, low, high = median_interval(values)
     assert (value[0], low[0], high[0]) == (50.0, 42.0, 58.0)
-    assert middle(np.array([3.0, 1.0])) == (2.0, 1.0, 3.0)
+    assert median_interval(np.array([3.0, 1.0])) == (2.0, 1.0, 3.0)

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from astroprism import Study, TrainOptions
@@ -12,8 +11,9 @@ from astroprism.errors import ConfigError
 from astroprism.findings.find import FindOptions, find
 from astroprism.findings.retrain import cost_of, finished, parts_of, read_retraining
 from astroprism.model import fit as fitting
+from astroprism.schema import Split
 
-SHARES = {"seed": 3, "valid": 0.25, "test": 0.25}
+SHARES = Split(seed=3, valid=0.25, test=0.25, train_spectra=0, valid_spectra=0, test_spectra=0)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def copy(study, tmp_path) -> Study:
     return Study(shutil.copytree(study.path, tmp_path / "study"))
 
 
-def asked(study: Study, number: int) -> dict:
-    return {"out": study.path, "options": FindOptions(device="cpu", stability=number)}
+def retrained(number: int) -> FindOptions:
+    return FindOptions(device="cpu", stability=number)
 
 
 def test_twins_share_the_training_targets_and_nothing_else():
@@ -56,30 +56,28 @@ def test_twins_share_the_training_targets_and_nothing_else():
 
 
 def test_find_retrains_and_fills_survival(copy, monkeypatch):
-    said = []
-    report = find(copy.store, copy.model_path, **asked(copy, 2), say=said.append)
-    assert any("2 retrainings, each on half" in text for text in said)
-    content = json.loads((copy.path / "findings.json").read_text())
-    assert content["stability"]["retrainings"] == 2
-    assert content["provenance"]["retrainings"] == [0, 1]
-    for node in content["nodes"]:
-        assert 0 <= node["survival"] <= 1
-        assert node["claimed"] <= (node["informative"] and node["returns"])
-    table = pd.read_parquet(copy.path / "findings" / "survival.parquet")
-    assert len(table) == 64
+    events = []
+    report = find(copy, options=retrained(2), progress=events.append)
+    assert any("2 retrainings, each on half" in event.message for event in events)
+    findings = copy.findings()
+    assert findings == report.findings
+    assert findings.stability["retrainings"] == 2
+    assert findings.provenance["retrainings"] == [0, 1]
+    for node in findings.nodes:
+        assert 0 <= node.survival <= 1
+        assert node.claimed <= (node.informative and node.returns)
+    assert len(copy.finding_table("survival")) == 64
     assert "came back when trained anew" in report.text()
     for number in ("0", "1"):
         left = [path.name for path in (copy.path / "stability" / number).iterdir()]
         assert sorted(left) == ["codes.parquet", "recipe.toml"]
 
     monkeypatch.setattr(fitting, "train", lambda *_, **__: pytest.fail("it is there already"))
-    assert not find(copy.store, copy.model_path, **asked(copy, 2)).made
-    assert not find(copy.store, copy.model_path, **asked(copy, 0)).made  # what is there is used
-    digest = content["provenance"]["weights"]
-    assert finished(copy.path, digest) == [0, 1]
-    assert finished(copy.path, "another model") == []
-    identifiers = [*copy.index["spectrum_id"]]
-    one = read_retraining(copy.path, 0, identifiers=identifiers)
+    assert not find(copy, options=retrained(2)).made
+    assert not find(copy, options=retrained(0)).made  # what is there is used
+    assert finished(copy, findings.provenance["weights"]) == [0, 1]
+    assert finished(copy, "another model") == []
+    one = read_retraining(copy, 0, identifiers=[*copy.index["spectrum_id"]])
     assert np.isfinite(one.mean).all(1).sum() == np.isfinite(one.sd).all(1).sum() < 90
 
 
@@ -87,39 +85,41 @@ class Stop(Exception):
     """Somebody pulls the plug."""
 
 
-def test_a_retraining_that_was_cut_off_goes_on(copy):
-    def stop(moment, steps):
-        if moment.step >= 110:
+def test_a_retraining_that_was_interrupted_is_continued(copy):
+    def stop(event):
+        if event.kind == "count" and event.detail.step >= 110:
             raise Stop
 
     with pytest.raises(Stop):
-        find(copy.store, copy.model_path, **asked(copy, 1), watch=stop)
+        find(copy, options=retrained(1), progress=stop)
     assert (copy.path / "stability" / "0" / "model" / "plan.json").exists()
-    assert not (copy.path / "findings.json").exists()
-    said = []
-    find(copy.store, copy.model_path, **asked(copy, 1), say=said.append)
-    assert any("going on from step" in text for text in said)
+    assert not copy.has_findings()
+    events = []
+    find(copy, options=retrained(1), progress=events.append)
+    assert any("going on from step" in event.message for event in events)
 
 
-def test_one_that_was_begun_beside_another_model_is_begun_again(copy):
-    def stop(moment, steps):
-        raise Stop
+def test_one_that_was_begun_for_another_model_is_begun_again(copy):
+    events = []
+
+    def stop(event):
+        events.append(event)
+        if event.kind == "count":
+            raise Stop
 
     with pytest.raises(Stop):
-        find(copy.store, copy.model_path, **asked(copy, 1), watch=stop)
+        find(copy, options=retrained(1), progress=stop)
     path = copy.path / "stability" / "0" / "model" / "plan.json"
     plan = json.loads(path.read_text())
     plan["asked"]["seed"] = 99
     path.write_text(json.dumps(plan))
-    said = []
     with pytest.raises(Stop):
-        find(copy.store, copy.model_path, **asked(copy, 1), say=said.append, watch=stop)
-    assert any("begun beside another model" in text for text in said)
+        find(copy, options=retrained(1), progress=stop)
+    assert any("begun for another model" in event.message for event in events)
 
 
-def test_the_cost_is_told_beforehand(study):
-    about = json.loads((study.model_path / "model.json").read_text())
-    text = cost_of(study.model_path, about, left=3, done=1)
+def test_the_cost_is_estimated_beforehand(study):
+    text = cost_of(study, missing=3, done=1)
     assert text.startswith("3 retrainings (1 are there already)")
     assert "the first training took" in text
 

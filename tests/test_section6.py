@@ -9,10 +9,9 @@ import pytest
 
 from astroprism.errors import AstroprismError, CatalogError
 from astroprism.measures import EvidenceError
-from astroprism.measures.plugin import BINS, plug_in, sigma_clipped
-from astroprism.measures.smoothing import read_back, running_median
+from astroprism.measures.binned import BINS, plug_in, read_back, running_median, sigma_clipped
 from astroprism.paper import LABELS, ReleaseError, read_codes, read_release, section6
-from astroprism.paper.noise import even_information, implied_noise
+from astroprism.paper.section6 import even_information, implied_noise
 
 SIX = (2, 5, 7, 11, 12, 15)  # nodes with something to say, of 16
 FOLDED, MONOTONE, WHISPER = 5, 7, 9
@@ -118,7 +117,7 @@ def test_labels_find_their_nodes_and_the_fold_is_told(result):
 def test_a_dead_node_that_knows_a_label_is_no_match(result):
     whisper = result.matches.set_index(["label", "node"]).loc[("Teff", WHISPER)]
     assert whisper["mi_low"] > 0.1
-    assert any("blind to scale" in line and f"({WHISPER})" in line for line in result.verdict)
+    assert any("ignores scale" in line and f"({WHISPER})" in line for line in result.verdict)
 
 
 def test_noise_follows_from_the_mean_squares():
@@ -145,7 +144,7 @@ def test_with_sd_what_is_heard_is_told_apart_and_a_target_counts_once():
     sd = np.full(codes.shape, 1.0)
     sd[:, list(SIX)] = 0.05
     groups = np.arange(700) // 2
-    result = section6(codes, labels[["Teff"]], sd=sd, groups=groups, permutations=2, null=1000)
+    result = section6(codes, labels[["Teff"]], sd=sd, targets=groups, permutations=2, null=1000)
     assert len(result.codes) == 350
     assert any("350 targets" in note for note in result.notes)
     heard = result.matches.set_index("node")

@@ -6,7 +6,7 @@ import pytest
 from astroprism.measures import EvidenceError, screened_information
 from astroprism.measures.evidence import ranks
 from astroprism.measures.nulls import equal_bins
-from astroprism.measures.stability import LEAST_OWN, screens, share_told, survive
+from astroprism.measures.stability import LEAST_OWN, screens, shared_variance, survive
 
 N = 600
 
@@ -83,12 +83,12 @@ def test_names_and_tables(causes):
 
 
 def test_a_share_is_of_what_the_node_itself_holds():
-    assert share_told(1.0, own=1.0) == 1.0
-    assert share_told(0.5, own=9.0) == pytest.approx(1 - np.exp(-1))
-    assert share_told(0.02, own=0.02) == pytest.approx((1 - np.exp(-0.04)) / LEAST_OWN)  # not 1
-    assert share_told(-0.02, own=3.0) == 0.0
-    assert share_told(9.0, own=9.0, chance=0.1) == pytest.approx(1.0)
-    assert share_told(0.01, own=9.0, chance=0.1) == 0.0
+    assert shared_variance(1.0, own=1.0) == 1.0
+    assert shared_variance(0.5, own=9.0) == pytest.approx(1 - np.exp(-1))
+    assert shared_variance(0.02, own=0.02) == pytest.approx((1 - np.exp(-0.04)) / LEAST_OWN)  # not 1
+    assert shared_variance(-0.02, own=3.0) == 0.0
+    assert shared_variance(9.0, own=9.0, chance=0.1) == pytest.approx(1.0)
+    assert shared_variance(0.01, own=9.0, chance=0.1) == 0.0
 
 
 def test_screens_of_all_pairs_equal_those_pair_by_pair(causes):

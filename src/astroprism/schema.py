@@ -6,6 +6,7 @@ same object. Fields with a default are left out of the file where they have it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,12 @@ from .errors import ModelError
 MODEL = Format("astroprism-model", 1)
 CODES = Format("astroprism-codes", 1)
 FINDINGS = Format("astroprism-findings", 1)
+
+
+def number(value: float) -> float | None:
+    """A float of Python's; None where it is not finite, as JSON has no word for that."""
+    value = float(value)
+    return value if math.isfinite(value) else None
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -184,8 +191,17 @@ class CountSummary(Record, frozen=True):
     low: int
     high: int
     nodes: list[int]
-    bound_nats: float | None = None
-    threshold: float | None = None  # of the seed paper's dispersion, which is not in nats
+    bound_nats: float
+
+
+class DispersionCount(Record, frozen=True):
+    """The same by the seed paper's dispersion of the mean codes, whose threshold is not in nats."""
+
+    threshold: float
+    k: int
+    low: int
+    high: int
+    nodes: list[int]
 
 
 class Counts(Record, frozen=True):
@@ -193,7 +209,7 @@ class Counts(Record, frozen=True):
 
     statistical: CountSummary | None
     information: CountSummary | None
-    mad: CountSummary
+    mad: DispersionCount
     agree: bool | None
     spectra: int
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..artifacts import blame, sync
 from ..measures.evidence import Floats
-from ..measures.probe import predict, strangeness, target_keys
+from ..measures.probe import label_residuals, predict, target_keys
 from ..model.data import Source
 from .bundle import read_arrays, write_arrays
 from .outliers import Judged, judge, label_surprise, label_words, loneliness, scores_of, words
@@ -100,7 +100,7 @@ def _judged_frame(kit: Kit, table: Table, left: Left) -> pd.DataFrame:
     lonely = loneliness(x, reference.codes, keys=keys, row_keys=reference.keys)
     told = predict(probe, table.mean, table.sd, snr=table.snr, targets=table.targets)
     given = {str(name): table.labels[name] for name in table.labels}
-    strange = strangeness(probe, told, given)
+    strange = label_residuals(told, given)
     labels = label_surprise(strange, reference.label_usual, len(x)) if strange else None
     judged = judge(scores_of(left, lonely, labels), reference.usual, together=reference.together)
 

@@ -21,7 +21,7 @@ from ..artifacts import digest, read_json
 from ..device import device_for
 from ..errors import ModelError, StoreError
 from ..measures.evidence import Floats
-from ..measures.probe import Probe, fit, predict, read_probe, strangeness, target_keys, write_probe
+from ..measures.probe import Probe, fit, label_residuals, predict, read_probe, target_keys, write_probe
 from ..model.data import Source
 from ..model.encode import codes_facts, read_codes
 from ..schema import CodesFacts, ModelFacts
@@ -237,7 +237,7 @@ def make_reference(
     near = np.sort(rng.permutation(trained)[:MOST_CODES])
     lonely = loneliness(x[held], x[near], keys=keys[held], row_keys=keys[near])
     told = predict(probe, table.mean[held], table.sd[held], snr=table.snr[held], targets=table.targets[held])
-    strange = strangeness(probe, told, {str(k): table.labels[k].iloc[held] for k in table.labels})
+    strange = label_residuals(told, {str(k): table.labels[k].iloc[held] for k in table.labels})
     label_usual = {name: usual(values) for name, values in strange.items()}
     labels = label_surprise(strange, label_usual, held.size)
     scores = scores_of(left, lonely, labels)

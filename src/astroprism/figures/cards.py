@@ -215,7 +215,7 @@ def scatter_figure(
         return figure
     numeric = known["label"].dtype.kind in "fiu"
     if numeric:
-        from ..measures.smoothing import running_median
+        from ..measures.binned import running_median
 
         x, y = known["label"].to_numpy(dtype=float), known["code"].to_numpy(dtype=float)
         middle = (x > np.quantile(x, 0.002)) & (x < np.quantile(x, 0.998)) if len(x) > 500 else x == x

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..measures.smoothing import running_median
+from ..measures.binned import running_median
 from .archive import ACCENT, FAINT, INK
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def scatter_figure(result: Section6, label: str) -> Figure:
     panels = np.atleast_1d(figure.subplots(lines, columns, sharex=True, squeeze=False)).ravel()
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    from ..measures.plugin import sigma_clipped
+    from ..measures.binned import sigma_clipped
     from ..paper import MOST_CLASSES
 
     values = result.values[label].to_numpy(dtype=float)

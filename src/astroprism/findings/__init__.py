@@ -1,5 +1,13 @@
-"""How many causes there are, what each one is, and which nothing explains.
+"""What a trained network says about a study: how many causes, what each one is, and which nothing explains.
 
-Measures on plain arrays (counting, match, lines, readout, dossier ...), the evidence that a model gives
-(effects, response, retraining), and `find`, which puts them together.
+effects       what each node does to held-out spectra: switched off, permuted, differentiated
+response      how nodes answer to physical changes of spectra
+changes       these changes: a Doppler shift, rotation, a deeper atmosphere, a tilted continuum
+intervention  whether moving a node makes the spectrum that the change makes
+labels        what a label does in the data against what a node does in the decoder
+retrain       trainings from other seeds on other halves of the targets
+assemble      the evidence becomes findings.json and its tables
+find          all of it, for a study
+
+The measures themselves work on plain arrays and lie in `astroprism.measures`.
 """

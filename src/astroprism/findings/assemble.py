@@ -1,40 +1,46 @@
-"""How many causes there are, what each one is, and which ones nothing explains: from plain arrays.
+"""The evidence becomes findings: how many causes there are, what each one is, and which nothing explains.
 
-The evidence goes in; the content of findings.json and the tables beside it come out. docs/design/findings.md
-has the definitions.
+Plain arrays in; the content of findings.json and the tables beside it out. docs/design/findings.md has the
+definitions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..measures import sampled_codes
+from .. import schema
+from ..artifacts import jsonable
+from ..measures import readout
 from ..measures.binned import bin_sweep
 from ..measures.count import Count, count
+from ..measures.dossier import dossier
 from ..measures.evidence import Floats
+from ..measures.lines import Enrichment, match_lines
 from ..measures.match import Matches, match_labels, sweep_keywords
-from ..measures.readout import UNEXPLAINED, ReadOut, Share, predicted_by_labels, read_out
+from ..measures.spacing import sampled_codes
 from ..measures.stability import Survival
-from .dossier import dossier, line_table
+from ..schema import FINDINGS, Findings, LabelSummary, Node, number
 from .effects import Effects, Profiles
-from .response import Responses, words
+from .response import Responses, best_answer
 
-FEW = 200  # held-out targets below which intervals are wide, and it is said
+FEW = 200  # held-out targets below which there is a warning that intervals are wide
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that findings are made from; a row a held-out target.
+    """All that findings are made from; a row per held-out target.
 
-    identifiers, targets, mean, sd: of every held-out target; effects.rows: places among them, of the sample
-    that nodes were switched off on. labels, keywords: name -> (rows,). time: days. wavelength: vacuum.
-    warnings: what the model or the label tables must be told of, in words.
-    moves, at_labels: how codes move with a node where the labels stay, and what spectra then do.
+    identifiers, targets, mean, sd   of every held-out target; mean and sd are (rows, nodes)
+    effects             its rows are places among these, of the sample that nodes were switched off on
+    wavelength          (p,) vacuum angstrom
+    labels, keywords    name -> (rows,); time: (rows,) days
+    moves, at_labels    how codes move with a node at constant labels, and what spectra then do
+    warnings            about the model or the label tables, for the reader of the findings
     """
 
     identifiers: NDArray[np.object_]
@@ -53,8 +59,10 @@ class Evidence:
     warnings: tuple[str, ...] = ()
 
 
-def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """(content of findings.json, name -> columns of the tables beside it)."""
+def assemble(
+    evidence: Evidence, *, provenance: Mapping[str, Any] | None = None, seed: int = 0
+) -> tuple[Findings, dict[str, dict[str, Any]]]:
+    """(findings, name -> columns of the tables beside them)."""
     effects, sample = evidence.effects, evidence.effects.rows
     counted = count(
         evidence.mean[sample],
@@ -65,197 +73,208 @@ def assemble(evidence: Evidence, *, seed: int = 0) -> tuple[dict[str, Any], dict
         null_ablation=effects.null,
         seed=seed,
     )
-    asked = [int(i) for i in np.flatnonzero(counted.informative | counted.doubtful)]
+    nodes = [int(i) for i in np.flatnonzero(counted.informative | counted.doubtful)]
     codes = sampled_codes(evidence.mean, evidence.sd, seed=seed)
-    matches = match_labels(codes, evidence.labels, nodes=asked, seed=seed)
-    keywords = sweep_keywords(codes, evidence.keywords, nodes=asked, seed=seed)
+    matches = match_labels(codes, evidence.labels, nodes=nodes, seed=seed)
+    keywords = sweep_keywords(codes, evidence.keywords, nodes=nodes, seed=seed)
     usable = {name: evidence.labels[name] for name in evidence.labels if name not in matches.left_out}
-    shares = predicted_by_labels(evidence.mean, usable, nodes=asked, seed=seed)
+    shares = readout.predicted_by_labels(evidence.mean, usable, nodes=nodes, seed=seed)
     unexplained = [
         i
-        for i in asked
-        if counted.informative[i] and counted.copies_of[i] < 0 and shares[i].value < UNEXPLAINED
+        for i in nodes
+        if counted.informative[i] and counted.copies_of[i] < 0 and shares[i].value < readout.UNEXPLAINED
     ]
-    lines = line_table(evidence.wavelength, effects.star, effects.sky, nodes=asked, seed=seed)
+    lines = _enrichments(evidence.wavelength, effects.star, effects.sky, nodes=nodes, seed=seed)
     star, sky = evidence.at_labels
-    left_lines = lines | line_table(evidence.wavelength, star, sky, nodes=unexplained, seed=seed)
-    nodes = []
+    left_lines = lines | _enrichments(evidence.wavelength, star, sky, nodes=unexplained, seed=seed)
+
+    found = []
     for i in range(evidence.mean.shape[1]):
-        told = counted.node(i) | {
-            **evidence.responses.of_node(i, explained_by=_explained_by(matches, i)),
-            "matches": [pair.summary() for pair in matches.of_node(i)],
-            "predicted_by_labels": _share(shares.get(i)),
-            "unexplained": i in unexplained,
-            "lines": [one.summary() for one in lines.get(i, []) if one.named],
-            "survival": None,
-            "dossier": None,
-        }
+        pairs = matches.of_node(i)
+        explained_by = [pair.label for pair in pairs if pair.explains]
+        survival: dict[str, Any] = {"survival": None}
         if evidence.survival is not None:
-            told |= evidence.survival.node(i)
-        told["claimed"] = _claimed(told)
-        if i in unexplained:
-            told["dossier"] = dossier(
-                i,
-                mean=evidence.mean[:, i],
-                identifiers=evidence.identifiers,
-                targets=evidence.targets,
-                time=evidence.time,
-                keywords=keywords,
-                lines=left_lines.get(i, []),
-                moves=evidence.moves.get(i),
+            survival = evidence.survival.node(i)
+        original = counted.informative[i] and counted.copies_of[i] < 0
+        found.append(
+            Node(
+                **counted.node(i),
+                **jsonable(evidence.responses.of_node(i, explained_by=explained_by)),
+                matches=[pair.summary() for pair in pairs],
+                predicted_by_labels=_share(shares.get(i)),
+                unexplained=i in unexplained,
+                lines=[one.summary() for one in lines.get(i, []) if one.named],
+                **survival,
+                claimed=bool(original and survival.get("returns", True)),
+                dossier=None
+                if i not in unexplained
+                else dossier(
+                    i,
+                    mean=evidence.mean[:, i],
+                    identifiers=evidence.identifiers,
+                    targets=evidence.targets,
+                    time=evidence.time,
+                    keywords=keywords,
+                    lines=left_lines.get(i, []),
+                    moves=evidence.moves.get(i),
+                ),
             )
-        nodes.append(told)
-    content = {
-        "count": counted.summary(),
-        "nodes": nodes,
-        "labels": _labels(evidence, usable, matches, counted, seed),
-        "labels_left_out": matches.left_out,
-        "keywords_left_out": len(keywords.left_out),
-        "targets": len(evidence.targets),
-        "null_draws": {"labels": matches.null, "keywords": keywords.null},
-        "stability": None if evidence.survival is None else evidence.survival.summary(),
-        "warnings": _warnings(evidence, counted, matches),
-    }
+        )
+    findings = Findings(
+        count=counted.summary(),
+        nodes=found,
+        labels=_labels(evidence, usable, matches, counted, seed),
+        labels_left_out=matches.left_out,
+        keywords_left_out=len(keywords.left_out),
+        targets=len(evidence.targets),
+        null_draws={"labels": matches.null, "keywords": keywords.null},
+        stability=None if evidence.survival is None else jsonable(evidence.survival.summary()),
+        warnings=_warnings(evidence, counted, matches),
+        **FINDINGS.header,
+        provenance=dict(provenance or {}),
+    )
+    derivatives = {"wavelength": evidence.wavelength}
+    for frame in ("star", "sky"):
+        derivatives |= {f"{frame}_{i:03d}": one for i, one in getattr(effects, frame).items()}
+    for frame in ("star", "sky"):
+        at_labels = getattr(evidence.at_labels, frame)
+        derivatives |= {f"{frame}_at_labels_{i:03d}": one for i, one in at_labels.items() if i in unexplained}
     tables = {
         "nodes": _node_table(counted),
         "matches": matches.table(),
         "keywords": keywords.table(),
-        "bins": bin_sweep(codes, usable, nodes=asked, seed=seed),
-        "lines": _line_columns(lines),
-        "left_lines": _line_columns({i: left_lines[i] for i in unexplained if i in left_lines}),
-        "responses": evidence.responses.table(nodes=asked),
-        "derivatives": {"wavelength": evidence.wavelength}
-        | {f"{frame}_{i:03d}": one for frame in ("star", "sky") for i, one in getattr(effects, frame).items()}
-        | {
-            f"{frame}_at_labels_{i:03d}": one
-            for frame in ("star", "sky")
-            for i, one in getattr(evidence.at_labels, frame).items()
-            if i in unexplained
-        },
+        "bins": bin_sweep(codes, usable, nodes=nodes, seed=seed),
+        "lines": _line_table(lines),
+        "left_lines": _line_table({i: left_lines[i] for i in unexplained if i in left_lines}),
+        "responses": evidence.responses.table(nodes=nodes),
+        "derivatives": derivatives,
     }
     if evidence.survival is not None:
         tables["survival"] = evidence.survival.table()
-    return content, tables
+    return findings, tables
 
 
-def text_of(content: Mapping[str, Any]) -> str:
+def text_of(findings: Findings) -> str:
     """Findings in a few lines."""
-    told = content["count"]
-    first, second = told["statistical"], told["information"]
-    agree = "the two counts agree" if told["agree"] else "the two counts DISAGREE"
+    counts = findings.count
+    first, second = counts.statistical, counts.information
+    assert first is not None
+    assert second is not None
+    agree = "the two counts agree" if counts.agree else "the two counts DISAGREE"
     lines = [
-        f"{first['k']} causes by switching nodes off ({first['low']} to {first['high']}), {second['k']} by "
-        f"information ({second['low']} to {second['high']}): {agree}",
-        f"  the seed paper's spread above {told['mad']['threshold']:g} would count {told['mad']['k']}; "
-        f"evidence: {content['targets']:,} targets that training never saw",
+        f"{first.k} causes by switching nodes off ({first.low} to {first.high}), {second.k} by "
+        f"information ({second.low} to {second.high}): {agree}",
+        f"  the seed paper's spread above {counts.mad.threshold:g} would count {counts.mad.k}; "
+        f"evidence: {findings.targets:,} targets that were held out of training",
     ]
-    if again := content.get("stability"):
-        alive = [one for one in content["nodes"] if one["informative"] and one["copies_of"] is None]
+    if again := findings.stability:
+        alive = findings.informative
         lines.append(
-            f"  {sum(one['returns'] for one in alive)} of {len(alive)} came back when trained anew "
+            f"  {sum(bool(node.returns) for node in alive)} of {len(alive)} came back when trained anew "
             f"({again['retrainings']} times, on halves of the targets)"
         )
-    for node in content["nodes"]:
-        if not (node["informative"] or node["doubtful"]):
-            continue
-        what = []
-        if node["copies_of"] is not None:
-            what.append(f"copy of node {node['copies_of']}")
-        if node["doubtful"]:
-            what.append(f"doubtful: only by {' '.join(node['informative_by'])}")
-        if node["survival"] is not None:
-            fate = "returns" if node["returns"] else "DOES NOT RETURN, so it is not claimed:"
-            what.append(f"{fate} {node['survival']:.2f}")
-        for pair in node["matches"]:
-            if pair["explains"] and not pair["shadow_of"]:
-                what.append(f"{pair['label']} {pair['mi_nats']:.2f} nats")
-        if node["unexplained"]:
-            what.append("UNEXPLAINED by labels")
-        if answers := words(node):
-            what.append(answers)
-        if named := [one["name"] for one in node["lines"]][:4]:
-            what.append("moves " + ", ".join(named))
-        if node["dossier"] and (others := node["dossier"]["moves_with"]):
-            left = [one["name"] for one in node["dossier"]["lines"]][:4]
-            beside = " and ".join(str(one["node"]) for one in others)
-            what.append(f"where labels stay, along with {beside}, moves {', '.join(left) or 'no line'}")
-        if (found := node["dossier"]) and found["keywords"]:
-            best = found["keywords"][0]
-            what.append(f"keyword {best['label']} {best['mi_nats']:.2f} nats")
-        told_of = "; ".join(what) or "nothing told"
-        lines.append(f"  node {node['node']:>3}  {node['information_nats']:5.2f} nats  {told_of}")
-    lines += [f"  warning: {one}" for one in content["warnings"]]
+    for node in findings.nodes:
+        if node.counted:
+            facts = "; ".join(_facts_of(node)) or "nothing found"
+            lines.append(f"  node {node.node:>3}  {node.information_nats:5.2f} nats  {facts}")
+    lines += [f"  warning: {one}" for one in findings.warnings]
     return "\n".join(lines)
 
 
-# --- parts of the content
+def _facts_of(node: Node) -> list[str]:
+    """What was found of a node, in words."""
+    facts = []
+    if node.copies_of is not None:
+        facts.append(f"copy of node {node.copies_of}")
+    if node.doubtful:
+        facts.append(f"doubtful: only by {' '.join(node.informative_by)}")
+    if node.survival is not None:
+        fate = "returns" if node.returns else "DOES NOT RETURN, so it is not claimed:"
+        facts.append(f"{fate} {node.survival:.2f}")
+    facts += [f"{match.label} {match.mi_nats:.2f} nats" for match in node.explained_by]
+    if node.unexplained:
+        facts.append("UNEXPLAINED by labels")
+    if answer := best_answer(node):
+        facts.append(answer)
+    if named := [one.name for one in node.lines][:4]:
+        facts.append("moves " + ", ".join(named))
+    if (found := node.dossier) is not None:
+        if found.moves_with:
+            moved = ", ".join([one.name for one in found.lines][:4]) or "no line"
+            others = " and ".join(str(one.node) for one in found.moves_with)
+            facts.append(f"at constant labels, along with {others}, moves {moved}")
+        if found.keywords:
+            facts.append(f"keyword {found.keywords[0].label} {found.keywords[0].mi_nats:.2f} nats")
+    return facts
 
 
-def _claimed(node: Mapping[str, Any]) -> bool:
-    """Whether a node is a finding: informative, no copy, and back in the retrainings, if there were any."""
-    return bool(node["informative"] and node["copies_of"] is None and node.get("returns", True))
+# --- parts of the findings
 
 
-def _explained_by(matches: Matches, node: int) -> list[str]:
-    return [pair.label for pair in matches.of_node(node) if pair.explains]
+def _enrichments(
+    wavelength: Floats,
+    star: Mapping[int, Floats],
+    sky: Mapping[int, Floats],
+    *,
+    nodes: Sequence[int],
+    seed: int,
+) -> dict[int, list[Enrichment]]:
+    """Groups of lines against the derivatives of `nodes`, those that have one."""
+    return {
+        node: match_lines(wavelength, star[node], sky=sky[node], seed=seed) for node in nodes if node in star
+    }
 
 
-def _share(share: Share | None) -> dict[str, Any] | None:
-    return None if share is None or not share.n else asdict(share)  # of no rows nothing is known
+def _share(share: readout.Share | None) -> schema.Share | None:
+    if share is None or not share.n:  # without rows nothing is known
+        return None
+    return schema.Share(number(share.value), number(share.low), number(share.high), share.n)
 
 
 def _labels(
     evidence: Evidence, usable: Mapping[str, Any], matches: Matches, counted: Count, seed: int
-) -> dict[str, Any]:
-    chosen = np.flatnonzero(counted.informative)
-    told: dict[str, Any] = {}
+) -> dict[str, LabelSummary]:
+    """Each label with its best node, and how well it is read from all informative nodes together."""
+    informative = np.flatnonzero(counted.informative)
+    summaries = {}
     for name, values in usable.items():
         pairs = matches.of_label(name)
         best = pairs[0] if pairs else None
-        out = read_out(evidence.mean[:, chosen], values, seed=seed)
-        told[name] = {
-            "n": best.n if best else 0,
-            "best_node": best.node if best and best.explains else None,
-            "shadow_of": list(best.shadow_of) if best else [],
-            **_read(out),
-        }
-    return told
-
-
-def _read(out: ReadOut | None) -> dict[str, Any]:
-    if out is None:
-        return {"r2_linear": None, "r2_knn": None}
-    if out.categorical:
-        return {
-            "r2_linear": None,
-            "r2_knn": None,
-            "named_rightly": asdict(out.nearest),
-            "guessed_rightly": out.guessed,
-        }
-    return {
-        "r2_linear": out.linear.value,
-        "r2_knn": out.nearest.value,
-        "r2_linear_interval": [out.linear.low, out.linear.high],
-        "r2_knn_interval": [out.nearest.low, out.nearest.high],
-    }
+        out = readout.read_out(evidence.mean[:, informative], values, seed=seed)
+        linear = nearest = None
+        if out is not None and not out.categorical:
+            linear, nearest = out.linear, out.nearest
+        classes = out if out is not None and out.categorical else None
+        summaries[name] = LabelSummary(
+            n=best.n if best else 0,
+            best_node=best.node if best and best.explains else None,
+            shadow_of=list(best.shadow_of) if best else [],
+            r2_linear=None if linear is None else number(linear.value),
+            r2_knn=None if nearest is None else number(nearest.value),
+            r2_linear_interval=None if linear is None else [number(linear.low), number(linear.high)],
+            r2_knn_interval=None if nearest is None else [number(nearest.low), number(nearest.high)],
+            named_rightly=None if classes is None else schema.Share(**asdict(classes.nearest)),
+            guessed_rightly=None if classes is None else classes.guessed,
+        )
+    return summaries
 
 
 def _warnings(evidence: Evidence, counted: Count, matches: Matches) -> list[str]:
-    told = list(evidence.warnings)
+    lines = list(evidence.warnings)
     if len(evidence.targets) < FEW:
-        told.append(
+        lines.append(
             f"{len(evidence.targets)} held-out targets are few: intervals are wide, weak matches are missed"
         )
     if not evidence.labels:
-        told.append("no labels were given: every informative node counts as unexplained")
+        lines.append("no labels were given: every informative node counts as unexplained")
     elif matches.left_out:
         why = "; ".join(f"{name}: {reason}" for name, reason in matches.left_out.items())
         none = len(matches.left_out) == len(evidence.labels)
         all_of_them = "no label can be used, so every informative node counts as unexplained" if none else ""
-        told.append(f"{all_of_them or 'labels left out'} ({why})")
+        lines.append(f"{all_of_them or 'labels left out'} ({why})")
     if not counted.agree:
-        told.append("the two counts differ: read them as a range, and train longer before trusting either")
-    return told
+        lines.append("the two counts differ: read them as a range, and train longer before trusting either")
+    return lines
 
 
 def _node_table(counted: Count) -> dict[str, Any]:
@@ -268,11 +287,13 @@ def _node_table(counted: Count) -> dict[str, Any]:
     return table
 
 
-def _line_columns(lines: Mapping[int, Any]) -> dict[str, Any]:
-    rows = [
-        {"node": node} | {k: v for k, v in one.summary().items() if k != "top"}
-        | {"top": ", ".join(line["line"] for line in one.summary()["top"])}
-        for node, found in lines.items()
-        for one in found
-    ]  # fmt: skip
+def _line_table(lines: Mapping[int, Sequence[Enrichment]]) -> dict[str, Any]:
+    """A row per node and group of lines."""
+    rows = []
+    for node, found in lines.items():
+        for one in found:
+            row = {"node": node, **asdict(one)}
+            row["lines_in_window"] = row.pop("lines")
+            row["top"] = ", ".join(name for _, name, _ in row.pop("top"))
+            rows.append(row)
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}

@@ -1,32 +1,38 @@
-"""What physics does to spectra: a Doppler shift, rotation, a deeper atmosphere, a tilted continuum.
+"""Physical changes of spectra: a Doppler shift, rotation, a deeper atmosphere, a tilted continuum.
 
-Shapes: b spectra, p pixels. docs/design/responses.md says what each one leaves out.
+Shapes: b spectra, p pixels, n nodes. docs/design/responses.md says what each change leaves out.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from ..grid import SPEED_OF_LIGHT
+from ..measures.evidence import Floats
+from ..measures.lines import AIRMASS, WATER_MM
+from ..model.data import Tensors
+from ..model.nodes import codes
+from ..model.trained import TrainedModel
 from ..network.doppler import fast_length, shift
+from ..simulate.broadening import rotation_transform
+from ..simulate.sky import optical_depth
 
-Floats = NDArray[np.float64]
-
-WATER_MM, AIRMASS = 3.0, 1.2  # a usual sky, as `lines` has it: one column
-DEEP = 0.005  # depth that an atmosphere must reach in the window to be asked about
+DEEP = 0.005  # depth that an atmosphere must reach in the window to be changed
 CLEAR = 0.2  # transmission below which a star's light is not recovered by dividing
 REACH = 100.0  # km/s by which the atmosphere may be moved
+HELD = 2**26  # pixels of changed spectra that are kept, so that nodes share them
 
 
-class Seen(NamedTuple):
-    """Spectra as changes are made to them."""
+class Observed(NamedTuple):
+    """Spectra that changes are applied to."""
 
     flux: Tensor  # (b, p), without gaps
     air: Tensor | None  # (b, p) transmission of the atmosphere, where it is known apart from the star
@@ -48,7 +54,7 @@ class Changes:
         self.uniform = bool(np.ptp(gaps) < 1e-4 * self._step)
         if self.uniform:
             self._step = float(gaps.mean())
-        self.step = float(SPEED_OF_LIGHT * math.expm1(self._step))  # km/s a pixel, the finest
+        self.step = float(SPEED_OF_LIGHT * math.expm1(self._step))  # km/s per pixel, the finest
         self._place = place
         self._there: tuple[Tensor, Tensor] | None = None
         self._back: tuple[Tensor, Tensor] | None = None
@@ -65,18 +71,18 @@ class Changes:
         }
         self.sizes: dict[str, float] = sizes  # name -> amount that is injected
 
-    def __call__(self, name: str, amount: float, seen: Seen) -> Tensor:
+    def __call__(self, name: str, amount: float, observed: Observed) -> Tensor:
         """The spectra (b, p) with `amount` of change `name`, in its unit."""
         if name == "tilt_per_unit":
-            return seen.flux * (1 + amount * self._slope.to(seen.flux.device))
+            return observed.flux * (1 + amount * self._slope.to(observed.flux.device))
         if name in self._sky[1]:
-            return seen.flux * self._telluric(name, seen.berv, like=seen.flux).mul_(amount).exp_()
-        if seen.air is None:
-            return self._starlight(name, amount, seen.flux)
-        clear = seen.air > CLEAR
-        star = torch.where(clear, seen.flux / seen.air.clamp(min=CLEAR), 1.0)
-        moved = seen.air * self._starlight(name, amount, star)
-        return torch.where(clear, moved, seen.flux)
+            return observed.flux * self._telluric(name, observed.berv, like=observed.flux).mul_(amount).exp_()
+        if observed.air is None:
+            return self._starlight(name, amount, observed.flux)
+        clear = observed.air > CLEAR
+        star = torch.where(clear, observed.flux / observed.air.clamp(min=CLEAR), 1.0)
+        moved = observed.air * self._starlight(name, amount, star)
+        return torch.where(clear, moved, observed.flux)
 
     def noise_left(self, name: str, amount: float) -> float:
         """Share of the noise's variance that the change leaves; broadening smooths it."""
@@ -106,20 +112,17 @@ class Changes:
 
     def _kernel(self, amount: float, length: int) -> Tensor:
         """Fourier transform of a rotation profile of v sin i `amount` (length // 2 + 1,)."""
-        from ..simulate.broadening import rotation_transform
-
         frequency = np.arange(length // 2 + 1) / length
         return torch.from_numpy(rotation_transform(2 * np.pi * frequency * amount / self.step))
 
-    def _in_log(self, flux: Tensor, what: object, *, reach: float = 0.0) -> Tensor:
-        """`what` done on a grid uniform in log wavelength, with room on both sides; (b, p)."""
-        assert callable(what)
+    def _in_log(self, flux: Tensor, change: Callable[[Tensor], Tensor], *, reach: float = 0.0) -> Tensor:
+        """`change` made on a grid uniform in log wavelength, with room on both sides; (b, p)."""
         fine = flux if self._there is None else _read(flux, self._there)
         pixels = fine.shape[1]
         room = min(pixels - 1, 64 + math.ceil(reach))
         right = min(pixels - 1, fast_length(pixels + 2 * room) - pixels - room)
         wide = functional.pad(fine, (room, right), mode="reflect")
-        done: Tensor = what(wide)[:, room : room + pixels]
+        done = change(wide)[:, room : room + pixels]
         if self._back is None:
             return done
         return flux + _read(done - fine, self._back)
@@ -135,8 +138,7 @@ class Changes:
         grid, depths = self._sky
         moved = np.log1p(berv.double().cpu().numpy() / SPEED_OF_LIGHT)
         rows = {speed: np.interp(self._place - speed, grid, depths[name]) for speed in set(moved.tolist())}
-        told = np.stack([rows[speed] for speed in moved.tolist()])
-        return torch.from_numpy(told).to(like)
+        return torch.from_numpy(np.stack([rows[speed] for speed in moved.tolist()])).to(like)
 
 
 def _between(at: Floats, place: Floats) -> tuple[Tensor, Tensor]:
@@ -155,8 +157,6 @@ def _transmission(place: Floats, step: float, resolution: float | None) -> tuple
     """Log wavelengths, and by name the log transmission of a usual sky's column, smoothed as observed."""
     from scipy.ndimage import gaussian_filter1d
 
-    from ..simulate.sky import optical_depth
-
     edge = REACH / SPEED_OF_LIGHT
     fine = min(1.0, step / 2) / SPEED_OF_LIGHT
     grid = np.arange(place[0] - edge, place[-1] + edge, fine)
@@ -168,7 +168,96 @@ def _transmission(place: Floats, step: float, resolution: float | None) -> tuple
         ("water_per_column", AIRMASS * WATER_MM * water),
     ):
         if depth.max() > 0:
-            seen = gaussian_filter1d(np.exp(-depth), width / 2.3548 / SPEED_OF_LIGHT / fine, mode="nearest")
-            if 1 - seen.min() > DEEP:
-                found[name] = np.log(np.clip(seen, 1e-6, 1.0))
+            smooth = gaussian_filter1d(np.exp(-depth), width / 2.3548 / SPEED_OF_LIGHT / fine, mode="nearest")
+            if 1 - smooth.min() > DEEP:
+                found[name] = np.log(np.clip(smooth, 1e-6, 1.0))
     return grid, found
+
+
+# --- a sample
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of spectra with all that is needed to change it.
+
+    mean  (b, n) codes
+    made  (b, p) the decoder's spectra of them
+    held  what `changed` gave before
+    """
+
+    model: TrainedModel
+    changes: Changes
+    batch: Tensors
+    observed: Observed
+    mean: Tensor
+    made: Tensor
+    held: dict[tuple[str, float], Tensor] = field(default_factory=dict)
+
+    def part(self, count: int) -> Sample:
+        """The first `count` spectra."""
+        some = slice(count)
+        observed = Observed(*(None if x is None else x[some] for x in self.observed))  # type: ignore[arg-type]
+        return Sample(
+            self.model, self.changes, self.batch.at(some), observed, self.mean[some], self.made[some]
+        )
+
+    def changed(self, name: str, amount: float) -> Tensor:
+        """The decoder's spectra, changed: free of noise, (b, p)."""
+        key = (name, round(amount, 6))
+        if key not in self.held:
+            if len(self.held) * self.made.numel() > HELD:
+                self.held.clear()
+            self.held[key] = self.changes(name, amount, self.observed._replace(flux=self.made))
+        return self.held[key]
+
+    def encoded(self, flux: Tensor) -> Tensor:
+        """Mean codes (b, n) of other flux at the same pixels."""
+        return codes(self.model.network, self.batch._replace(flux=flux))[0]
+
+    def decoded(self, z: Tensor) -> Tensor:
+        """Spectra (b, p) of other codes (b, n) of the same sample."""
+        return decoded(self.model, z, self.batch)
+
+    def slope(self, name: str, at: float = 0.0) -> Tensor:
+        """Derivative of `changed` by the amount, in sigma, 0 where not good, (b, p)."""
+        size = self.changes.sizes[name]
+        low = at if name == "broadening_per_kms" else at - size
+        rise = (self.changed(name, at + size) - self.changed(name, low)) / (at + size - low)
+        return self.weighed(rise)
+
+    def weighed(self, flux: Tensor, *, edge: int = 0) -> Tensor:
+        """In sigma; 0 where not good and within `edge` pixels of the ends, where shifts add unknown flux."""
+        scaled = flux / self.batch.sigma
+        if self.batch.good is not None:
+            scaled = scaled.masked_fill(~self.batch.good, 0)
+        if edge:
+            scaled[:, :edge] = 0
+            scaled[:, -edge:] = 0
+        return scaled
+
+
+def decoded(model: TrainedModel, z: Tensor, batch: Tensors) -> Tensor:
+    """Spectra (b, p) of codes (b, n), piece by piece."""
+    with torch.no_grad():
+        return torch.cat([model.network.decode(z[rows], berv=x.berv).float() for rows, x in batch.pieces()])
+
+
+def transmission(model: TrainedModel, z: Tensor, batch: Tensors) -> Tensor | None:
+    """The atmosphere (b, p) of codes; None where the network does not tell it from the star."""
+    if not model.physical:
+        return None
+    out = []
+    for rows, x in batch.pieces():
+        air = model.decode(z[rows], berv=x.berv).air
+        assert air is not None
+        out.append(air)
+    return torch.cat(out)
+
+
+def median_interval(values: Floats) -> tuple[Floats, Floats, Floats]:
+    """Median of values (b, ...) over the first axis, and its 90 % interval by order statistics."""
+    ordered = np.sort(values, axis=0)
+    count = len(ordered)
+    edge = max(0, math.floor(count / 2 - 0.8224 * math.sqrt(count)))
+    return np.median(ordered, axis=0), ordered[edge], ordered[count - 1 - edge]

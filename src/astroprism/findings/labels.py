@@ -1,6 +1,6 @@
 """What a label does in the spectra, against what a node does in the decoder.
 
-Spectra at rest are fitted with all labels at once, so each label's change is told at fixed other labels.
+Spectra at rest are fitted with all labels together, so each label's change is that at fixed other labels.
 Shapes: b spectra, q pixels away from the ends, n nodes, k labels; docs/design/responses.md defines them.
 """
 
@@ -9,35 +9,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
+from ..measures import lines
 from ..measures.evidence import Floats
-from .intervention import Setting, decoded
-
-if TYPE_CHECKING:
-    import torch
+from .changes import CLEAR, Sample
 
 KNOWN = 0.8  # share of the spectra that must have a label
 DRAWS = 20
 GROUPS = 10
 DOPPLER = 0.8  # share of a label's variance in the velocity, from which it is the velocity
-CLEAR = 0.2  # what is divided by is never less
 ROLLS = 20  # of a node's effect along the spectrum, for the null
-SURE = 4.0  # significance of a velocity below which a star is taken to stand still
 
 
 def label_moves(
-    setting: Setting, nodes: Sequence[int], labels: Mapping[str, Any], *, seed: int = 0
+    sample: Sample, nodes: Sequence[int], labels: Mapping[str, Any], *, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """What each label does in the spectra against what each node does in the decoder: a row a label and node.
+    """What each label does in the spectra against what each node does in the decoder: a row per pair.
 
-    labels  name -> (b,); those that are numbers and known for most spectra are used, all at once, so that
-            what a label does is told at fixed other labels
+    labels  name -> (b,); those that are numbers and known for most spectra are used, all together
     """
-    import torch
-
     numbers = _numbers(labels)
     if not numbers:
         return []
@@ -48,13 +42,13 @@ def label_moves(
     raw = np.stack([numbers[name][rows] for name in numbers], 1)
     scaled = (raw - raw.mean(0)) / raw.std(0)
     design = np.concatenate([np.ones((len(rows), 1)), scaled, scaled**2 - 1], 1)
-    place = torch.from_numpy(rows).to(setting.mean.device)
-    velocity = star_velocities(setting)
-    air = setting.seen.berv
-    spread = setting.batch.sigma.median(1).values[place].double().cpu().numpy()
+    place = torch.from_numpy(rows).to(sample.mean.device)
+    velocity = star_velocities(sample)
+    air = sample.observed.berv
+    spread = sample.batch.sigma.median(1).values[place].double().cpu().numpy()
     importance = 1 / (spread**2 + 0.01**2)
-    codes = setting.mean[place].double().cpu().numpy()
-    slopes = _fit(design, codes, importance)[1 : 1 + len(numbers)]  # (k, n) code a spread of the label
+    codes = sample.mean[place].double().cpu().numpy()
+    slopes = _fit(design, codes, importance)[1 : 1 + len(numbers)]  # (k, n) code per spread of the label
     speed = velocity[place].double().cpu().numpy()
     rng = np.random.default_rng([seed, 5])
     shuffles = [rng.permutation(len(rows)) for _ in range(DRAWS)]
@@ -62,20 +56,20 @@ def label_moves(
 
     frames = {}
     for frame, moved in (("star", velocity), ("sky", air)):
-        edge = math.ceil(float(moved.abs().max()) / setting.changes.step) + 1
-        edge = min(edge, setting.made.shape[1] // 4)
-        inside = slice(edge, setting.made.shape[1] - edge)
-        part = setting.seen.flux / _apart(setting, frame)
-        flux = setting.changes.rest(part, moved)[place][:, inside].double().cpu().numpy()
+        edge = math.ceil(float(moved.abs().max()) / sample.changes.step) + 1
+        edge = min(edge, sample.made.shape[1] // 4)
+        inside = slice(edge, sample.made.shape[1] - edge)
+        part = sample.observed.flux / _apart(sample, frame)
+        flux = sample.changes.rest(part, moved)[place][:, inside].double().cpu().numpy()
         frames[frame] = (flux, moved, inside)
         if float((velocity - air).abs().max()) == 0:
             break
-    weight = 1 / (setting.batch.sigma.double().pow(2).mean(0).cpu().numpy() + 1e-12)
+    weight = 1 / (sample.batch.sigma.double().pow(2).mean(0).cpu().numpy() + 1e-12)
     effects = {
-        frame: _effects(setting, nodes, slopes, frame=frame, moved=moved, inside=inside)
+        frame: _effects(sample, nodes, slopes, frame=frame, moved=moved, inside=inside)
         for frame, (_, moved, inside) in frames.items()
     }
-    told = []
+    rows_of_labels = []
     for number, name in enumerate(numbers):
         straight = np.corrcoef(raw[:, number], speed)[0, 1] if speed.std() > 0 else 0.0
         if straight**2 > DOPPLER:
@@ -89,15 +83,15 @@ def label_moves(
         sure = {frame: one.surplus(weight[frames[frame][2]]) for frame, one in found.items()}
         frame = max(sure, key=lambda which: sure[which])
         if not sure[frame] > 0:
-            continue  # it does nothing that can be told from chance
-        told += _against(
+            continue  # it does nothing beyond chance
+        rows_of_labels += _against(
             found[frame],
             {node: effect * slopes[number, node] for node, effect in effects[frame].items()},
             weight[frames[frame][2]],
             label=name,
             frame=frame,
         )
-    return told
+    return rows_of_labels
 
 
 @dataclass(frozen=True)
@@ -125,9 +119,9 @@ class _LabelEffect:
     ) -> _LabelEffect:
         columns = [column, column + (design.shape[1] - 1) // 2]
         fit = _fit(design, flux, importance)
-        left = flux - design @ fit
+        rest = flux - design @ fit
         reader = _reader(design, importance)[column]
-        spread = (importance[:, None] * left**2).sum(0) / importance.sum()
+        spread = (importance[:, None] * rest**2).sum(0) / importance.sum()
         error = spread * float(importance.sum() / len(importance) * (reader**2 / importance).sum())
         parts = [
             _fit(design[group != one], flux[group != one], importance[group != one])[column]
@@ -186,7 +180,7 @@ def _against(
 
 
 def _effects(
-    setting: Setting,
+    sample: Sample,
     nodes: Sequence[int],
     slopes: Floats,
     *,
@@ -194,51 +188,44 @@ def _effects(
     moved: torch.Tensor,
     inside: slice,
 ) -> dict[int, Floats]:
-    """node -> mean change of the flux a unit of its code (q,), at rest from `moved`."""
-    some = setting.part(max(64, min(200, 2**22 // setting.made.shape[1])))
+    """node -> mean change of the flux per unit of its code (q,), at rest from `moved`."""
+    some = sample.part(max(64, min(200, 2**22 // sample.made.shape[1])))
     importance = 1 / (some.batch.sigma.median(1).values.double() ** 2 + 0.01**2)
     share = (importance / importance.sum()).cpu().numpy()
-    told = {}
+    effects = {}
     for node in nodes:
         size = float(np.clip(np.abs(slopes[:, node]).max(), 0.01, 1.0))
         up, down = some.mean.clone(), some.mean.clone()
         up[:, node] += size
         down[:, node] -= size
-        rise = decoded(some.network, up, some.batch) - decoded(some.network, down, some.batch)
+        rise = some.decoded(up) - some.decoded(down)
         rise = rise / (2 * size * _apart(some, frame))
         rest = some.changes.rest(rise, moved[: len(some.mean)])[:, inside]
-        told[node] = share @ rest.double().cpu().numpy()
-    return told
+        effects[node] = share @ rest.double().cpu().numpy()
+    return effects
 
 
-def _apart(setting: Setting, frame: str) -> torch.Tensor | float:
+def _apart(sample: Sample, frame: str) -> torch.Tensor | float:
     """What a frame's spectra are divided by (b, p): the air to see the star, the star to see the air.
 
     1 where the network does not tell them apart: what stands still in the other frame is then smeared.
     """
-    import torch
-
-    air = setting.seen.air
+    air = sample.observed.air
     if air is None:
         return 1.0
-    other = air if frame == "star" else torch.where(air > CLEAR, setting.made / air.clamp(min=CLEAR), 1.0)
+    other = air if frame == "star" else torch.where(air > CLEAR, sample.made / air.clamp(min=CLEAR), 1.0)
     return other.clamp(min=CLEAR)
 
 
-def star_velocities(setting: Setting) -> torch.Tensor:
+def star_velocities(sample: Sample) -> torch.Tensor:
     """km/s of each star (b,): the network's own where it has a Doppler node, else by correlation."""
-    import torch
-
-    from ..measures.lines import star_velocity
-    from ..network import Prism
-
-    network = setting.network
-    if isinstance(network, Prism) and not network.config.agnostic:
-        return network.velocity(setting.mean)
-    made = setting.made.double().cpu().numpy()
-    told = [star_velocity(setting.changes.wavelength, row) for row in made]
-    speeds = [speed if sure >= SURE else 0.0 for speed, sure in told]
-    return torch.tensor(speeds, dtype=torch.float32, device=setting.made.device)
+    model = sample.model
+    if model.physical:
+        velocity: torch.Tensor = model.network.velocity(sample.mean)  # type: ignore[operator]
+        return velocity
+    made = sample.made.double().cpu().numpy()
+    speeds = lines.star_velocities(sample.changes.wavelength, made)
+    return torch.from_numpy(speeds.astype(np.float32)).to(model.device)
 
 
 def _numbers(labels: Mapping[str, Any]) -> dict[str, Floats]:

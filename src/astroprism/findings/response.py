@@ -1,8 +1,8 @@
 """How nodes answer to physical changes of a spectrum, and how well moving a node equals the change.
 
-Injected through the encoder: by how much does each code move, a km/s of Doppler shift, say? Asked of the
-decoder: is what the node does what the change does? Shapes: b spectra, p pixels, n nodes. Torch is loaded by
-the first measure; docs/design/responses.md has the definitions.
+The encoder's side: by how much does each code move per km/s of Doppler shift, say? The decoder's side: is
+what the node does what the change does? Shapes: b spectra, p pixels, n nodes. Torch is loaded by the first
+measure; docs/design/responses.md has the definitions.
 """
 
 from __future__ import annotations
@@ -17,35 +17,28 @@ from numpy.typing import NDArray
 
 from ..measures.evidence import Floats
 from ..progress import Listener, message, silent
-from .intervention import Setting, decoded, middle, move, transmission
-from .labels import label_moves
+from ..schema import Node
 
 if TYPE_CHECKING:
     import torch
 
     from ..model.data import Source
-    from ..model.nodes import Network
+    from ..model.trained import TrainedModel
+    from .changes import Sample
 
 SAMPLE, SAMPLE_PIXELS = 600, 2**24  # spectra that are changed, and pixels of them
 FEWEST = 48
 ROLLS = 16
 RIVALS = 4  # other nodes that are moved for the null: those that equal the change best
 NOISE = "noise_per_halving"
-UNITS = {
-    "doppler_per_kms": "km/s",
-    "broadening_per_kms": "km/s",
-    "oxygen_per_column": "column",
-    "water_per_column": "column",
-    "tilt_per_unit": "end to end",
+CHANGES = {  # change -> (in words, unit)
+    "doppler_per_kms": ("a Doppler shift", "per km/s"),
+    "broadening_per_kms": ("broadening", "per km/s"),
+    "oxygen_per_column": ("telluric oxygen", "per column"),
+    "water_per_column": ("telluric water", "per column"),
+    "tilt_per_unit": ("a tilted continuum", "end to end"),
 }
-WORDS = {
-    "doppler_per_kms": "a Doppler shift",
-    "broadening_per_kms": "broadening",
-    "oxygen_per_column": "telluric oxygen",
-    "water_per_column": "telluric water",
-    "tilt_per_unit": "a tilted continuum",
-}
-WORTH = 0.1  # share of a node's doing that a change must be for the two to be named together
+WORTH = 0.1  # share of a node's effect that a change must have for the two to be named together
 
 
 @dataclass(frozen=True)
@@ -66,17 +59,17 @@ class Responses:
     def of_node(self, node: int, *, explained_by: Sequence[str] = ()) -> dict[str, Any]:
         """`response` and `intervention` as findings.json keeps them; labels: those that explain the node."""
         moves: dict[str, Any] = dict(self.intervention.get(node, {}))
-        told = {
+        labels = {
             row["label"]: {key: value for key, value in row.items() if key not in ("label", "node")}
             for row in self.labels
             if row["node"] == node and row["label"] in explained_by
         }
-        if told:
-            moves["labels"] = told
+        if labels:
+            moves["labels"] = labels
         return {"response": self.response.get(node, {}), "intervention": moves or None}
 
     def table(self, *, nodes: Sequence[int] | None = None) -> dict[str, list[Any]]:
-        """All of it as columns: a row a node and change, or a node and label (kind says which)."""
+        """All of it as columns: a row per node and change, or per node and label (kind says which)."""
         rows: list[dict[str, Any]] = []
         for node, changes in self.response.items():
             best = self.intervention.get(node, {})
@@ -91,15 +84,13 @@ class Responses:
         return {name: [row.get(name) for row in rows] for name in names}
 
 
-def words(node: Mapping[str, Any]) -> str:
-    """The change that a node of findings.json equals best, in plain words; '' where there is none."""
-    moves = node.get("intervention") or {}
-    if "change" not in moves:
+def best_answer(node: Node) -> str:
+    """The change that a node equals best, in words; '' where there is none."""
+    name = (node.intervention or {}).get("change")
+    if name is None:
         return ""
-    name = moves["change"]
-    one, unit = node["response"][name], UNITS[name]
-    each = "end to end" if unit == "end to end" else f"per {unit}"
-    return f"answers to {WORDS[name]} by {one['value']:.3g} {each}, {one['share']:.0%} of what it does"
+    one, (change, unit) = node.response[name], CHANGES[name]
+    return f"answers to {change} by {one['value']:.3g} {unit}, {one['share']:.0%} of what it does"
 
 
 def best_change(changes: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -114,7 +105,7 @@ def best_change(changes: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 
 def respond(
-    network: Network,
+    model: TrainedModel,
     source: Source,
     rows: NDArray[np.intp],
     *,
@@ -123,107 +114,102 @@ def respond(
     berv: Floats | None = None,
     resolution: float | None = None,
     labels: Mapping[str, Any] | None = None,
-    device: str = "cpu",
     seed: int = 0,
     progress: Listener = silent,
 ) -> Responses:
-    """Change a sample of `rows` (one a target, never trained on) and see what encoder and decoder make of it.
+    """Change a sample of `rows` (one per target, held out of training) and encode and decode what comes out.
 
-    source      as `fitting.fitted` gives it
+    source      as `model.source` gives it
     wavelength  (p,) vacuum angstrom
     berv        (all spectra of the source,) km/s by which lines of the atmosphere are moved; 0 by default
     labels      name -> (rows,)
 
-    Of each node and change: `value` is the median over targets of the code's change a unit of the injected
+    For each node and change: `value` is the median over targets of the code's change per unit of the injected
     change, with its 90 % interval, `null` what |value| reaches when the same change is put at a wrong place
     of the spectrum; `spreads` the value in spreads of the code; `typical` the median size, with its own null
-    (above `value` where the sign hangs on the spectrum). `share` is the share of the decoder's derivative
+    (above `value` where the sign differs between spectra). `share` is the share of the decoder's derivative
     that points along the change's, in sigma, with interval and null; `cosine` its root, with the sign.
     """
     import torch
 
     from ..model.nodes import codes, sizing
-    from .changes import Changes, Seen
+    from .changes import Changes, Observed, Sample, decoded, transmission
+    from .intervention import move
+    from .labels import label_moves
 
     rng = np.random.default_rng([seed, 4])
     order = rng.permutation(len(rows))[: min(SAMPLE, max(FEWEST, SAMPLE_PIXELS // source.pixels))]
     if not len(nodes) or len(order) < 8:
         return Responses()
     progress(message(f"changing {len(order):,} held-out spectra, to see which nodes answer"))
-    place = torch.device(device)
-    batch = (
-        source.tensors(rows[order])
-        .with_air(moving=bool(getattr(getattr(network, "config", None), "moving_air", False)))
-        .to(place)
+    batch = model.to_device(source.tensors(rows[order]))
+    speed = np.zeros(len(order)) if berv is None else np.nan_to_num(berv[rows[order]])
+    mean, logvar = codes(model.network, batch)
+    made = decoded(model, mean, batch)
+    observed = Observed(
+        batch.flux if batch.good is None else torch.where(batch.good, batch.flux, made),
+        transmission(model, mean, batch),
+        torch.from_numpy(speed.astype(np.float32)).to(model.device),
     )
-    moved = np.zeros(len(order)) if berv is None else np.nan_to_num(berv[rows[order]])
-    mean, logvar = codes(network, batch)
-    made = decoded(network, mean, batch)
-    flux = batch.flux if batch.good is None else torch.where(batch.good, batch.flux, made)
-    seen = Seen(
-        flux, transmission(network, mean, batch), torch.from_numpy(moved.astype(np.float32)).to(place)
-    )
-    changes = Changes(wavelength, resolution=resolution)
-    few = sizing(source.pixels, len(order)).few
-    setting = Setting(network, changes, batch, seen, mean, made)
+    sample = Sample(model, Changes(wavelength, resolution=resolution), batch, observed, mean, made)
 
     with torch.no_grad():
-        told = _encoder(setting, nodes, spread=(0.5 * logvar).exp(), seed=seed)
-        some = setting.part(few)
-        _decoder(some, nodes, told, rng=rng)
+        response = _encoder(sample, nodes, spread=(0.5 * logvar).exp(), seed=seed)
+        some = sample.part(sizing(source.pixels, len(order)).few)
+        _decoder(some, nodes, response, rng=rng)
         intervention = {}
         for node in nodes:
-            name = best_change(told[node])
+            name = best_change(response[node])
             if name is not None:
-                value = told[node][name]["value"]
-                rivals = sorted((i for i in nodes if i != node), key=lambda i: -told[i][name]["share"])
+                value = response[node][name]["value"]
+                rivals = sorted((i for i in nodes if i != node), key=lambda i: -response[i][name]["share"])
                 intervention[node] = move(some, node, name, per_unit=value, others=rivals[:RIVALS])
         known = {} if labels is None else {name: np.asarray(labels[name])[order] for name in labels}
-        moves = label_moves(setting, nodes, known, seed=seed) if known else []
-    return Responses(told, intervention, moves, len(order))
+        moves = label_moves(sample, nodes, known, seed=seed) if known else []
+    return Responses(response, intervention, moves, len(order))
 
 
 # --- the encoder's side
 
 
 def _encoder(
-    setting: Setting, nodes: Sequence[int], *, spread: torch.Tensor, seed: int
+    sample: Sample, nodes: Sequence[int], *, spread: torch.Tensor, seed: int
 ) -> dict[int, dict[str, dict[str, Any]]]:
     """node -> change -> numbers, from spectra changed before they are encoded."""
     import torch
 
-    from ..model.nodes import codes
+    from .changes import median_interval
 
-    batch, seen, changes = setting.batch, setting.seen, setting.changes
+    batch, observed, changes = sample.batch, sample.observed, sample.changes
     generator = torch.Generator().manual_seed(seed)
 
-    def coded(flux: torch.Tensor) -> Floats:
-        found: Floats = codes(setting.network, batch._replace(flux=flux))[0].double().cpu().numpy()
+    def encoded(flux: torch.Tensor) -> Floats:
+        found: Floats = sample.encoded(flux).double().cpu().numpy()
         return found
 
     def noise(scale: float) -> torch.Tensor:
-        drawn = torch.randn(seen.flux.shape, generator=generator)
-        return drawn.to(seen.flux.device) * batch.sigma * scale
+        drawn = torch.randn(observed.flux.shape, generator=generator)
+        return drawn.to(observed.flux.device) * batch.sigma * scale
 
-    z = setting.mean.double().cpu().numpy()
+    z = sample.mean.double().cpu().numpy()
     width = z.std(0)
-    told: dict[int, dict[str, dict[str, Any]]] = {node: {} for node in nodes}
+    response: dict[int, dict[str, dict[str, Any]]] = {node: {} for node in nodes}
     for name, size in changes.sizes.items():
-        up = changes(name, size, seen)
+        up = changes(name, size, observed)
         lost = 1 - changes.noise_left(name, size)
         one_way = lost > 0  # broadening, which nothing undoes
         if one_way:
             up = up + noise(math.sqrt(lost))
-        down = seen.flux if one_way else changes(name, -size, seen)
+        down = observed.flux if one_way else changes(name, -size, observed)
         span = size if one_way else 2 * size
-        answer = (coded(up) - coded(down)) / span
+        answer = (encoded(up) - encoded(down)) / span
         away = _rolled(up - down, generator) / 2
-        wrong = (coded(seen.flux + away) - coded(seen.flux - away)) / span
-        value, low, high = middle(answer)
-        _, null_low, null_high = middle(wrong)
+        wrong = (encoded(observed.flux + away) - encoded(observed.flux - away)) / span
+        value, low, high = median_interval(answer)
+        _, null_low, null_high = median_interval(wrong)
         typical, typical_null = np.median(np.abs(answer), 0), np.median(np.abs(wrong), 0)
         for node in nodes:
-            told[node][name] = {
+            response[node][name] = {
                 "value": float(value[node]),
                 "low": float(low[node]),
                 "high": float(high[node]),
@@ -233,14 +219,14 @@ def _encoder(
                 "typical_null": float(typical_null[node]),
             }
     # With sqrt(3) sigma of noise added, the signal-to-noise ratio is half of what it was.
-    answer = coded(seen.flux + noise(math.sqrt(3.0))) - z
-    value, low, high = (1.4826 * one for one in middle(np.abs(answer)))
-    drift, drift_low, drift_high = middle(answer)
+    answer = encoded(observed.flux + noise(math.sqrt(3.0))) - z
+    value, low, high = (1.4826 * one for one in median_interval(np.abs(answer)))
+    drift, drift_low, drift_high = median_interval(answer)
     dead = [i for i in range(z.shape[1]) if i not in nodes]
     null = float(np.quantile(value[dead], 0.95)) if dead else float("nan")
     expected = math.sqrt(3.0) * spread.double().cpu().numpy()
     for node in nodes:
-        told[node][NOISE] = {
+        response[node][NOISE] = {
             "value": float(value[node]),
             "low": float(low[node]),
             "high": float(high[node]),
@@ -251,7 +237,7 @@ def _encoder(
             "drift_low": float(drift_low[node]),
             "drift_high": float(drift_high[node]),
         }
-    return told
+    return response
 
 
 def _rolled(change: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -267,25 +253,26 @@ def _rolled(change: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _decoder(
-    setting: Setting,
+    sample: Sample,
     nodes: Sequence[int],
-    told: dict[int, dict[str, dict[str, Any]]],
+    response: dict[int, dict[str, dict[str, Any]]],
     *,
     rng: np.random.Generator,
 ) -> None:
-    """Adds share, its interval and null, and the cosine, to what is told of each node and change."""
+    """Adds share, its interval and null, and the cosine, to the numbers of each node and change."""
     from ..model.nodes import derivatives
+    from .changes import median_interval
 
-    pixels = setting.made.shape[1]
+    pixels = sample.made.shape[1]
     offsets = rng.integers(pixels // 8, pixels - pixels // 8, ROLLS).tolist()
-    slopes = {name: setting.slope(name) for name in setting.changes.sizes}
+    slopes = {name: sample.slope(name) for name in sample.changes.sizes}
     for node in nodes:
-        moves = derivatives(setting.network, setting.mean, setting.batch, nodes=[node])[:, 0]
+        moves = derivatives(sample.model.network, sample.mean, sample.batch, nodes=[node])[:, 0]
         for name, slope in slopes.items():
             cosine = _cosine(moves, slope)
-            share, low, high = middle(cosine**2)
+            share, low, high = median_interval(cosine**2)
             null = [float(np.median(_cosine(moves, slope.roll(far, 1)) ** 2)) for far in offsets]
-            told[node][name] |= {
+            response[node][name] |= {
                 "share": float(share),
                 "share_low": float(low),
                 "share_high": float(high),

@@ -1,27 +1,34 @@
-"""How much one number tells about another, in nats: entropies, mutual information, and their nulls.
+"""What codes, labels and lines share: measures on plain arrays, without a network (and without torch).
 
-Plain arrays in, frozen results out; numpy and scipy only. docs/design/measures.md says what is estimated how,
-and what was measured of it.
-
-evidence    which rows count: finite ones, one a target; ranks with ties broken by a seed
-spacing     entropies by spacing, and what a sampled code tells about its spectrum
+evidence    columns as arrays, rows that count (finite, one per target), ranks
+spacing     entropies by spacing, and the information that a sampled code carries
 neighbours  local terms of the nearest-neighbour estimators
-nulls       equal-count bins, what chance alone puts into them, p-values and their control over a family
+nulls       equal-count bins, what chance alone puts into them, p-values
 mutual      mutual information of two columns, alone or given others, with interval and p
+count       how many causes there are, by two methods
+match       nodes with labels and header keywords, under one false-discovery rate
+readout     labels from codes and codes from labels, on targets set aside
+lines       a node's derivative against lines of atoms and of the atmosphere
+dossier     what is known of a node that no label explains
+stability   which nodes come back in a retraining
+embedding   all of it for codes from elsewhere
+binned      the seed paper's estimate
+probe       labels of new spectra, with calibrated intervals
+
+docs/design/measures.md says how each quantity is estimated, and what was measured of it.
 """
 
 from __future__ import annotations
 
 from .evidence import EvidenceError
 from .mutual import MutualInformation, conditional_mutual_information, mutual_information
-from .nulls import benjamini_hochberg, screened_information
+from .nulls import screened_information
 from .spacing import CodeInformation, code_information, sampled_codes, spacing_entropy
 
 __all__ = [
     "CodeInformation",
     "EvidenceError",
     "MutualInformation",
-    "benjamini_hochberg",
     "code_information",
     "conditional_mutual_information",
     "mutual_information",

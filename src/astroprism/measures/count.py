@@ -1,7 +1,11 @@
 """How many causes: two counts that could disagree, the seed paper's beside them, each with its range.
 
-Arrays in, a frozen result out. Every array has a row a spectrum, one held-out spectrum a target.
+Arrays in, a frozen result out. Every array has a row per spectrum, one held-out spectrum per target.
 docs/design/measures.md has the definitions, and what was measured of them.
+
+Two bounds limit what switching a node off costs, in nats. `ablation_bound` here decides which nodes count as
+causes, at a change of the flux by .003. `prune_bound` in model/loss.py decides which nodes training keeps, at
+.002: lower, so that training does not remove what the count would find.
 """
 
 from __future__ import annotations
@@ -12,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import EvidenceError, code_information
-from .evidence import Floats, codes_and_errors
-from .spacing import FEWEST, LEVEL
+from ..schema import Counts, CountSummary, DispersionCount, number
+from .evidence import EvidenceError, Floats, codes_and_errors
+from .spacing import FEWEST, LEVEL, code_information
 
 INFORMATION_BOUND, INFORMATION_SOFT = 0.5, 0.1  # nats
 SOFT_SHARE = 1 / 3  # the soft bound of ablation and of the paper's dispersion, as a share of the bound
 MAD_THRESHOLD = 0.02  # Sedaghat et al. (2021), section 6.1
 EFFECT = 0.003  # the weakest cause that counts, as an even change of the flux, in units of the continuum
 LEAST_BOUND = 1.0  # nats: a node that saves less does not pay for the half nat that makes it informative
-ALIKE = 0.95  # rank correlation of codes that is told where the decoder cannot be asked for copies
+ALIKE = 0.95  # rank correlation of codes that is reported where there is no decoder to look for copies with
 COPY_OVERLAP = 0.5  # share of what two nodes do to the spectrum that is the same
 
 
@@ -29,7 +33,7 @@ COPY_OVERLAP = 0.5  # share of what two nodes do to the spectrum that is the sam
 class MethodCount:
     """One method's count: distinct causes above `bound`; how many surely (low) and at most (high).
 
-    nodes: one a cause, the highest first. score, score_low, score_high: of every node, with its 90 %
+    nodes: one per cause, the highest first. score, score_low, score_high: of every node, with its 90 %
     interval, less what the null reached.
     """
 
@@ -44,16 +48,16 @@ class MethodCount:
     score_low: Floats
     score_high: Floats
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> CountSummary:
         """The count as findings.json keeps it."""
-        return {"k": self.k, "low": self.low, "high": self.high, "nodes": list(self.nodes)}
+        return CountSummary(self.k, self.low, self.high, list(self.nodes), self.bound)
 
 
 @dataclass(frozen=True)
 class Count:
-    """Both counts and the paper's, with what each says of every node (arrays over nodes).
+    """Both counts and the paper's, with their scores of every node (arrays over nodes).
 
-    statistical, information: None where what they read was not given; agree is None then. informative: above
+    statistical, information: None where their input was not given; agree is None then. informative: above
     the bound in both, or in the one that was made; doubtful: in one of two. copies_of: the node that does the
     same to the spectrum and more of it, or -1. dispersion_ratio: var(mean) / E[sd^2], NaN without sd. alike:
     where copies could not be looked for, pairs of counted nodes whose codes follow each other, with their
@@ -71,27 +75,28 @@ class Count:
     n: int
     alike: tuple[tuple[int, int, float], ...] | None = None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Counts:
         """The block "count" of findings.json."""
-        both = {"statistical": self.statistical, "information": self.information}
-        return {
-            **{name: one and one.summary() | {"bound_nats": one.bound} for name, one in both.items()},
-            "mad": {"threshold": self.mad.bound, **self.mad.summary()},
-            "agree": self.agree,
-            "spectra": self.n,
-        }
+        first, second, mad = self.statistical, self.information, self.mad
+        return Counts(
+            statistical=None if first is None else first.summary(),
+            information=None if second is None else second.summary(),
+            mad=DispersionCount(mad.bound, mad.k, mad.low, mad.high, list(mad.nodes)),
+            agree=self.agree,
+            spectra=self.n,
+        )
 
     def node(self, index: int) -> dict[str, Any]:
-        """What findings.json says of one node, as far as the count knows it."""
+        """Keys of a node in findings.json that follow from the count."""
         methods = {"statistical": self.statistical, "information": self.information}
-        nats = {name: one and float(one.score[index]) for name, one in methods.items()}
+        nats = {name: None if one is None else number(one.score[index]) for name, one in methods.items()}
         copy = int(self.copies_of[index])
         return {
             "node": index,
             "information_nats": nats["information"],
             "ablation_nats": nats["statistical"],
-            "mad": float(self.mad.score[index]),
-            "dispersion_ratio": float(self.dispersion_ratio[index]),
+            "mad": number(self.mad.score[index]),
+            "dispersion_ratio": number(self.dispersion_ratio[index]),
             "informative": bool(self.informative[index]),
             "informative_by": [n for n, one in methods.items() if one and one.score[index] > one.bound],
             "doubtful": bool(self.doubtful[index]),
@@ -101,29 +106,29 @@ class Count:
     def text(self) -> str:
         """A short text for people."""
         ways = (("switching nodes off", self.statistical), ("information", self.information))
-        said = [
+        lines = [
             f"{one.k} causes by {way} ({one.low} to {one.high}; nodes "
             f"{', '.join(map(str, one.nodes)) or 'none'}; bound {one.bound:.3g} nats)"
             for way, one in ways
             if one
         ]
         if self.agree is not None:
-            said.append("the two counts agree" if self.agree else "the two counts DISAGREE")
+            lines.append("the two counts agree" if self.agree else "the two counts DISAGREE")
         elif self.statistical is None:
-            said.append(
-                "the statistical count was not made: it wants a decoder; give `ablation`, the rise of the "
+            lines.append(
+                "the statistical count was not made: it needs a decoder; give `ablation`, the rise of the "
                 "misfit with each node fixed at its mean, and `bound`"
             )
         else:
-            said.append("the information count was not made: it wants `sd`, the error of each code")
+            lines.append("the information count was not made: it needs `sd`, the error of each code")
         if self.alike is not None:
             pairs = ", ".join(f"{a} and {b} ({r:.2f})" for a, b, r in self.alike)
-            said.append(
+            lines.append(
                 "copies were not looked for: give `overlap`, how much of what two nodes do is the same"
                 + (f"; perhaps one cause each, by their rank correlation: nodes {pairs}" if pairs else "")
             )
-        said.append(f"the seed paper's spread above {self.mad.bound:g} would count {self.mad.k}")
-        return "\n".join([*said, f"{self.n:,} spectra, {len(self.copies_of)} nodes"])
+        lines.append(f"the seed paper's spread above {self.mad.bound:g} would count {self.mad.k}")
+        return "\n".join([*lines, f"{self.n:,} spectra, {len(self.copies_of)} nodes"])
 
 
 def count(
@@ -140,18 +145,22 @@ def count(
 ) -> Count:
     """Count the causes behind codes, by two methods where what both read is given.
 
-    mean, sd: (spectra, nodes), one spectrum a target; without sd there is no information count, for a code
-    without error tells without limit. ablation: (spectra, nodes), the rise of the negative log-likelihood in
-    nats when the node is fixed at its mean; without it there is no statistical count. bound: nats, see
-    ablation_bound. overlap: (nodes, nodes) in 0..1, how much of what two nodes do to the spectrum is the
-    same; above copy_overlap they are copies, and one cause. null_ablation: (spectra, m) the same rise for m
-    nodes that no cause can have reached; null_information: (m,) their information in nats. What the nulls
-    reach is taken off the scores; without them it is taken to be 0.
+    mean, sd          (spectra, nodes), one spectrum per target; without sd there is no information count, for
+                      a code without error carries unlimited information
+    ablation          (spectra, nodes), the rise of the negative log-likelihood in nats when the node is fixed
+                      at its mean; without it there is no statistical count
+    bound             nats, see `ablation_bound`
+    overlap           (nodes, nodes) in 0..1, how much of what two nodes do to the spectrum is the same; above
+                      copy_overlap they are copies, and one cause
+    null_ablation     (spectra, m) the same rise for m nodes that no cause can have reached
+    null_information  (m,) their information in nats
+
+    What the nulls reach is subtracted from the scores; without them it is taken to be 0.
     """
     if sd is None and ablation is None:
         raise EvidenceError(
-            "codes alone cannot be counted: a code without error tells without limit about its spectrum. "
-            "Give `sd`, the error of each code (the posterior's, or the scatter of the codes of one spectrum "
+            "codes alone cannot be counted: a code without error carries unlimited information. Give "
+            " `sd`, the error of each code (the posterior's, or the scatter of the codes of one spectrum "
             "under its noise), or `ablation` and `bound`, or both"
         )
     known = sd is not None
@@ -168,18 +177,18 @@ def count(
     if rise is not None and (bound is None or not (np.isfinite(bound) and bound > 0)):
         raise EvidenceError(f"the ablation bound must be positive nats, not {bound}; see ablation_bound")
 
-    told = code_information(mean, errors, seed=seed) if known else None
-    strength = told.nats if rise is None and told is not None else np.zeros(nodes)
+    carried = code_information(mean, errors, seed=seed) if known else None
+    strength = carried.nats if rise is None and carried is not None else np.zeros(nodes)
     copies = find_copies(strength if rise is None else rise.mean(axis=0), overlap, copy_overlap=copy_overlap)
     statistical = information = None
     if rise is not None and bound is not None:
         null = _null_level(None if null_ablation is None else _rises(null_ablation, "null_ablation"))
         error = LEVEL * rise.std(axis=0, ddof=1) / np.sqrt(n)
         statistical = _method(rise.mean(axis=0), error, error, copies, bound, bound * SOFT_SHARE, null)
-    if told is not None:
+    if carried is not None:
         null = _null_level(None if null_information is None else np.asarray(null_information)[None])
-        below, above = told.nats - told.low, told.high - told.nats
-        information = _method(told.nats, below, above, copies, INFORMATION_BOUND, INFORMATION_SOFT, null)
+        below, above = carried.nats - carried.low, carried.high - carried.nats
+        information = _method(carried.nats, below, above, copies, INFORMATION_BOUND, INFORMATION_SOFT, null)
     spread, spread_low, spread_high = dispersion(mean)
     mad = _method(
         spread,
@@ -222,8 +231,8 @@ def ablation_bound(
     """The ablation bound in nats: what an even change of the flux by `effect` costs a spectrum.
 
     sigma: (spectra, pixels) or (pixels,), the errors of the normalised flux; floor: what training adds to
-    them in quadrature. Pixels that are not good, or whose sigma is not finite, carry nothing. It grows with
-    the pixels and with SNR^2, as the rise does that a given cause makes.
+    them in quadrature. Pixels that are not good, or whose sigma is not finite, do not count. The bound grows
+    with the pixels and with SNR^2, as the rise does that a given cause makes.
     """
     sigma = np.atleast_2d(np.asarray(sigma))
     if not (np.isfinite(floor) and floor >= 0):

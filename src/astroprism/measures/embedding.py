@@ -1,4 +1,4 @@
-"""What somebody else's codes know: any embedding and its labels, without a study.
+"""The measures for any embedding and its labels, without a study: counted causes, and matches with labels.
 
 Arrays, pandas, pyarrow or astropy tables in; a frozen result out. docs/embeddings.md has worked examples.
 """
@@ -12,23 +12,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import EvidenceError, sampled_codes
+from ..tables import as_table
 from .count import Count, count
-from .evidence import Floats, one_a_target, plain, targets_of
+from .evidence import EvidenceError, Floats, checked_targets, column_values, one_per_target
 from .match import Matches, match_labels
-from .spacing import FEWEST
+from .spacing import FEWEST, sampled_codes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = 20  # nodes in the text
+MOST_LISTED = 20  # nodes in the text
+
+_NUMBERS = (
+    *("mi_nats", "mi_low", "mi_high", "p", "q", "share_of_entropy"),
+    *("conditional_mi_nats", "conditional_low", "conditional_high"),
+)
 
 
 @dataclass(frozen=True)
 class Described:
-    """What an embedding knows.
+    """What was found of an embedding.
 
-    count      how many of its nodes tell something, None without `sd`
+    count      how many of its nodes carry information, None without `sd`
     matches    every node with every label
     names      of the nodes: titles of columns, or numbers
     n          rows that took part; targets: stars among them; missing: rows without a finite code
@@ -46,13 +51,16 @@ class Described:
     notes: tuple[str, ...]
 
     def table(self) -> pd.DataFrame:
-        """A row a node and label, the strongest first within a node: nats with interval, p, q ..."""
+        """A row per node and label, the strongest first within a node: nats with interval, p, q ..."""
         import pandas as pd
 
         rows = [
-            {"node": self.names[pair.node]} | pair.summary() for i in self._order() for pair in self._of(i)
+            {"node": self.names[pair.node]} | pair.summary().to_json()
+            for i in self._order()
+            for pair in self.matches.of_node(i)
         ]
         table = pd.DataFrame(rows)
+        table = table.astype({name: "float64" for name in _NUMBERS if name in table})
         for name in ("given", "shadow_of"):
             if name in table:
                 table[name] = table[name].map(", ".join)
@@ -60,35 +68,29 @@ class Described:
 
     def text(self) -> str:
         """A short text for people."""
-        said = [f"{len(self.names)} nodes, {self.n:,} rows, {self.targets:,} targets"]
-        said += self.count.text().splitlines() if self.count else []
+        lines = [f"{len(self.names)} nodes, {self.n:,} rows, {self.targets:,} targets"]
+        lines += self.count.text().splitlines() if self.count else []
         width = max((len(name) for name in self.names), default=0)
         order = self._order()
-        for i in order[:SHOWN]:
-            own = [pair for pair in self._of(i) if pair.explains and not pair.shadow_of]
+        for i in order[:MOST_LISTED]:
+            own = [pair for pair in self.matches.of_node(i) if pair.explains and not pair.shadow_of]
             what = "; ".join(f"{p.label} {p.nats:.2f} ({p.low:.2f} to {p.high:.2f})" for p in own)
-            told = (
-                f"{self.count.information.score[i]:6.2f} nats  "
-                if self.count and self.count.information
-                else ""
-            )
-            said.append(f"  {self.names[i]:>{width}}  {told}{what or 'no label explains it'}")
-        if len(order) > SHOWN:
-            said.append(f"  and {len(order) - SHOWN} more; table() has all")
-        said += [f"  left out: {name} ({why})" for name, why in self.left_out.items()]
-        said += [f"  note: {one}" for one in self.notes]
-        return "\n".join(said)
-
-    def _of(self, node: int) -> list[Any]:
-        return self.matches.of_node(node)
+            counted = self.count.information if self.count else None
+            carried = f"{counted.score[i]:6.2f} nats  " if counted else ""
+            lines.append(f"  {self.names[i]:>{width}}  {carried}{what or 'no label explains it'}")
+        if len(order) > MOST_LISTED:
+            lines.append(f"  and {len(order) - MOST_LISTED} more; table() has all")
+        lines += [f"  left out: {name} ({why})" for name, why in self.left_out.items()]
+        lines += [f"  note: {one}" for one in self.notes]
+        return "\n".join(lines)
 
     def _order(self) -> list[int]:
-        """Nodes that took part: the informative ones first, by what they tell, or by their best label."""
+        """Nodes that took part: by what they carry or, where nothing is counted, by their best label."""
         nodes = sorted({pair.node for pair in self.matches.pairs})
         if self.count and self.count.information:
             score = self.count.information.score
             return sorted(nodes, key=lambda i: -score[i])
-        return sorted(nodes, key=lambda i: -max((p.nats for p in self._of(i)), default=0.0))
+        return sorted(nodes, key=lambda i: -max((p.nats for p in self.matches.of_node(i)), default=0.0))
 
 
 def describe_embedding(
@@ -100,14 +102,14 @@ def describe_embedding(
     seed: int = 0,
     conditional: bool = True,
 ) -> Described:
-    """Say what each node of an embedding knows: how many tell something, and which label tells what each is.
+    """How many nodes of an embedding carry information, and which labels each of them follows.
 
     codes    (n, nodes), an array or a table of numbers; rows that are not finite are left out and counted
     labels   a table (pandas, pyarrow, astropy, a path) or a dict of columns, in the order of the codes:
              numbers or text, blank where unknown
     sd       (n, nodes) the errors of the codes; without them nothing is counted, and information is that of
              the codes as they are, however faint
-    targets  (n,) the star of each row, or the title of that column in the table: a star counts once
+    targets  (n,) the star of each row, or the title of that column in the table: one row per star is used
     """
     names, z = _codes(codes, "codes")
     n, nodes = z.shape
@@ -116,9 +118,9 @@ def describe_embedding(
         if targets not in frame:
             raise EvidenceError(f"labels have no column {targets!r}; they have {', '.join(frame) or 'none'}")
         targets = frame.pop(targets)
-    groups = targets_of(targets)
-    if groups is not None and len(groups) != n:
-        raise EvidenceError(f"{n} rows of codes, but {len(groups)} targets; give each row its target")
+    stars = checked_targets(targets)
+    if stars is not None and len(stars) != n:
+        raise EvidenceError(f"{n} rows of codes, but {len(stars)} targets; give each row its target")
     errors = None if sd is None else _codes(sd, "sd")[1]
     if errors is not None and errors.shape != z.shape:
         raise EvidenceError(f"codes are {z.shape} and sd {errors.shape}; give an error for each code")
@@ -132,8 +134,8 @@ def describe_embedding(
             f"{_some(names, ~np.isfinite(z).all(axis=0))}"
         )
     z, frame = z[rows], {name: values[rows] for name, values in frame.items()}
-    groups = None if groups is None else groups[rows]
-    first = one_a_target(np.arange(rows.size), groups, np.random.default_rng(seed))
+    stars = None if stars is None else stars[rows]
+    first = one_per_target(np.arange(rows.size), stars, np.random.default_rng(seed))
     left_out = {}
     if errors is None:
         notes.append(
@@ -147,7 +149,7 @@ def describe_embedding(
     else:
         found = count(z[first], errors[rows][first], seed=seed)
         z, chosen = sampled_codes(z, errors[rows], seed=seed), list(range(nodes))
-    matches = match_labels(z, frame, nodes=chosen, groups=groups, seed=seed, conditional=conditional)
+    matches = match_labels(z, frame, nodes=chosen, targets=stars, seed=seed, conditional=conditional)
     return Described(
         count=found,
         matches=matches,
@@ -168,7 +170,7 @@ def _codes(values: Any, what: str) -> tuple[tuple[str, ...], Floats]:
     if titles:
         array = np.column_stack([_numbers(values.iloc[:, i], title, what) for i, title in enumerate(titles)])
     else:
-        array = plain(values)
+        array = column_values(values)
     if array.ndim == 1 and array.dtype.kind in "fiu":
         array = array[:, None]
     if array.ndim != 2 or array.dtype.kind not in "fiu" or array.shape[1] == 0:
@@ -181,7 +183,7 @@ def _codes(values: Any, what: str) -> tuple[tuple[str, ...], Floats]:
 
 def _numbers(values: Any, title: str, what: str) -> Floats:
     try:
-        return plain(values).astype(np.float64)
+        return column_values(values).astype(np.float64)
     except (TypeError, ValueError):
         raise EvidenceError(
             f"column {title!r} of {what} is not numeric; give the columns of the codes alone"
@@ -192,12 +194,10 @@ def _labels(labels: Any, n: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """(title -> (n,) column with what means "missing" blanked, remarks)."""
     import pandas as pd
 
-    from ..tables import as_table
-
     if labels is None:
         return {}, ["no labels were given"]
     if isinstance(labels, Mapping):
-        held = {str(name): plain(values) for name, values in labels.items()}
+        held = {str(name): column_values(values) for name, values in labels.items()}
         wrong = {name: one.shape for name, one in held.items() if one.shape != (n,)}
         if wrong:
             name, shape = next(iter(wrong.items()))
@@ -218,10 +218,10 @@ def _labels(labels: Any, n: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
         )
     notes = [str(one) for one in frame.attrs["notes"]]
     for name, taken in frame.attrs["missing"].items():
-        said = ", ".join(f"{value} x {times}" for value, times in taken.items() if value != "masked")
-        if said:
-            notes.append(f"{name}: taken as missing: {said}")
-    return {str(name): plain(frame[name]) for name in frame}, notes
+        listed = ", ".join(f"{value} x {times}" for value, times in taken.items() if value != "masked")
+        if listed:
+            notes.append(f"{name}: taken as missing: {listed}")
+    return {str(name): column_values(frame[name]) for name in frame}, notes
 
 
 def _some(names: tuple[str, ...], chosen: Any) -> str:

@@ -1,4 +1,4 @@
-"""Which rows are evidence: finite ones, one a target. And their ranks, ties broken by a seed."""
+"""Columns as arrays, the rows that count (finite, one per target), and ranks with ties broken by a seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import AstroprismError
 
-FEW_VALUES = 12  # of a column of numbers, up to which they are classes to an estimate
+FEW_VALUES = 12  # a column of numbers with at most so many different values is treated as classes
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -35,7 +35,7 @@ def codes_and_errors(mean: ArrayLike, sd: ArrayLike) -> tuple[Floats, Floats]:
     return mean, sd
 
 
-def plain(values: Any) -> NDArray[Any]:
+def column_values(values: Any) -> NDArray[Any]:
     """A column of numpy, pandas, pyarrow or astropy as an array; what is masked or null is None or NaN."""
     if hasattr(values, "to_pylist"):  # pyarrow
         values = values.to_pandas()
@@ -59,7 +59,7 @@ def plain(values: Any) -> NDArray[Any]:
 
 def column(values: Any, name: str, *, categorical: bool | None) -> tuple[NDArray[Any], bool]:
     """A column as floats, or as integer codes (-1 where blank) if it is categorical, and which it is."""
-    array = plain(values)
+    array = column_values(values)
     if array.ndim != 1:
         raise EvidenceError(f"{name} must be one column, not an array of shape {array.shape}")
     if array.dtype.kind in "Mmc":
@@ -77,9 +77,9 @@ def column(values: Any, name: str, *, categorical: bool | None) -> tuple[NDArray
 
 
 def classes_if_few(values: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-    """Numbers of a few values as integer codes (-1 where blank), and whether they are few.
+    """Numbers with few different values as integer codes (-1 where blank), and whether they are few.
 
-    Nearest neighbours among ties would break them at random, and see .65 nat of a bit's .69.
+    Nearest neighbours would break the ties at random and find .65 nat of a bit's .69.
     """
     known = np.isfinite(values)
     levels, codes = np.unique(values[known], return_inverse=True)
@@ -100,20 +100,20 @@ def _text(value: object) -> str:
     return "" if value is None or value != value else str(value).strip()
 
 
-def targets_of(groups: Any) -> NDArray[Any] | None:
-    """The target of each row, refused where it is blank; None without."""
-    if groups is None:
+def checked_targets(targets: Any) -> NDArray[Any] | None:
+    """The target of each row, refused where one is blank; None where none are given."""
+    if targets is None:
         return None
-    held = plain(groups)
+    held = column_values(targets)
     if held.ndim != 1:
-        raise EvidenceError(f"groups must be one column, the target of each row, not of shape {held.shape}")
+        raise EvidenceError(f"targets must be one column, the target of each row, not of shape {held.shape}")
     if held.dtype.kind in "iu":
         return held
-    numbers, _ = column(held, "groups", categorical=held.dtype.kind != "f")
+    numbers, _ = column(held, "targets", categorical=held.dtype.kind != "f")
     blank = numbers < 0 if numbers.dtype.kind == "i" else ~np.isfinite(numbers)
     if blank.any():
         raise EvidenceError(
-            f"{blank.sum()} of {blank.size} rows have no target in groups, first row {blank.argmax()}; give "
+            f"{blank.sum()} of {blank.size} rows have no target, first row {blank.argmax()}; give "
             "each star of unknown name one of its own"
         )
     return numbers
@@ -128,21 +128,22 @@ def finite(*columns: NDArray[Any]) -> Rows:
     return np.flatnonzero(good)
 
 
-def one_a_target(rows: Rows, groups: NDArray[Any] | None, rng: np.random.Generator) -> Rows:
-    """One seeded row of each target among `rows`, in rising order; all of them without `groups`.
+def one_per_target(rows: Rows, targets: NDArray[Any] | None, rng: np.random.Generator) -> Rows:
+    """One seeded row of each target among `rows`, in rising order; all of them where `targets` is None.
 
-    Visits of one star share its labels: as neighbours of each other they would tell the star, not the cause.
+    Visits of one star share its labels: as neighbours of each other they would identify the star, not the
+    cause.
     """
-    if groups is None:
+    if targets is None:
         return rows
     drawn = rng.permutation(rows)
-    return np.sort(drawn[np.unique(groups[drawn], return_index=True)[1]])
+    return np.sort(drawn[np.unique(targets[drawn], return_index=True)[1]])
 
 
 def ranks(values: NDArray[Any], rng: np.random.Generator) -> Rows:
     """Rank 0..n-1 of each value; equal values in a seeded random order.
 
-    The order within a tie knows nothing of the other column, so the mutual information stays what it was.
+    The order within a tie does not depend on the other column, so the mutual information stays what it was.
     """
     order = np.argsort(values)
     ordered = values[order]
@@ -157,10 +158,10 @@ def ranks(values: NDArray[Any], rng: np.random.Generator) -> Rows:
 def varied(values: NDArray[Any], name: str) -> None:
     """Refuse a column that is the same in all rows that count."""
     if values.size and (values == values[0]).all():
-        said = "" if values.dtype.kind == "i" else f" ({values[0]:.6g})"
+        value = "" if values.dtype.kind == "i" else f" ({values[0]:.6g})"
         raise EvidenceError(
-            f"{name} has one value only{said} in the {values.size} rows that count; it can tell nothing: "
-            "leave it out"
+            f"{name} has one value only{value} in the {values.size} rows that count, so it carries no "
+            "information: leave it out"
         )
 
 
@@ -168,6 +169,6 @@ def same_length(**columns: Any) -> int:
     """The common number of rows, or an error that names each column's."""
     lengths = {name: len(one) for name, one in columns.items() if one is not None}
     if len(set(lengths.values())) != 1:
-        said = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise EvidenceError(f"columns of unequal length: {said}")
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise EvidenceError(f"columns of unequal length: {listed}")
     return int(next(iter(lengths.values())))

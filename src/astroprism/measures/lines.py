@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import false_discovery_control
 
 from ..grid import SPEED_OF_LIGHT
-from . import EvidenceError, benjamini_hochberg
-
-Floats = NDArray[np.float64]
+from ..schema import Line, LineGroup, number
+from ..simulate.layer import populations, solve_layer
+from ..simulate.linelist import continuum_factor, load_lines, static_strength
+from ..simulate.sky import telluric_lines
+from .evidence import EvidenceError, Floats
 
 NAMED_Q, NAMED_ENRICHMENT = 0.05, 1.3
-FAINT = 0.1  # of what the strongest named line does: a group that nowhere does as much is not named
-WIDTH = 10.0  # km/s to each side of a line that count as the line: a slowly turning star's
+FAINT = 0.1  # of what the strongest named line does: a group whose strongest line does less is not named
+WIDTH = 10.0  # km/s to each side of a line that count as the line: of a slow rotator
 AROUND = 15  # times that: what a line is compared with
 NEAR, FAR = 5.0, 1_500.0  # widths, km/s: how far a line is moved for the null
 WEAKEST = 0.02  # depth below which a line is left out
 TOP = 6
 DRAWS = 4_000
 WATER_MM, AIRMASS = 3.0, 1.2  # a usual sky: sets how telluric lines are weighed
+SURE = 4.0  # significance of a star's velocity below which it means nothing
 _KNOWN = {
     3934.78: "Ca II K",
     3969.59: "Ca II H",
@@ -69,7 +73,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Enrichment:
-    """How much more a derivative does at a group's lines than beside them.
+    """How much larger a derivative is at a group's lines than beside them.
 
     lines       of the group in the window
     enrichment  mean of the derivative at the lines, weighed by depth, over its mean around them
@@ -90,12 +94,20 @@ class Enrichment:
     named: bool
     top: tuple[tuple[float, str, float], ...]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> LineGroup:
         """As findings.json keeps it."""
-        told = asdict(self)
-        told["lines_in_window"] = told.pop("lines")
-        told["top"] = [{"wavelength": w, "line": name, "value": v} for w, name, v in self.top]
-        return told
+        return LineGroup(
+            name=self.name,
+            element=self.element,
+            frame=self.frame,
+            enrichment=number(self.enrichment),
+            p=number(self.p),
+            q=number(self.q),
+            p_alone=number(self.p_alone),
+            named=self.named,
+            top=[Line(*one) for one in self.top],
+            lines_in_window=self.lines,
+        )
 
 
 def match_lines(
@@ -108,7 +120,7 @@ def match_lines(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Enrichment]:
-    """Every group of lines against a derivative, the surest first.
+    """Every group of lines against a derivative, the most significant first.
 
     wavelength (p,), rising; star (p,): size of the derivative at rest with the star, NaN where there is
     none; sky (p,): at rest with the observer, `star` by default. width: km/s to each side that count.
@@ -120,27 +132,27 @@ def match_lines(
     place = np.log(np.asarray(wavelength, dtype=np.float64))
     if place.ndim != 1 or place.size < 16 or not (np.diff(place) > 0).all():
         raise EvidenceError("wavelengths must be a rising column of 16 pixels or more")
-    seen = {"star": _size(star, place.size), "sky": _size(star if sky is None else sky, place.size)}
+    sizes = {"star": _size(star, place.size), "sky": _size(star if sky is None else sky, place.size)}
     edge = FAR / SPEED_OF_LIGHT / 10
     low, high = np.exp(place[0] + edge), np.exp(place[-1] - edge)
     tested = [one.window(low, high) for one in (line_groups() if groups is None else groups)]
     tested = [one for one in tested if len(one.wavelength)]
     half = max(width, 0.75 * float(np.median(np.diff(place))) * SPEED_OF_LIGHT) / SPEED_OF_LIGHT
-    whole = {frame: _Profile(place, size, half) for frame, size in seen.items()}
+    whole = {frame: _Profile(place, size, half) for frame, size in sizes.items()}
     found = []
-    for number, group in enumerate(tested):
-        rng = np.random.default_rng([seed, number])
+    for which, group in enumerate(tested):
+        rng = np.random.default_rng([seed, which])
         found.append(_enriched(group, whole[group.frame], draws, rng))
     p = np.array([one[1] for one in found])
-    q = benjamini_hochberg(p) if found else p
+    q = false_discovery_control(p)
     order = sorted(range(len(tested)), key=lambda i: (p[i], -found[i][2]))
     result = []
-    for number in order:
-        group, (ratio, one_p, _) = tested[number], found[number]
+    for which in order:
+        group, (ratio, one_p, _) = tested[which], found[which]
         alone = float("nan")
-        if q[number] <= NAMED_Q and ratio >= NAMED_ENRICHMENT:
-            rng = np.random.default_rng([seed, number, 1])
-            alone = _enriched(group, _Profile(place, seen[group.frame], half), draws, rng)[1]
+        if q[which] <= NAMED_Q and ratio >= NAMED_ENRICHMENT:
+            rng = np.random.default_rng([seed, which, 1])
+            alone = _enriched(group, _Profile(place, sizes[group.frame], half), draws, rng)[1]
         named = bool(alone <= NAMED_Q)
         result.append(
             Enrichment(
@@ -150,15 +162,15 @@ def match_lines(
                 lines=len(group.wavelength),
                 enrichment=ratio,
                 p=one_p,
-                q=float(q[number]),
+                q=float(q[which]),
                 p_alone=alone,
                 named=named,
                 top=_top(group, whole[group.frame]),
             )
         )
-        if named:  # what weaker groups show on these lines is no longer news
+        if named:  # weaker groups are tested without these lines
             for frame in (group.frame,) if sky is not None else ("star", "sky"):
-                seen[frame] = _without(place, seen[frame], group, half)
+                sizes[frame] = _without(place, sizes[frame], group, half)
     brightest = max((one.top[0][2] for one in result if one.named and one.top), default=0.0)
     return [
         replace(one, named=one.named and bool(one.top) and one.top[0][2] >= FAINT * brightest)
@@ -185,7 +197,7 @@ def rest_profile(derivatives: ArrayLike, wavelength: ArrayLike, *, velocity: Arr
 def star_velocity(wavelength: ArrayLike, flux: ArrayLike, *, reach: float = 400.0) -> tuple[float, float]:
     """(km/s, significance) of a noiseless spectrum by cross-correlation with the atomic lines.
 
-    Significance is the peak over the scatter of the correlation; below 4 the velocity means nothing.
+    Significance is the peak over the scatter of the correlation; below `SURE` the velocity means nothing.
     """
     grid, flux = np.asarray(wavelength, dtype=np.float64), np.asarray(flux, dtype=np.float64)
     place, step = np.log(grid), float(np.median(np.diff(np.log(grid))))
@@ -199,16 +211,22 @@ def star_velocity(wavelength: ArrayLike, flux: ArrayLike, *, reach: float = 400.
     if not centre.size:
         return 0.0, 0.0
     speeds = np.arange(-reach, reach + 1e-9, max(1.0, 0.5 * step * SPEED_OF_LIGHT))
-    told = np.array([weight @ np.interp(centre + speed / SPEED_OF_LIGHT, place, depth) for speed in speeds])
-    best = int(told.argmax())
-    spread = 1.4826 * float(np.median(np.abs(told - np.median(told))))
+    peaks = np.array([weight @ np.interp(centre + speed / SPEED_OF_LIGHT, place, depth) for speed in speeds])
+    best = int(peaks.argmax())
+    spread = 1.4826 * float(np.median(np.abs(peaks - np.median(peaks))))
     if 0 < best < speeds.size - 1:  # the vertex of the parabola through the peak
-        a, b, c = told[best - 1 : best + 2]
+        a, b, c = peaks[best - 1 : best + 2]
         shift = 0.5 * (a - c) / (a - 2 * b + c) if a - 2 * b + c < 0 else 0.0
     else:
         shift = 0.0
-    sure = float((told[best] - np.median(told)) / spread) if spread > 0 else 0.0
-    return float(speeds[best] + shift * (speeds[1] - speeds[0])), sure
+    significance = float((peaks[best] - np.median(peaks)) / spread) if spread > 0 else 0.0
+    return float(speeds[best] + shift * (speeds[1] - speeds[0])), significance
+
+
+def star_velocities(wavelength: ArrayLike, spectra: ArrayLike) -> Floats:
+    """km/s of each of noiseless spectra (b, p), 0 where its lines do not give it."""
+    found = [star_velocity(wavelength, row) for row in np.asarray(spectra, dtype=np.float64)]
+    return np.array([speed if significance >= SURE else 0.0 for speed, significance in found])
 
 
 # --- the tables
@@ -223,9 +241,6 @@ def line_groups() -> tuple[Group, ...]:
 @functools.cache
 def atomic_groups() -> tuple[Group, ...]:
     """The shipped table of strong lines, by species, weighed by their depth in the Sun."""
-    from ..simulate.layer import populations, solve_layer
-    from ..simulate.linelist import continuum_factor, load_lines, static_strength
-
     table = load_lines()
     zero = np.zeros(1)
     layer = solve_layer(np.array([5777.0]), logg=np.array([4.44]), feh=zero, alpha=zero)
@@ -250,8 +265,6 @@ def telluric_groups() -> tuple[Group, ...]:
 
     Those of H2O are the simulator's own inside the real bands: on real spectra only O2 can be named.
     """
-    from ..simulate.sky import telluric_lines
-
     table = telluric_lines()
     water = np.char.startswith(table.band, "H2O")
     area = table.area * AIRMASS * np.where(water, WATER_MM, 1.0)
@@ -312,12 +325,13 @@ def _enriched(
 ) -> tuple[float, float, float]:
     """(enrichment, p, how many standard deviations above the null)."""
     centre = np.log(group.wavelength)
-    told = _score(profile.above(centre), group.weight)
+    score = _score(profile.above(centre), group.weight)
     known = np.isfinite(profile.at(centre))
-    if not told > 0:
-        return float("nan") if not np.isfinite(told) else 1.0, 1.0, 0.0
-    seen = _score(profile.at(centre), group.weight)
-    ratio = seen / _score(np.where(known, profile.around(centre), np.nan), group.weight)
+    if not score > 0:
+        return float("nan") if not np.isfinite(score) else 1.0, 1.0, 0.0
+    ratio = _score(profile.at(centre), group.weight) / _score(
+        np.where(known, profile.around(centre), np.nan), group.weight
+    )
     near, far = NEAR * profile.half, FAR / SPEED_OF_LIGHT
     null = np.empty(draws)
     chunk = max(1, 400_000 // centre.size)
@@ -332,26 +346,26 @@ def _enriched(
     if null.size < draws / 2:
         return float("nan"), 1.0, 0.0
     mean, spread = float(null.mean()), float(null.std())
-    p = (1 + int((null >= told * (1 - 1e-12)).sum())) / (1 + null.size)
-    return float(ratio), float(p), float((told - mean) / spread) if spread > 0 else 0.0
+    p = (1 + int((null >= score * (1 - 1e-12)).sum())) / (1 + null.size)
+    return float(ratio), float(p), float((score - mean) / spread) if spread > 0 else 0.0
 
 
-def _score(seen: Floats, weight: Floats) -> Any:
-    """Weighed mean over lines, the last axis; lines where nothing is known do not count."""
-    known = np.isfinite(seen)
+def _score(values: Floats, weight: Floats) -> Any:
+    """Weighed mean over lines, the last axis; lines without a value do not count."""
+    known = np.isfinite(values)
     total = (known * weight).sum(-1)
-    told = (np.where(known, seen, 0.0) * weight).sum(-1)
-    return np.where(total > 0, told / np.maximum(total, 1e-300), np.nan)
+    weighed = (np.where(known, values, 0.0) * weight).sum(-1)
+    return np.where(total > 0, weighed / np.maximum(total, 1e-300), np.nan)
 
 
 def _top(group: Group, profile: _Profile) -> tuple[tuple[float, str, float], ...]:
-    seen = profile.at(np.log(group.wavelength))
-    order = [int(i) for i in np.argsort(-np.where(np.isfinite(seen), seen, -1.0))[:TOP]]
+    size = profile.at(np.log(group.wavelength))
+    order = [int(i) for i in np.argsort(-np.where(np.isfinite(size), size, -1.0))[:TOP]]
     places = [float(wavelength) for wavelength in group.wavelength]
     return tuple(
-        (round(places[i], 2), line_name(group.name, places[i]), float(seen[i]))
+        (round(places[i], 2), line_name(group.name, places[i]), float(size[i]))
         for i in order
-        if np.isfinite(seen[i])
+        if np.isfinite(size[i])
     )
 
 

@@ -1,6 +1,6 @@
-"""Which label, or header keyword, tells what a node holds: a family of pairs under one false-discovery rate.
+"""Which labels and header keywords a node follows: a family of pairs under one false-discovery rate.
 
-Plain arrays in, frozen results out; a row a spectrum. docs/design/findings.md says which rule is why.
+Plain arrays in, frozen results out; a row per spectrum. docs/design/findings.md gives the reasons.
 """
 
 from __future__ import annotations
@@ -11,31 +11,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import false_discovery_control
 
-from . import (
-    EvidenceError,
-    MutualInformation,
-    benjamini_hochberg,
-    conditional_mutual_information,
-    mutual_information,
-    screened_information,
-)
-from .evidence import Floats, Rows, column, finite, one_a_target, ranks
-from .evidence import plain as plain
-from .nulls import chance_p, equal_bins
+from .. import schema
+from ..schema import number
+from .evidence import EvidenceError, Floats, Rows, column, column_values, finite, one_per_target, ranks
+from .mutual import MutualInformation, class_ranks, conditional_mutual_information, mutual_information
+from .nulls import chance_p, equal_bins, screened_information
 from .spacing import FEWEST
 
 EXPLAINS_NATS, EXPLAINS_Q = 0.1, 0.05
-OWN_NATS = 0.1  # what a label must add to stronger ones, not to be their shadow
+OWN_NATS = 0.1  # what a label must add to stronger ones in order not to be their shadow
 FINEST_NULL, MOST_NULL = 100_000, 400_000
-NULL_A_PAIR = 40  # draws for each pair of the family: a lone true pair can then reach q = 1/40
-FEWEST_GIVEN = 100  # rows that a conditional measure wants
-LADDER = 1.05
+NULL_PER_PAIR = 40  # draws per pair of the family: a single true pair can then reach q = 1/40
+FEWEST_GIVEN = 100  # rows that a conditional measure needs
+LADDER = 1.05  # ratio of the numbers of rows between which nulls are shared
 
 
 @dataclass(frozen=True)
 class Match:
-    """What one node and one label tell of each other.
+    """What one node and one label share.
 
     nats, low, high   mutual information by nearest neighbours with its 90 % interval over targets; NaN in a
                       sweep where the pair did not pass
@@ -43,8 +38,8 @@ class Match:
     p, q              of independence; q after Benjamini and Hochberg over the whole family
     share             of the label's entropy
     n                 targets known in both
-    conditional*      nats given the labels in `given`: what this label tells beyond them
-    shadow_of         stronger labels of this node, beyond which this one tells less than 0.1 nat
+    conditional*      nats given the labels in `given`: what this label adds to them
+    shadow_of         stronger labels of this node, to which this one adds less than 0.1 nat
     """
 
     node: int
@@ -69,24 +64,24 @@ class Match:
         """Whether the low end is 0.1 nat or more, at q <= .05."""
         return bool(self.low >= EXPLAINS_NATS and self.q <= EXPLAINS_Q)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> schema.Match:
         """The match as findings.json keeps it."""
-        return {
-            "label": self.label,
-            "mi_nats": self.nats,
-            "mi_low": self.low,
-            "mi_high": self.high,
-            "p": self.p,
-            "q": self.q,
-            "share_of_entropy": self.share,
-            "conditional_mi_nats": self.conditional,
-            "conditional_low": self.conditional_low,
-            "conditional_high": self.conditional_high,
-            "given": list(self.given),
-            "shadow_of": list(self.shadow_of),
-            "explains": self.explains,
-            "n": self.n,
-        }
+        return schema.Match(
+            label=self.label,
+            mi_nats=number(self.nats),
+            mi_low=number(self.low),
+            mi_high=number(self.high),
+            p=number(self.p),
+            q=number(self.q),
+            share_of_entropy=number(self.share),
+            conditional_mi_nats=number(self.conditional),
+            conditional_low=number(self.conditional_low),
+            conditional_high=number(self.conditional_high),
+            given=list(self.given),
+            shadow_of=list(self.shadow_of),
+            explains=self.explains,
+            n=self.n,
+        )
 
 
 @dataclass(frozen=True)
@@ -99,13 +94,11 @@ class Matches:
 
     def of_node(self, node: int) -> list[Match]:
         """Pairs of one node, the strongest first; those without nats by their screen."""
-        mine = [pair for pair in self.pairs if pair.node == node]
-        return sorted(mine, key=lambda pair: -(pair.nats if np.isfinite(pair.nats) else pair.screen - 1e3))
+        return _strongest_first([pair for pair in self.pairs if pair.node == node])
 
     def of_label(self, label: str) -> list[Match]:
-        """Pairs of one label, the strongest first."""
-        mine = [pair for pair in self.pairs if pair.label == label]
-        return sorted(mine, key=lambda pair: -(pair.nats if np.isfinite(pair.nats) else pair.screen - 1e3))
+        """Pairs of one label, in the same order."""
+        return _strongest_first([pair for pair in self.pairs if pair.label == label])
 
     def table(self) -> dict[str, list[Any]]:
         """Columns over pairs, for a data frame."""
@@ -115,9 +108,13 @@ class Matches:
         return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
+def _strongest_first(pairs: list[Match]) -> list[Match]:
+    return sorted(pairs, key=lambda pair: -(pair.nats if np.isfinite(pair.nats) else pair.screen - 1e3))
+
+
 @dataclass(frozen=True)
 class Label:
-    """A label ready to be matched: values, rows known, one row a target."""
+    """A label ready to be matched: its values, and the rows where it is known, one per target."""
 
     name: str
     given: Any  # as the caller gave it
@@ -131,35 +128,35 @@ def match_labels(
     labels: Mapping[str, ArrayLike],
     *,
     nodes: Sequence[int] | None = None,
-    groups: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
     seed: int = 0,
     draws: int = 1,
     conditional: bool = True,
 ) -> Matches:
     """Match nodes with labels; the family is all pairs.
 
-    codes   (n, nodes), sampled from the posteriors (`information.sampled_codes`): means are blind to scale
-    labels  name -> (n,), numbers or text, blank where unknown
-    nodes   those that take part, all by default: the informative and the doubtful ones
-    groups  (n,) the target of each row; a target counts once, however often it was visited
-    draws   rows a target that mutual information is averaged over
+    codes    (n, nodes), sampled from the posteriors (`spacing.sampled_codes`): means ignore their scale
+    labels   name -> (n,), numbers or text, blank where unknown
+    nodes    those that take part, all by default; `find` takes the informative and the doubtful ones
+    targets  (n,) the target of each row; one row per target is used, however often it was visited
+    draws    rows per target over which mutual information is averaged
     """
-    z, chosen, targets = evidence_of(codes, nodes, groups)
-    ready, left_out = usable_labels(labels, len(z), targets, seed)
+    z, chosen, stars = checked_codes(codes, nodes, targets)
+    ready, left_out = usable_labels(labels, len(z), stars, seed)
     null = _null_size(len(chosen) * len(ready))
     screened = [_screen(z, label, chosen, null=null, seed=seed) for label in ready]
     p = np.array([[p for _, p in row] for row in screened]).reshape(len(ready), len(chosen))
-    q = benjamini_hochberg(p)
+    q = false_discovery_control(p, axis=None).reshape(p.shape)
     pairs = []
     for label, row, row_q in zip(ready, screened, q, strict=True):
         for node, (screen, one_p), one_q in zip(chosen, row, row_q, strict=True):
-            told = _told(z, label, node, targets, seed=seed, draws=draws)
-            pairs.append(_pair(node, label, told, screen, one_p, float(one_q)))
+            shared = _information(z, label, node, stars, seed=seed, draws=draws)
+            pairs.append(_pair(node, label, shared, screen, one_p, float(one_q)))
     if conditional:
         by_name = {label.name: label for label in ready}
-        pairs = [_conditioned(z, pair, by_name, targets, seed) for pair in pairs]
+        pairs = [_conditioned(z, pair, by_name, stars, seed) for pair in pairs]
         for node in chosen:
-            pairs = _shaded(z, pairs, node, by_name, targets, seed)
+            pairs = _shaded(z, pairs, node, by_name, stars, seed)
     return Matches(tuple(pairs), left_out, null)
 
 
@@ -168,34 +165,35 @@ def sweep_keywords(
     keywords: Mapping[str, ArrayLike],
     *,
     nodes: Sequence[int] | None = None,
-    groups: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
     seed: int = 0,
 ) -> Matches:
     """Match nodes with every numeric header keyword: a family of its own.
 
-    Nearest neighbours are asked only about pairs that pass q <= .05. Keywords are many, and each lacks other
+    Nearest neighbours are used only for pairs that pass q <= .05. Keywords are many, and each lacks other
     rows: the screen leaves out up to 5 % of a keyword's rows, so that keywords share their nulls.
     """
-    z, chosen, targets = evidence_of(codes, nodes, groups)
-    ready, left_out = usable_labels(keywords, len(z), targets, seed)
+    z, chosen, stars = checked_codes(codes, nodes, targets)
+    ready, left_out = usable_labels(keywords, len(z), stars, seed)
     null = _null_size(len(chosen) * len(ready))
     rounded = [replace(label, rows=_rounded(label.rows, seed)) for label in ready]
     screened = [_screen(z, label, chosen, null=null, seed=seed) for label in rounded]
     p = np.array([[p for _, p in row] for row in screened]).reshape(len(ready), len(chosen))
-    q = benjamini_hochberg(p)
+    q = false_discovery_control(p, axis=None).reshape(p.shape)
     pairs = []
     for label, row, row_q in zip(ready, screened, q, strict=True):
         for node, (screen, one_p), one_q in zip(chosen, row, row_q, strict=True):
-            told = _told(z, label, node, targets, seed=seed, draws=1) if one_q <= EXPLAINS_Q else None
-            pairs.append(_pair(node, label, told, screen, one_p, float(one_q)))
+            passed = one_q <= EXPLAINS_Q
+            shared = _information(z, label, node, stars, seed=seed, draws=1) if passed else None
+            pairs.append(_pair(node, label, shared, screen, one_p, float(one_q)))
     return Matches(tuple(pairs), left_out, null)
 
 
 # --- what takes part
 
 
-def evidence_of(
-    codes: ArrayLike, nodes: Sequence[int] | None, groups: ArrayLike | None
+def checked_codes(
+    codes: ArrayLike, nodes: Sequence[int] | None, targets: ArrayLike | None
 ) -> tuple[Floats, list[int], NDArray[Any] | None]:
     """Codes (n, nodes), the nodes that take part and the targets (n,), checked."""
     z = np.asarray(codes, dtype=np.float64)
@@ -205,22 +203,22 @@ def evidence_of(
     wrong = [node for node in chosen if not 0 <= node < z.shape[1]]
     if wrong:
         raise EvidenceError(f"node {wrong[0]} is none of the {z.shape[1]} nodes of the codes")
-    targets = None if groups is None else np.asarray(groups)
-    if targets is not None and targets.shape != (len(z),):
-        raise EvidenceError(f"{len(z)} spectra, but groups of shape {targets.shape}; give each its target")
-    return z, chosen, targets
+    stars = None if targets is None else np.asarray(targets)
+    if stars is not None and stars.shape != (len(z),):
+        raise EvidenceError(f"{len(z)} spectra, but targets of shape {stars.shape}; give each its target")
+    return z, chosen, stars
 
 
 def usable_labels(
-    labels: Mapping[str, ArrayLike], n: int, groups: NDArray[Any] | None, seed: int
+    labels: Mapping[str, ArrayLike], n: int, targets: NDArray[Any] | None, seed: int
 ) -> tuple[list[Label], dict[str, str]]:
     """Labels that can be matched, and why the others cannot."""
     ready, left_out = [], {}
     for name, given in labels.items():
-        values, categorical = column(plain(given), str(name), categorical=None)
+        values, categorical = column(column_values(given), str(name), categorical=None)
         if len(values) != n:
             raise EvidenceError(f"label {name!r} has {len(values)} rows, the codes {n}")
-        rows = one_a_target(finite(values), groups, np.random.default_rng(seed))
+        rows = one_per_target(finite(values), targets, np.random.default_rng(seed))
         if rows.size < FEWEST:
             left_out[str(name)] = f"known for {rows.size} targets; {FEWEST} are needed"
         elif (values[rows] == values[rows[0]]).all():
@@ -228,16 +226,16 @@ def usable_labels(
         elif categorical and np.bincount(values[rows]).max() < 2:
             left_out[str(name)] = "differs from target to target"
         else:
-            ready.append(Label(str(name), plain(given), values, categorical, rows))
+            ready.append(Label(str(name), column_values(given), values, categorical, rows))
     return ready, left_out
 
 
 def _null_size(pairs: int) -> int:
-    return int(np.clip(NULL_A_PAIR * pairs, FINEST_NULL, MOST_NULL))
+    return int(np.clip(NULL_PER_PAIR * pairs, FINEST_NULL, MOST_NULL))
 
 
 def _rounded(rows: Rows, seed: int) -> Rows:
-    """A few rows less, so that their number is one of a ladder."""
+    """A few rows less, so that their number is one of a ladder: keywords then share their nulls."""
     step = int(np.floor(np.log(rows.size / FEWEST) / np.log(LADDER) + 1e-9))
     most = min(rows.size, max(FEWEST, int(FEWEST * LADDER**step)))
     return np.sort(np.random.default_rng(seed).choice(rows, size=most, replace=False))
@@ -261,13 +259,13 @@ def _screen(
     return found
 
 
-def _told(
-    z: Floats, label: Label, node: int, groups: NDArray[Any] | None, *, seed: int, draws: int
+def _information(
+    z: Floats, label: Label, node: int, targets: NDArray[Any] | None, *, seed: int, draws: int
 ) -> MutualInformation:
     return mutual_information(
         z[:, node],
         label.given,
-        groups=groups,
+        targets=targets,
         categorical=label.categorical or None,
         seed=seed,
         draws=draws,
@@ -276,45 +274,45 @@ def _told(
 
 
 def _pair(
-    node: int, label: Label, told: MutualInformation | None, screen: float, p: float, q: float
+    node: int, label: Label, shared: MutualInformation | None, screen: float, p: float, q: float
 ) -> Match:
     nothing = float("nan")
     return Match(
         node=node,
         label=label.name,
         categorical=label.categorical,
-        nats=told.nats if told else nothing,
-        low=told.low if told else nothing,
-        high=told.high if told else nothing,
+        nats=shared.nats if shared else nothing,
+        low=shared.low if shared else nothing,
+        high=shared.high if shared else nothing,
         screen=screen,
         p=p,
         q=q,
-        share=told.share if told else nothing,
-        n=told.n if told else int(label.rows.size),
+        share=shared.share if shared else nothing,
+        n=shared.n if shared else int(label.rows.size),
     )
 
 
 def _conditioned(
-    z: Floats, pair: Match, labels: Mapping[str, Label], groups: NDArray[Any] | None, seed: int
+    z: Floats, pair: Match, labels: Mapping[str, Label], targets: NDArray[Any] | None, seed: int
 ) -> Match:
-    """The pair with what it tells beyond all other labels, where it tells anything at all."""
+    """The pair with what its label adds to all other labels, where it carries anything at all."""
     if not (pair.q <= EXPLAINS_Q and pair.low > 0):
         return pair
     given = _given(labels[pair.label], [one for name, one in labels.items() if name != pair.label])
-    told = _beyond(z[:, pair.node], labels[pair.label], given, groups, seed)
-    if told is None:
+    added = _beyond(z[:, pair.node], labels[pair.label], given, targets, seed)
+    if added is None:
         return pair
     return replace(
         pair,
-        conditional=told.nats,
-        conditional_low=told.low,
-        conditional_high=told.high,
+        conditional=added.nats,
+        conditional_low=added.low,
+        conditional_high=added.high,
         given=tuple(one.name for one in given),
     )
 
 
 def _given(label: Label, others: Sequence[Label]) -> list[Label]:
-    """The other labels, best known first, as long as half of this label's rows know them all."""
+    """The other labels, the most complete first, as long as half of this label's rows have them all."""
     kept: list[Label] = []
     rows = label.rows
     for other in sorted(others, key=lambda one: -np.intersect1d(label.rows, one.rows).size):
@@ -326,9 +324,9 @@ def _given(label: Label, others: Sequence[Label]) -> list[Label]:
 
 
 def _beyond(
-    x: Floats, label: Label, given: Sequence[Label], groups: NDArray[Any] | None, seed: int
+    x: Floats, label: Label, given: Sequence[Label], targets: NDArray[Any] | None, seed: int
 ) -> MutualInformation | None:
-    """I(x; label | given), or None where too few rows know them all."""
+    """I(x; label | given), or None where too few rows have them all."""
     if not given:
         return None
     known = np.intersect1d(label.rows, given[0].rows)
@@ -337,24 +335,17 @@ def _beyond(
     if known.size < FEWEST_GIVEN:
         return None
     z = np.column_stack([_numbers(one, x)[known] for one in given])
-    of = None if groups is None else groups[known]
-    return conditional_mutual_information(x[known], _numbers(label, x)[known], z, groups=of, seed=seed)
+    stars = None if targets is None else targets[known]
+    return conditional_mutual_information(x[known], _numbers(label, x)[known], z, targets=stars, seed=seed)
 
 
 def _numbers(label: Label, x: Floats) -> Floats:
-    """A label as numbers; classes in the order of the node's mean rank in them.
-
-    Means are drawn to the whole's by ten rows: a class of one row would otherwise hold the node itself.
-    """
+    """A label as numbers where it is known; classes in the order of the node's mean rank in them."""
     if not label.categorical:
         return np.asarray(label.values, dtype=np.float64)
-    rank = np.zeros(len(x))
-    rank[label.rows] = np.argsort(np.argsort(x[label.rows])) / label.rows.size - 0.5
-    classes = label.values[label.rows]
-    total = np.bincount(classes, weights=rank[label.rows])
-    mean = total / (np.bincount(classes) + 10.0)
-    known = (label.values >= 0) & (label.values < len(mean))
-    return np.where(known, mean[np.where(known, label.values, 0)], np.nan)
+    found = np.full(len(x), np.nan)
+    found[label.rows] = class_ranks(label.values[label.rows], x[label.rows])
+    return found
 
 
 def _shaded(
@@ -362,16 +353,16 @@ def _shaded(
     pairs: Sequence[Match],
     node: int,
     labels: Mapping[str, Label],
-    groups: NDArray[Any] | None,
+    targets: NDArray[Any] | None,
     seed: int,
 ) -> list[Match]:
-    """The pairs, with those of one node that are shadows of its stronger labels told as such."""
+    """The pairs; those of one node that are shadows of its stronger labels say so."""
     mine = sorted((p for p in pairs if p.node == node and p.explains), key=lambda p: -p.nats)
     own: list[str] = []
     shadows: dict[str, tuple[str, ...]] = {}
     for pair in mine:
-        told = _beyond(z[:, node], labels[pair.label], [labels[name] for name in own], groups, seed)
-        if told is not None and told.nats < OWN_NATS:
+        added = _beyond(z[:, node], labels[pair.label], [labels[name] for name in own], targets, seed)
+        if added is not None and added.nats < OWN_NATS:
             shadows[pair.label] = tuple(own)
         else:
             own.append(pair.label)

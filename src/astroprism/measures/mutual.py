@@ -13,14 +13,14 @@ from .evidence import (
     EvidenceError,
     Floats,
     Rows,
+    checked_targets,
     classes_if_few,
     column,
+    column_values,
     finite,
-    one_a_target,
-    plain,
+    one_per_target,
     ranks,
     same_length,
-    targets_of,
     varied,
 )
 from .spacing import FEWEST, LEVEL
@@ -31,13 +31,13 @@ MOST_ROWS = 20_000
 BIAS_ROWS = np.log([500.0, 2_000.0, 4_000.0, 20_000.0])
 BIAS_NATS = np.array([0.022, 0.026, 0.025, 0.011])
 BIAS_SCALE = 0.9
-# What the estimator given others smears away besides, on Gaussians given one column (collected at 500 to
+# What the estimator given others also smears away, on Gaussians given one column (collected at 500 to
 # 20,000 rows): SMEAR nats^1.55 at 500 rows, falling as 1/n; of several columns SEVERAL times that.
 SMEAR, SMEAR_POWER, SEVERAL = 0.097, 1.55, 1.5
-SPARSE = 5_000  # rows up to which fewer neighbours are asked, too, given others: it costs half as much again
+SPARSE = 5_000  # rows up to which, given others, fewer neighbours are tried, too: half as slow again
 UNSURE = np.array([0.5, 0.5, 0.5, 0.75])  # share by which shapes differ in their bias, at these rows
 SMEAR_UNSURE = 0.5
-# Counting noise that the local terms share with their neighbours, and so do not show: variance times rows.
+# Counting noise shared by neighbouring local terms, which their scatter therefore misses: variance * rows.
 SHARED_NOISE = 0.12
 
 
@@ -45,11 +45,13 @@ SHARED_NOISE = 0.12
 class MutualInformation:
     """Mutual information in nats, its 90 % interval over targets, and how it came about.
 
-    nats: nearest neighbours, less `bias` (negative where they tell too little); screen: equal-count bins with
-    Miller and Madow's correction; p: of `screen` under independence (NaN where none was asked for); n: rows
-    (targets, where groups were given) known in all columns; used: those of them that the estimate was made
-    from; left_out: of these, rows whose category has no second row; share: of y's entropy (of its bins' where
-    it is continuous); missing: rows that are blank in some column, and so took no part.
+    nats      by nearest neighbours, less `bias` (negative where they underestimate)
+    screen    by equal-count bins with Miller and Madow's correction
+    p         of `screen` under independence; NaN where none was requested
+    share     of y's entropy (of the entropy of its bins where it is continuous)
+    n         rows (targets, where given) known in all columns; used: those that the estimate was made from
+    left_out  of these, rows whose category has no second row
+    missing   rows that are blank in some column, and so took no part
     """
 
     nats: float
@@ -66,19 +68,19 @@ class MutualInformation:
 
     def text(self) -> str:
         """A short text for people."""
-        said = f"{self.nats:.3f} nats ({self.low:.3f} to {self.high:.3f})"
-        said += f", p {self.p:.2g}" if np.isfinite(self.p) else ""
-        said += f", {self.n:,} rows"
-        said += f" ({self.used:,} of them searched)" if self.used < self.n else ""
-        said += f"; {self.missing:,} rows with a blank left out" if self.missing else ""
-        return said
+        text = f"{self.nats:.3f} nats ({self.low:.3f} to {self.high:.3f})"
+        text += f", p {self.p:.2g}" if np.isfinite(self.p) else ""
+        text += f", {self.n:,} rows"
+        text += f" ({self.used:,} of them searched)" if self.used < self.n else ""
+        text += f"; {self.missing:,} rows with a blank left out" if self.missing else ""
+        return text
 
 
 def mutual_information(
     x: Any,
     y: Any,
     *,
-    groups: Any = None,
+    targets: Any = None,
     categorical: bool | None = None,
     seed: int = 0,
     k: int = neighbours.NEIGHBOURS,
@@ -88,12 +90,15 @@ def mutual_information(
 ) -> MutualInformation:
     """Mutual information of two columns in nats, each continuous or categorical (text).
 
-    x, y: (n,) of numpy, pandas, pyarrow or astropy; rows that are blank in either are left out and counted.
-    groups: (n,) the target of each row; one seeded row a target is used, `draws` times over, and local terms
-    are summed by target. categorical: whether numbers of y name classes; without it they do where they are
-    few (12 values at most, as of a flag); text does in any case. rows: the most that nearest neighbours are
-    searched among, a seeded subsample above. null: draws of the null behind p, 0 for none. Blank is None, NaN
-    or masked: a number that stands for it in some tables, such as -9999, is a number here.
+    x, y         (n,) of numpy, pandas, pyarrow or astropy; rows that are blank in either are left out and
+                 counted. Blank is None, NaN or masked: a number that stands for it in some tables, such as
+                 -9999, is a number here
+    targets      (n,) the target of each row; one seeded row per target is used, `draws` times over, and local
+                 terms are averaged per target
+    categorical  whether numbers of y name classes; by default they do where at most 12 values occur, as of a
+                 flag; text always does
+    rows         the most that nearest neighbours are searched among; of more, a seeded subsample
+    null         draws of the null behind p, 0 for none
     """
     x, x_is = column(x, "x", categorical=None)
     y, y_is = column(y, "y", categorical=categorical)
@@ -101,11 +106,11 @@ def mutual_information(
         x, x_is = classes_if_few(x)
     if not y_is and categorical is None:
         y, y_is = classes_if_few(y)
-    targets = targets_of(groups)
-    total = same_length(x=x, y=y, groups=targets)
+    targets = checked_targets(targets)
+    total = same_length(x=x, y=y, targets=targets)
     known = finite(x, y)
     rng = np.random.default_rng(seed)
-    first = one_a_target(known, targets, rng)
+    first = one_per_target(known, targets, rng)
     _enough(first.size, total - known.size)
     for one, is_category, name in ((x, x_is, "x"), (y, y_is, "y")):
         varied(one[first], name)
@@ -133,8 +138,7 @@ def mutual_information(
     value, low, high, bias = _interval(
         terms[0][counted], terms[1][counted], continuous=continuous, shared=shared
     )
-    told = value if y_is else screen
-    share = float(np.clip(told / entropy, 0.0, 1.0)) if entropy > 0 else 0.0
+    share = float(np.clip((value if y_is else screen) / entropy, 0.0, 1.0)) if entropy > 0 else 0.0
     return MutualInformation(
         nats=value,
         low=low,
@@ -175,7 +179,7 @@ def _terms(
 
 def _same_targets(known: Rows, kept: Rows, targets: Any, rng: np.random.Generator) -> Rows:
     """Another seeded row of each of the targets of `kept`, in their order."""
-    again = one_a_target(known[np.isin(targets[known], targets[kept])], targets, rng)
+    again = one_per_target(known[np.isin(targets[known], targets[kept])], targets, rng)
     place = np.argsort(np.argsort(targets[kept], kind="stable"), kind="stable")
     return again[np.argsort(targets[again], kind="stable")][place]
 
@@ -187,7 +191,7 @@ def _subsample(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
 def _enough(n: int, missing: int) -> None:
     if n < FEWEST:
         raise EvidenceError(
-            f"{n} rows (targets, where groups were given) are known in all columns, {missing} rows have a "
+            f"{n} rows (or targets, where given) are known in all columns, {missing} rows have a "
             f"blank; mutual information needs {FEWEST} or more: give more labels, or leave this one out"
         )
 
@@ -201,10 +205,10 @@ def measured_bias(nats: float, n: int) -> float:
 def _interval(
     terms: Floats, fewer: Floats, *, continuous: bool, shared: bool = True, smear: float = 0.0
 ) -> tuple[float, float, float, float]:
-    """(value, low, high, bias) from local terms, one a target; `fewer`, the same with fewer neighbours.
+    """(value, low, high, bias) from local terms, one per target; `fewer`, the same with fewer neighbours.
 
     Terms near each other share their neighbours: at few rows that smooths them, and their spread is too small
-    by the factor below; the bias differs from shape to shape. Where fewer neighbours tell more by a standard
+    by the factor below; the bias differs from shape to shape. Where fewer neighbours give more by a standard
     error, a fine shape is being smeared out: the high end goes up by three times that. Ross's estimator, of a
     column and classes, needed the factor alone; two columns of classes share nothing.
     """
@@ -228,36 +232,37 @@ def conditional_mutual_information(
     y: Any,
     z: Any,
     *,
-    groups: Any = None,
+    targets: Any = None,
     categorical: bool | None = None,
     seed: int = 0,
     k: int = neighbours.NEIGHBOURS,
     rows: int = MOST_ROWS,
 ) -> MutualInformation:
-    """I(x; y | z) in nats: what x tells of y beyond what z tells.
+    """I(x; y | z) in nats: what x and y share beyond z.
 
-    x, y: (n,); z: (n,), (n, d) or a table. Text is classes, each put at the mean rank of x (of y) in it.
+    x, y: (n,); z: (n,), (n, d) or a table. Text is classes, each put at the mean rank of x (of y) in it;
+    the other arguments are those of `mutual_information`.
 
     Taking any function of z from x, or from y, changes nothing in it. So what z predicts, by hinges and
-    products of its columns, is taken from both first; little then hangs on z, which the estimator smooths
-    over. Several columns of z are then represented by what they predict of y: exact where the rest of x and y
-    hangs on them through that alone, or not at all.
+    products of its columns, is subtracted from both first; little then depends on z, which the estimator
+    smooths over. Several columns of z are then represented by what they predict of y: exact where the rest of
+    x and y depends on them through that alone, or not at all.
     """
     x, x_is = column(x, "x", categorical=None)
     y, y_is = column(y, "y", categorical=categorical)
     if x_is and y_is:
         raise EvidenceError("x and y are both categorical; conditional information needs one that is numeric")
     others = [column(one, f"z {name}".strip(), categorical=None) for name, one in _columns(z)]
-    targets = targets_of(groups)
+    targets = checked_targets(targets)
     if len(others) > 1 and len(others[0][0]) != len(x) and len(others) == len(x):
         raise EvidenceError(
             f"z has {len(others[0][0])} rows of {len(others)} columns, x has {len(x)} rows: give z as (rows, "
             "columns), transposed"
         )
-    total = same_length(x=x, y=y, groups=targets, **{f"z {i}": one for i, (one, _) in enumerate(others)})
+    total = same_length(x=x, y=y, targets=targets, **{f"z {i}": one for i, (one, _) in enumerate(others)})
     known = finite(x, y, *(one for one, _ in others))
     rng = np.random.default_rng(seed)
-    first = one_a_target(known, targets, rng)
+    first = one_per_target(known, targets, rng)
     _enough(first.size, total - known.size)
     varied(x[first], "x")
     varied(y[first], "y")
@@ -276,10 +281,10 @@ def conditional_mutual_information(
     for one, is_category in others:
         columns += [class_ranks(one[kept], of) for of in (of_x, of_y)] if is_category else [one[kept]]
     given = np.column_stack([scored(one) for one in columns])
-    told_x, told_y = _predicted(of_x, given), _predicted(of_y, given)
-    rest_x, rest_y = scored(of_x - told_x), scored(of_y - told_y)
+    predicted_x, predicted_y = _predicted(of_x, given), _predicted(of_y, given)
+    rest_x, rest_y = scored(of_x - predicted_x), scored(of_y - predicted_y)
     if given.shape[1] > 1:
-        given = scored(told_y)[:, None]
+        given = scored(predicted_y)[:, None]
     terms, fewer = neighbours.conditional_terms(rest_x, rest_y, given, k=k, finer=kept.size <= SPARSE)
     several = SEVERAL if len(columns) > 1 else 1.0
     smear = several * SMEAR * max(float(terms.mean()), 0.0) ** SMEAR_POWER * 500 / kept.size
@@ -313,7 +318,7 @@ def _columns(z: Any) -> list[tuple[str, Any]]:
         if not names:
             raise EvidenceError("z has no column; it must be (n,), (n, d) or a table with a column or more")
         return [(str(name), z[name]) for name in names]
-    array = plain(z)
+    array = column_values(z)
     if array.ndim == 1:
         return [("", array)]
     if array.ndim != 2 or array.shape[1] == 0:
@@ -324,7 +329,7 @@ def _columns(z: Any) -> list[tuple[str, Any]]:
 def class_ranks(classes: NDArray[Any], of: NDArray[Any]) -> Floats:
     """Classes (n,) as numbers: the mean rank of another column in each, -0.5 to 0.5; NaN where blank.
 
-    Means are drawn to the whole's by ten rows: a class of one row would otherwise hold the other column.
+    Means are shrunk to that of the whole by ten rows: a class of one row would otherwise be the other column.
     """
     known = classes >= 0
     rank = np.argsort(np.argsort(of[known], kind="stable"), kind="stable") / max(int(known.sum()), 1) - 0.5
@@ -335,7 +340,7 @@ def class_ranks(classes: NDArray[Any], of: NDArray[Any]) -> Floats:
 def _predicted(values: Floats, given: Floats) -> Floats:
     """Ridge on hinges and products of the columns of `given`, predicted for the half not fitted.
 
-    One term for twenty rows: with a hundred terms 500 rows and five columns came out .03 nats low.
+    One term per twenty rows: with a hundred terms 500 rows and five columns came out .03 nats low.
     """
     n, d = given.shape
     pairs = d * (d - 1) // 2
@@ -346,9 +351,9 @@ def _predicted(values: Floats, given: Floats) -> Floats:
     terms = np.column_stack([np.ones(n), given, hinges, given[:, first] * given[:, second]])
     terms[:, 1:] /= np.maximum(terms[:, 1:].std(axis=0), 1e-12)
     half = np.arange(len(values)) % 2
-    told = np.empty_like(values)
+    predicted = np.empty_like(values)
     for one in (0, 1):
-        fitted, left = terms[half != one], half == one
+        fitted, rest = terms[half != one], half == one
         gram = fitted.T @ fitted + 1e-4 * len(fitted) * np.diag([0.0, *np.ones(terms.shape[1] - 1)])
-        told[left] = terms[left] @ np.linalg.solve(gram, fitted.T @ values[half != one])
-    return told
+        predicted[rest] = terms[rest] @ np.linalg.solve(gram, fitted.T @ values[half != one])
+    return predicted

@@ -1,6 +1,6 @@
 """Local terms of the nearest-neighbour estimators of mutual information, in nats.
 
-Each estimate is the mean of its local terms, one a row. Continuous columns come as ranks and are read as
+Each estimate is the mean of its local terms, one per row. Continuous columns come as ranks and are read as
 normal scores: mutual information does not change under a monotone map of either column, and a Gaussian's
 own scores suit the estimator's assumption of an even density near each point better than an unknown scale
 does.

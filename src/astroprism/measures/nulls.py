@@ -1,17 +1,16 @@
-"""Equal-count bins, what chance alone puts into them, and p-values under control over a family."""
+"""Mutual information in equal-count bins, what chance alone puts into them, and the p-values that follow."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from .evidence import Floats, Rows
 
 MOST_BINS = 20
-FIRST_DRAWS = 2_000  # enough to tell that a pair is not worth the full null
+FIRST_DRAWS = 2_000  # enough to see that a pair does not need the full null
 CHUNK_CELLS = 4_000_000  # cells of null tables in memory at once: 32 MB
 
 
@@ -23,21 +22,21 @@ def equal_bins(rank: Rows) -> NDArray[np.int64]:
 
 
 def screened_information(x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[float, float]:
-    """Of two binned columns: (plug-in less Miller and Madow's bias, plain plug-in), nats."""
+    """Of two binned columns: (plug-in less Miller and Madow's bias, plug-in), nats."""
     table = contingency(x, y)
     n = int(table.sum())
-    plain = float(_plug_in(table[None])[0])
+    raw = float(_plug_in(table[None])[0])
     occupied = (table > 0).sum() - (table.sum(1) > 0).sum() - (table.sum(0) > 0).sum() + 1
-    return plain - float(occupied) / (2 * n), plain
+    return raw - float(occupied) / (2 * n), raw
 
 
 def class_terms(x: NDArray[np.int64], y: NDArray[np.int64]) -> Floats:
     """Local terms (n,) of the information of two columns of classes, less Miller and Madow's bias."""
     table = contingency(x, y)
     n = len(x)
-    screened, plain = screened_information(x, y)
+    screened, raw = screened_information(x, y)
     inside = np.log(table[x, y] * n / (table.sum(1)[x] * table.sum(0)[y]))
-    return np.asarray(inside + (screened - plain))
+    return np.asarray(inside + (screened - raw))
 
 
 def contingency(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -86,7 +85,7 @@ def chance_information(rows: tuple[int, ...], columns: tuple[int, ...], draws: i
 
 
 def chance_p(x: NDArray[np.int64], y: NDArray[np.int64], *, draws: int, seed: int = 0) -> float:
-    """How often a permutation of independent rows tells as much: p of two binned columns, never 0.
+    """p of two binned columns: how often a random permutation reaches as much information; never 0.
 
     A first short null settles pairs that are nowhere near significance.
     """
@@ -95,22 +94,11 @@ def chance_p(x: NDArray[np.int64], y: NDArray[np.int64], *, draws: int, seed: in
     if min(table.shape) < 2:
         return 1.0
     margins = tuple(table.sum(1).tolist()), tuple(table.sum(0).tolist())
-    plain = _plug_in(table[None])[0] * (1 - 1e-12)
+    reached = _plug_in(table[None])[0] * (1 - 1e-12)
     p = 1.0
     for size in sorted({min(FIRST_DRAWS, draws), draws}):
         null = chance_information(*margins, size, seed)
-        p = (size - int(np.searchsorted(null, plain)) + 1) / (size + 1)
+        p = (size - int(np.searchsorted(null, reached)) + 1) / (size + 1)
         if p > 0.1:
             break
     return float(p)
-
-
-def benjamini_hochberg(p: ArrayLike) -> Floats:
-    """q of each p: the false-discovery rate at which it passes, any shape; NaN stays out of the family."""
-    p = np.asarray(p, dtype=np.float64)
-    q: NDArray[Any] = np.full(p.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(p.ravel()))
-    order = known[np.argsort(p.ravel()[known])]
-    scaled = p.ravel()[order] * known.size / np.arange(1, known.size + 1)
-    q.ravel()[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return q

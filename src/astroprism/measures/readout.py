@@ -1,6 +1,6 @@
-"""How much labels and codes tell of each other's variance, on targets set aside.
+"""Shares of variance that labels predict of codes and codes of labels, on targets set aside.
 
-Plain arrays; a row a spectrum. Folds are of targets: a star is never on both sides.
+Plain arrays; a row per spectrum. Folds are of targets: a star is never on both sides.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import EvidenceError
-from .evidence import Floats, Rows, column, finite, one_a_target, plain
+from .evidence import EvidenceError, Floats, Rows, column, column_values, finite, one_per_target
 from .spacing import LEVEL
 
 FOLDS = 5
 MOST_ROWS, MOST_IN_FOREST = 20_000, 5_000
-FEWEST = 50  # rows: ten a fold
-MOST_BENT = 25  # labels from which on their squares and products would be too many
+FEWEST = 50  # rows: ten per fold
+MOST_QUADRATIC = 25  # labels from which on their squares and products would be too many
 NEIGHBOURS = 10
 UNEXPLAINED = 0.5  # share of a node's variance that all labels together must predict
-LOOSE = 0.8  # share below which it is worth asking what a node does where the labels stay
-SURE = 0.01  # p, over all other nodes, from which a slope between what labels leave of two nodes is taken
+LOOSE = 0.8  # share below which a node may still vary where the labels are constant
+SURE = 0.01  # p, over all other nodes, from which the residuals of two nodes are taken to be related
 
 
 @dataclass(frozen=True)
@@ -54,22 +53,22 @@ def predicted_by_labels(
     codes: ArrayLike,
     labels: Mapping[str, ArrayLike],
     *,
-    groups: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
     nodes: Sequence[int] | None = None,
     seed: int = 0,
 ) -> dict[int, Share]:
     """Share of each node's variance that all labels together predict, by a parabola and trees.
 
-    codes: (n, nodes), the means. Every row counts that has any label at all: blanks are told as such. Without
-    labels every share is 0; of fewer than 50 targets nothing can be said (0, and an interval up to 1).
+    codes: (n, nodes), the means. Every row counts that has any label at all: blanks are columns of their own.
+    Without labels every share is 0; with fewer than 50 targets it is unknown (0, and an interval up to 1).
     """
     z = np.asarray(codes, dtype=np.float64)
     chosen = list(range(z.shape[1])) if nodes is None else [int(node) for node in nodes]
     if not labels:
         return {node: Share(0.0, 0.0, 0.0, 0) for node in chosen}
-    x, rows = _columns(labels, groups, seed)
+    x, rows = _columns(labels, targets, seed)
     if rows.size < FEWEST:
-        return {node: Share(0.0, 0.0, 1.0, int(rows.size)) for node in chosen}  # nothing can be said
+        return {node: Share(0.0, 0.0, 1.0, int(rows.size)) for node in chosen}  # unknown
     return {
         node: share_of_variance(z[rows, node], _by_labels(x[rows], z[rows, node], seed)) for node in chosen
     }
@@ -78,13 +77,13 @@ def predicted_by_labels(
 def moves_at_labels(
     codes: ArrayLike, labels: Mapping[str, ArrayLike], *, nodes: Sequence[int], seed: int = 0
 ) -> dict[int, Floats]:
-    """How all codes move with a node where no label moves: node -> (nodes of the code,), 1 at itself.
+    """How all codes move with a node at constant labels: node -> (nodes of the code,), 1 at itself.
 
-    A network may lay its axes otherwise than the labels: one node for the metals and one for their ratio to
-    the alpha elements, say, where labels know the metals. What such a node does while other nodes stand still
-    is not what it does while the labels stand still, and only the latter is what labels leave unexplained. So
-    what labels predict is taken off, and the rest of each node is regressed on the rest of this one; slopes
-    that chance may give are 0. Only nodes of which labels predict less than `LOOSE` are given.
+    The axes of a network need not be those of the labels: one node for the metals and one for their ratio to
+    the alpha elements, say, where only the metals have a label. What such a node does at constant other nodes
+    is not what it does at constant labels, and only the latter is what labels leave unexplained. So what
+    labels predict is subtracted, and the residual of each node is regressed on the residual of this one;
+    slopes that chance may give are 0. Only nodes of which labels predict less than `LOOSE` are given.
     """
     z = np.asarray(codes, dtype=np.float64)
     chosen = [int(node) for node in nodes]
@@ -95,37 +94,37 @@ def moves_at_labels(
     x, rows = _columns(labels, None, seed)
     if rows.size < FEWEST:
         return {}
-    seen = z[rows][:, chosen]
-    width = np.maximum(seen.std(0), 1e-12)
-    left = (seen - _by_labels(x[rows], seen / width, seed) * width) / width
+    codes = z[rows][:, chosen]
+    width = np.maximum(codes.std(0), 1e-12)
+    rest = (codes - _by_labels(x[rows], codes / width, seed) * width) / width
     moves = {}
     for place, node in enumerate(chosen):
-        mine = left[:, place] - left[:, place].mean()
+        mine = rest[:, place] - rest[:, place].mean()
         if float(mine.var()) < 1 - LOOSE:
             continue
         direction = np.zeros(z.shape[1])
         for other, name in enumerate(chosen):
-            told = pearsonr(mine, left[:, other])
-            if other != place and told.pvalue * (len(chosen) - 1) < SURE:
-                slope = float(mine @ left[:, other] / (mine @ mine))
+            related = pearsonr(mine, rest[:, other])
+            if other != place and related.pvalue * (len(chosen) - 1) < SURE:
+                slope = float(mine @ rest[:, other] / (mine @ mine))
                 direction[name] = slope * width[other] / width[place]
         direction[node] = 1.0
         moves[node] = direction
     return moves
 
 
-def _columns(labels: Mapping[str, ArrayLike], groups: ArrayLike | None, seed: int) -> tuple[Floats, Rows]:
-    """All labels as columns for trees, blanks told as such, and the rows that know any of them."""
+def _columns(labels: Mapping[str, ArrayLike], targets: ArrayLike | None, seed: int) -> tuple[Floats, Rows]:
+    """All labels as columns for trees, with flags of the blanks, and the rows that have any of them."""
     columns = []
     for name, given in labels.items():
-        values, categorical = column(plain(given), str(name), categorical=None)
+        values, categorical = column(column_values(given), str(name), categorical=None)
         if categorical:
             values = _common(values)
             values = np.where(values < 0, np.nan, values)
         columns.append(np.where(np.isfinite(values), values, np.nan))
     x = np.column_stack(columns).astype(np.float64)
     known = np.isfinite(x)
-    rows = _rows(np.flatnonzero(known.any(axis=1)), groups, seed, most=MOST_IN_FOREST)
+    rows = _rows(np.flatnonzero(known.any(axis=1)), targets, seed, most=MOST_IN_FOREST)
     return np.column_stack([_filled(x), known[:, ~known.all(axis=0)]]), rows
 
 
@@ -133,37 +132,37 @@ def read_out(
     codes: ArrayLike,
     label: ArrayLike,
     *,
-    groups: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
     categorical: bool | None = None,
     seed: int = 0,
 ) -> ReadOut | None:
     """A label from the codes (n, nodes) of the nodes given, by ridge and by neighbours; None: too few rows.
 
-    Neighbours tell what bent nodes hold and a line cannot read.
+    Neighbours read what curved nodes hold and a line misses.
     """
     z = np.asarray(codes, dtype=np.float64)
-    y, is_category = column(plain(label), "label", categorical=categorical)
+    y, is_category = column(column_values(label), "label", categorical=categorical)
     if len(y) != len(z):
         raise EvidenceError(f"the label has {len(y)} rows, the codes {len(z)}")
-    rows = _rows(finite(y, z), groups, seed)
+    rows = _rows(finite(y, z), targets, seed)
     if rows.size < FEWEST or z.shape[1] == 0 or (y[rows] == y[rows[0]]).all():
         return None
     x = (z[rows] - z[rows].mean(0)) / np.maximum(z[rows].std(0), 1e-12)
     if is_category:
         return _class_read_out(x, _common(y[rows]), seed)
-    told = y[rows].astype(np.float64)
+    truth = y[rows].astype(np.float64)
     linear, nearest = np.empty(rows.size), np.empty(rows.size)
-    for fitted, left in _folds(rows.size, seed):
-        linear[left] = _ridge(x[fitted], told[fitted], x[left])
-        nearest[left] = _nearest(x[fitted], told[fitted], x[left])
+    for fitted, rest in _folds(rows.size, seed):
+        linear[rest] = _ridge(x[fitted], truth[fitted], x[rest])
+        nearest[rest] = _nearest(x[fitted], truth[fitted], x[rest])
     return ReadOut(
-        share_of_variance(told, linear), share_of_variance(told, nearest), False, float("nan"), rows.size
+        share_of_variance(truth, linear), share_of_variance(truth, nearest), False, float("nan"), rows.size
     )
 
 
-def share_of_variance(truth: Floats, told: Floats) -> Share:
+def share_of_variance(truth: Floats, predicted: Floats) -> Share:
     """1 - sum of squared errors / sum of squares about the mean; interval as of a ratio of two means."""
-    wrong, whole = (truth - told) ** 2, (truth - truth.mean()) ** 2
+    wrong, whole = (truth - predicted) ** 2, (truth - truth.mean()) ** 2
     if not whole.mean() > 0:
         return Share(0.0, 0.0, 0.0, truth.size)
     ratio = float(wrong.mean() / whole.mean())
@@ -176,11 +175,11 @@ def _class_read_out(x: Floats, y: NDArray[np.int64], seed: int) -> ReadOut:
 
     wanted = np.eye(int(y.max()) + 1)[y]
     right = np.empty((2, y.size))
-    for fitted, left in _folds(y.size, seed):
-        line = _ridge(x[fitted], wanted[fitted], x[left])
+    for fitted, rest in _folds(y.size, seed):
+        line = _ridge(x[fitted], wanted[fitted], x[rest])
         near = KNeighborsClassifier(min(NEIGHBOURS, fitted.size)).fit(x[fitted], y[fitted])
-        right[0, left] = line.argmax(1) == y[left]
-        right[1, left] = near.predict(x[left]) == y[left]
+        right[0, rest] = line.argmax(1) == y[rest]
+        right[1, rest] = near.predict(x[rest]) == y[rest]
     shares = []
     for one in right:
         error = LEVEL * one.std(ddof=1) / np.sqrt(y.size)
@@ -194,10 +193,10 @@ def _filled(x: Floats) -> Floats:
     return np.where(np.isfinite(x), x, middle)
 
 
-def _rows(known: Rows, groups: ArrayLike | None, seed: int, *, most: int = MOST_ROWS) -> Rows:
-    """One row a target, and no more than trees and neighbours can take."""
+def _rows(known: Rows, targets: ArrayLike | None, seed: int, *, most: int = MOST_ROWS) -> Rows:
+    """One row per target, and no more than trees and neighbours can take."""
     rng = np.random.default_rng(seed)
-    rows = one_a_target(known, None if groups is None else np.asarray(groups), rng)
+    rows = one_per_target(known, None if targets is None else np.asarray(targets), rng)
     return rows if rows.size <= most else np.sort(rng.choice(rows, size=most, replace=False))
 
 
@@ -217,10 +216,10 @@ def _common(classes: NDArray[Any], most: int = 30) -> NDArray[np.int64]:
 
 
 def _by_labels(x: Floats, y: Floats, seed: int) -> Floats:
-    """y (rows,) or (rows, columns) from labels, each fold by the others: a parabola, then trees on its rest.
+    """y (rows,) or (rows, columns) from labels, each fold by the others: a parabola, then trees.
 
-    Trees alone bend as they must, but are stairs: what they leave of a steep code still hangs on the label. A
-    parabola takes that; it is drawn where labels lie, not where a stray one does.
+    Trees alone follow any curve, but in steps: their residual of a steep code still depends on the label. A
+    parabola removes that; labels are clipped, so that outliers do not steer it.
     """
     from sklearn.ensemble import ExtraTreesRegressor
     from sklearn.linear_model import RidgeCV
@@ -228,20 +227,20 @@ def _by_labels(x: Floats, y: Floats, seed: int) -> Floats:
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
     middle, spread = _middle_and_spread(y)
-    held = np.clip(y, middle - 6 * spread, middle + 6 * spread)  # a few stray codes would own the fit
-    told = np.empty_like(held)
+    held = np.clip(y, middle - 6 * spread, middle + 6 * spread)  # a few outliers would own the fit
+    predicted = np.empty_like(held)
     centre, width = _middle_and_spread(x)
     inside = np.clip((x - centre) / width, -4, 4)
-    degree = 2 if x.shape[1] <= MOST_BENT else 1
-    for fitted, left in _folds(len(y), seed):
+    degree = 2 if x.shape[1] <= MOST_QUADRATIC else 1
+    for fitted, rest in _folds(len(y), seed):
         curve = make_pipeline(
             PolynomialFeatures(degree, include_bias=False), StandardScaler(), RidgeCV(np.logspace(-4, 4, 17))
         )
         curve.fit(inside[fitted], held[fitted])
         trees = ExtraTreesRegressor(60, min_samples_leaf=3, random_state=seed)
         trees.fit(x[fitted], held[fitted] - curve.predict(inside[fitted]))
-        told[left] = curve.predict(inside[left]) + trees.predict(x[left])
-    return told
+        predicted[rest] = curve.predict(inside[rest]) + trees.predict(x[rest])
+    return predicted
 
 
 def _middle_and_spread(columns: Floats) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Entropies by spacing, and how much a sampled code tells about its spectrum."""
+"""Entropies by spacing, and the information that a sampled code carries on its spectrum."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spacing_terms(values: ArrayLike) -> Floats:
     Spacings reach m = n^(1/3) steps to each side: with sqrt(n) codes in two clumps came out .04 nats high at
     500 spectra, and flat ones .03 low. The plain estimate is too low: where the density is flat, the mean log
     of a spacing of j steps is digamma(j) - digamma(n + 1), not log(j / n). That, and the true number of steps
-    at the ends, are taken here.
+    at the ends, are used here.
     """
     values = np.asarray(values, dtype=np.float64)
     n = values.size
@@ -57,7 +57,7 @@ def spacing_entropy(values: ArrayLike) -> float:
 def spacing_offset(n: int) -> float:
     """What spacing_terms overstates for n normal deviates, whose tails are not flat, in nats.
 
-    A dead node's code is such a sample: taking this off brings it to 0.
+    A dead node's code is such a sample: subtracting this brings it to 0.
     """
     ordered = ndtri((np.arange(n) + 0.5) / n)
     flat = spacing_terms(ordered) - spacing_terms(np.arange(n))  # the digammas cancel
@@ -77,7 +77,7 @@ def _noise(shape: tuple[int, ...], seed: int) -> Floats:
 def code_information(mean: ArrayLike, sd: ArrayLike, *, seed: int) -> CodeInformation:
     """I(z_i; x) = H(z_i) - E[1/2 ln(2 pi e sd_i(x)^2)] of each node from sampled codes, in nats.
 
-    mean, sd: (spectra, nodes), one spectrum a target. The interval is over spectra. The sampled noise is
+    mean, sd: (spectra, nodes), one spectrum per target. The interval is over spectra. The sampled noise is
     known, so what it adds by chance to H(z_i) is taken out again by regression: a dead node, whose code is
     that noise, comes out at 0 without scatter. Not cut at 0: a dead node may be slightly below.
     """

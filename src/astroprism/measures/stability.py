@@ -1,6 +1,6 @@
 """Which nodes come back when a network is trained anew on other stars: arrays in, a frozen result out.
 
-A row a held-out target that no training saw. docs/design/stability.md says what the score is, and why.
+A row per target that was held out of all trainings. docs/design/stability.md defines the score.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import t as student
 
-from . import EvidenceError, code_information, mutual_information, sampled_codes
-from .evidence import Floats, codes_and_errors, ranks
+from .evidence import EvidenceError, Floats, codes_and_errors, ranks
+from .mutual import mutual_information
 from .nulls import equal_bins
 from .readout import read_out
-from .spacing import FEWEST
+from .spacing import FEWEST, code_information, sampled_codes
 
 RETURNS = 0.5  # score from which a node is said to return: half of its variance, as for all shares here
-# What two draws of one code share, as a share of variance, of a node that tells .5 nat of its spectrum: the
-# least that is called informative. A weaker node is held against this, lest a hair divided by a hair be 1.
+# What two draws of one code share, as a share of variance, of a node that carries .5 nat: the least that is
+# called informative. A weaker node is compared with this, or nothing divided by nothing could be 1.
 LEAST_OWN = (1 - np.exp(-1.0)) ** 2
-HEARD = 0.1  # nats that a node of a retraining must hold, to be asked what all its nodes together tell
+LEAST_HELD = 0.1  # nats that a node of a retraining must hold to take part in predicting a node from them all
 NULL_VALUES = 100  # matched pairs of shuffled targets, of which the null's 95 % point is taken
 NULL_LEVEL = 0.95
 SCREENED_ROWS = 5_000  # of which pairs are screened
@@ -37,7 +37,7 @@ class Return:
     partner         its node, one to one
     nats, low, high mutual information of both nodes' sampled codes, with its 90 % interval over targets
     own             the same of two draws of the node's own codes: what a perfect twin would share
-    score*          share of variance, see `share_told`
+    score*          share of variance, see `shared_variance`
     told_by_all     share of the node's variance that all nodes of the retraining together predict: near 1
                     with a low score, the axes have turned; NaN where no node of it holds anything
     """
@@ -73,7 +73,7 @@ class Survival:
     found: tuple[Return, ...]
 
     def node(self, index: int) -> dict[str, Any]:
-        """What findings.json says of one node."""
+        """Keys of a node in findings.json that follow from retrainings."""
         return {
             "survival": float(self.score[index]),
             "survival_interval": [float(self.low[index]), float(self.high[index])],
@@ -82,7 +82,7 @@ class Survival:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What findings.json says of all."""
+        """The block "stability" of findings.json."""
         return {
             "retrainings": self.retrainings,
             "null": self.null,
@@ -126,13 +126,14 @@ def survive(
         if len(other_mean) != n:
             raise EvidenceError(f"retraining {number} codes {len(other_mean)} spectra, the model {n}")
         other = sampled_codes(other_mean, other_sd, seed=seed + 2 + number)
-        held = code_information(other_mean, other_sd, seed=seed).nats > HEARD
+        held = code_information(other_mean, other_sd, seed=seed).nats > LEAST_HELD
         chance, reached = _null(codes, other, seed=seed)
         null = max(null, reached)
         for node, partner in _matched(codes, other, seed=seed):
-            told = _nats(codes[:, node], other[:, partner], seed)
+            shared = _nats(codes[:, node], other[:, partner], seed)
             score, low, high = (
-                share_told(nats, own=own[node], chance=chance) for nats in (told.nats, told.low, told.high)
+                shared_variance(nats, own=own[node], chance=chance)
+                for nats in (shared.nats, shared.low, shared.high)
             )
             both = read_out(other[:, held], mean[:, node], seed=seed) if held.any() else None
             all_of_it = float("nan") if both is None else max(both.linear.value, both.nearest.value, 0.0)
@@ -141,9 +142,9 @@ def survive(
                     retraining=number,
                     node=node,
                     partner=partner,
-                    nats=told.nats,
-                    low=told.low,
-                    high=told.high,
+                    nats=shared.nats,
+                    low=shared.low,
+                    high=shared.high,
                     own=own[node],
                     score=score,
                     score_low=low,
@@ -157,12 +158,12 @@ def survive(
     return replace(whole, found=tuple(replace(one, retraining=names[one.retraining]) for one in found))
 
 
-def share_told(nats: float, *, own: float, chance: float = 0.0) -> float:
-    """Share of what a node holds that a partner tells, 0..1, from their nats and the node's own.
+def shared_variance(nats: float, *, own: float, chance: float = 0.0) -> float:
+    """Share of what a node holds that a partner holds, too, 0..1, from their nats and the node's own.
 
     1 - exp(-2 I) is the share of variance of two normal columns that share I nats. It is divided by the
-    same of the node's own nats: a code is a draw, and not even a twin can tell its noise. What shuffled
-    targets reach by chance is taken off as in Cohen's kappa: (share - chance) / (1 - chance), never below 0.
+    same of the node's own nats: a code is a draw, and not even a twin shares its noise. What shuffled
+    targets reach by chance is subtracted as in Cohen's kappa: (share - chance) / (1 - chance), never below 0.
     """
     share = min(1.0, _variance(nats) / max(_variance(own), LEAST_OWN))
     return float(max(0.0, (share - chance) / (1 - chance)))
@@ -185,7 +186,7 @@ def _matched(codes: Floats, other: Floats, *, seed: int) -> list[tuple[int, int]
 def screens(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Floats:
     """Mutual information of every column of x (n, a) with every one of y (n, b) by equal-count bins: (a, b).
 
-    The estimate of `information.screened_information`, of all pairs in one product of matrices.
+    The estimate of `nulls.screened_information`, of all pairs in one product of matrices.
     """
     rng = np.random.default_rng(seed)
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -225,7 +226,7 @@ def _null(codes: Floats, other: Floats, *, seed: int) -> tuple[float, float]:
     while len(shares) < NULL_VALUES:
         order = rng.permutation(len(other))
         shares += [
-            share_told(_nats(codes[:, node], other[order, partner], seed).nats, own=0.0)
+            shared_variance(_nats(codes[:, node], other[order, partner], seed).nats, own=0.0)
             for node, partner in _matched(codes, other[order], seed=seed)
         ]
     chance = float(np.mean(shares))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ..archive import read
 from ..artifacts import blame, write_bytes
 from ..errors import CatalogError, SpectrumError
 from ..grid import PAPER, PAPER_DEAD
+from ..progress import Listener, count, silent
 from ..spectrum import Spectrum
 from ..store.prepare import PrepareOptions, prepare
 from ..targets.catalog import join
@@ -54,19 +55,21 @@ def encode_spectra(
     files: Sequence[str | os.PathLike[str]],
     *,
     device: str = "cpu",
-    watch: Callable[[int, int], object] = lambda done, total: None,
+    progress: Listener = silent,
 ) -> Encoded:
-    """Encode every spectrum of `files` with the released weights; what cannot be used is told, not skipped.
+    """Encode every spectrum of `files` with the released weights; what cannot be used is listed with why.
 
     As the release does: trimmed and padded, divided by the median in which masked zeros count, both ends and
-    the gap between the chips at 0; nothing else is masked. watch is called with files done and to do.
+    the gap between the chips at 0; nothing else is masked. progress counts files.
     """
     import pandas as pd
     import torch
 
+    from ..model.data import Tensors
+    from ..model.trained import TrainedModel
     from ..network import load_released
 
-    network = load_released(Path(weights)).to(device)
+    model = TrainedModel(load_released(Path(weights)), device=device)
     means: list[NDArray[np.float32]] = []
     sds: list[NDArray[np.float32]] = []
     facts: list[dict[str, Any]] = []
@@ -76,31 +79,32 @@ def encode_spectra(
     def flush() -> None:
         if not waiting:
             return
-        with torch.no_grad():
-            mean, logvar = network.encode(torch.from_numpy(np.stack(waiting)).to(device))
-        means.append(mean.cpu().numpy())
-        sds.append((0.5 * logvar).exp().cpu().numpy())
+        flux = torch.from_numpy(np.stack(waiting))
+        batch = model.to_device(Tensors(flux, torch.ones_like(flux), None, None))
+        codes = model.encode(batch, relock=False, polished=False)
+        means.append(codes.mean.cpu().numpy())
+        sds.append(codes.sd.cpu().numpy())
         waiting.clear()
 
-    seen: set[str] = set()
+    known: set[str] = set()
     for done, path in enumerate(files, start=1):
         for flux, fact in _rows(path, refused):
-            if fact["spectrum_id"] in seen:
-                _refuse(refused, path, "duplicate", f"{fact['spectrum_id']} was met before")
+            if fact["spectrum_id"] in known:
+                _refuse(refused, path, "duplicate", f"{fact['spectrum_id']} was read before")
                 continue
-            seen.add(fact["spectrum_id"])
+            known.add(fact["spectrum_id"])
             waiting.append(flux)
             facts.append(fact)
             if len(waiting) == BATCH:
                 flush()
-        watch(done, len(files))
+        progress(count(done, len(files)))
     flush()
     table = pd.DataFrame(refused, columns=["file", "reason", "message"])
     if not facts:
-        told = ", ".join(f"{n} {reason}" for reason, n in Counter(table["reason"]).items())
+        reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(table["reason"]).items())
         first = f"; the first: {table['message'].iloc[0]}" if len(table) else ""
         raise ReleaseError(
-            f"none of {len(files)} files gave a spectrum to encode ({told or 'no files'}){first}"
+            f"none of {len(files)} files gave a spectrum to encode ({reasons or 'no files'}){first}"
         )
     mean, sd = np.concatenate(means).astype(np.float64), np.concatenate(sds).astype(np.float64)
     if not (np.isfinite(mean).all() and np.isfinite(sd).all()):

@@ -179,9 +179,8 @@ class Viewer:
         return self._once("rest", self._find_rest)  # type: ignore[no-any-return]
 
     def _find_rest(self) -> float | None:
-        from ...findings.effects import SURE
         from ...grid import convert_medium
-        from ...measures.lines import star_velocity
+        from ...measures.lines import SURE, star_velocity
 
         code, _ = self.base_code(None)
         made = self.decoder.decode(code)
