@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from astroprism.cli.demo import Answer, answer_text, beside_truth, share
-from astroprism.info import about
+from astroprism.info import info
 from astroprism.pipeline import RunReport, Step
 
 SPLIT = {"seed": 0, "valid": 0.3, "test": 0.3}
@@ -136,5 +136,5 @@ def test_the_demo_from_nothing_and_again(tmp_path):
     assert "spectra never seen" in run("info", tmp_path / "demo").stdout
     other = json.loads(run("train", tmp_path / "demo", "--steps", 9, "--json", code=1).stdout)
     assert other["kind"] == "ModelError"
-    assert about(tmp_path / "demo" / "model")["kind"] == "model"
-    assert about(tmp_path / "demo" / "codes.parquet")["kind"] == "table of codes"
+    assert info(tmp_path / "demo" / "model")["kind"] == "model"
+    assert info(tmp_path / "demo" / "codes.parquet")["kind"] == "table of codes"

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any, overload
 
 from . import __version__
 from .artifacts import blame, write_bytes
-from .errors import AstroprismError
 from .folder import StudyFolder
-from .progress import Listener
+from .progress import Listener, staged
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from .apply.files import ApplyReport
-    from .apply.spectra import Applied
+    from .apply import Applied, ApplyOptions, ApplyReport
     from .explorer.server.serving import Running
     from .findings.find import FindOptions, FindReport
     from .ingest import IngestOptions, IngestReport, Progress
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from .pipeline import RunOptions, RunReport, Stage, Step
     from .report import ReportReport
     from .similar.search import Similar
-    from .spectrum import Spectrum
     from .targets.catalog import Joined
 
 
@@ -177,42 +174,25 @@ class Study(StudyFolder):
         without_nuisances: bool = False,
         scale: str | None = None,
         n: int = 10,
-        watch: Callable[[int, int], object] | None = None,
+        progress: Listener | None = None,
     ) -> Similar:
         """The n spectra most like one; see `astroprism.similar`.
 
         query   an identifier or a row of this study, a file, a spectrum in memory, or a code (nodes,)
         window  (low, high) angstrom: compare pixels there; else codes, of the informative nodes or of `nodes`
         """
-        from .similar.query import ask
-        from .similar.search import coded, similar
+        from .similar.search import similar
 
-        found = (self.path / "findings.json").exists()
-        codes = None
-        if window is None:
-            codes = coded(self.store, self.path / "codes.parquet", self.findings() if found else None)
-        labels = self.path / "findings" / "labels.parquet"
         return similar(
-            self.store,
-            ask(self.store, query, codes=codes, encode=None if codes is None else self._code_of),
-            codes=codes,
-            nodes=None if nodes is None else list(nodes),
+            self,
+            query,
+            window=window,
+            nodes=nodes,
             without_nuisances=without_nuisances,
             scale=scale,
-            window=window,
             n=n,
-            labels=self.finding_table("labels") if found and labels.exists() else None,
-            watch=watch or _silent,
+            progress=staged("similar", progress),
         )
-
-    def _code_of(self, spectrum: Spectrum) -> tuple[Any, list[str]]:
-        """Code of a spectrum that is not of the study, and in which ways it lies outside of it."""
-        from .apply.spectra import apply_spectra
-
-        applied = apply_spectra(self, [spectrum])
-        if applied.refused:
-            raise AstroprismError(applied.refused[0].message)
-        return applied.mean[0], list(applied.warnings[0])
 
     def run(
         self,
@@ -241,7 +221,7 @@ class Study(StudyFolder):
 
     @overload
     def apply(
-        self, things: Any, *, device: str = "auto", say: Callable[[str], object] | None = None
+        self, things: Any, *, options: ApplyOptions | None = None, progress: Listener | None = None
     ) -> Applied: ...
 
     @overload
@@ -250,8 +230,8 @@ class Study(StudyFolder):
         things: Any,
         *,
         out: str | os.PathLike[str],
-        device: str = "auto",
-        say: Callable[[str], object] | None = None,
+        options: ApplyOptions | None = None,
+        progress: Listener | None = None,
     ) -> ApplyReport: ...
 
     def apply(
@@ -259,47 +239,24 @@ class Study(StudyFolder):
         things: Any,
         *,
         out: str | os.PathLike[str] | None = None,
-        device: str = "auto",
-        say: Callable[[str], object] | None = None,
+        options: ApplyOptions | None = None,
+        progress: Listener | None = None,
     ) -> Applied | ApplyReport:
-        """Codes, labels with intervals, outlier scores and warnings of spectra never seen.
+        """Codes, labels with intervals, outlier scores and warnings of spectra that are not in the study.
 
         things  a file, a folder, or spectra in memory: numpy arrays (wavelength, flux[, sigma]), tables,
                 specutils objects, `Spectrum`, or a list of these
         out     of files and folders: the table to write, a block at a time; see `astroprism.apply.files`
         """
-        from .apply.files import ApplyOptions, apply_files, apply_read, paths_of
-        from .apply.spectra import apply_spectra, spectra_from
+        from .apply import apply
 
-        paths, say = paths_of(things), say or _silent
-        if paths is None and out is not None:
-            raise AstroprismError(
-                "out= is for files and folders; write spectra in memory by .table().write()"
-            )
-        if paths is None:
-            return apply_spectra(self, spectra_from(things), device=device, say=say)
-        if out is None:
-            return apply_read(self, paths, device=device, say=say)
-        return apply_files(self, paths, out=out, options=ApplyOptions(device=device), say=say)
+        return apply(self, things, out=out, options=options, progress=staged("apply", progress))
 
-    def outliers(
-        self,
-        *,
-        device: str = "auto",
-        say: Callable[[str], object] | None = None,
-        watch: Callable[[int, int], object] | None = None,
-    ) -> pd.DataFrame:
-        """Every spectrum judged, the oddest first, with why; see `astroprism.apply.ranking`."""
-        from .apply.ranking import outlier_table
+    def outliers(self, *, device: str = "auto", progress: Listener | None = None) -> pd.DataFrame:
+        """Every spectrum of the study, the oddest first, with why; see `astroprism.apply.outliers`."""
+        from .apply import outlier_table
 
-        frame, made = outlier_table(
-            self.store,
-            self.model_path,
-            out=self.path,
-            device=device,
-            say=say or _silent,
-            watch=watch or _silent,
-        )
+        frame, made = outlier_table(self, device=device, progress=staged("outliers", progress))
         if made:
             self.record("outliers", {"spectra": len(frame)})
         return frame

@@ -24,13 +24,15 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Codes, labels with intervals, outlier scores and warnings of spectra never seen, in a table."""
-    from ..apply.files import ApplyOptions, apply_files
-    from ..study import Study
+    from ..apply import ApplyOptions
+    from ..study import Study, _listener
     from .terminal import counting_bar, messages
 
     options = ApplyOptions(device=device, medium=medium, checksum=checksum)
     with counting_bar("apply") as watch:
-        report = apply_files(Study(study), paths, out=out, options=options, say=messages.print, watch=watch)
+        report = Study(study).apply(
+            paths, out=out, options=options, progress=_listener(messages.print, watch)
+        )
     lines = [] if report.made else ["nothing to do: the table is there, made from the same files and study"]
     lines += [
         f"{report.met:,} spectra met in {report.files:,} files: {report.applied:,} in the table, "
@@ -62,12 +64,12 @@ def outliers(
     as_json: Json = False,
 ) -> None:
     """Every spectrum of the study judged, the oddest listed, with why."""
-    from ..study import Study
+    from ..study import Study, _listener
     from .terminal import counting_bar, messages
 
     held = Study(study)
     with counting_bar("outliers") as watch:
-        frame = held.outliers(device=device, say=messages.print, watch=watch)
+        frame = held.outliers(device=device, progress=_listener(messages.print, watch))
     odd, rate = int((frame["p"] <= 0.01).sum()), 0.01 * len(frame)
     named = ["rank", "spectrum_id", "p", "surprise", "reasons"]
     first: list[dict[str, Any]] = [

@@ -149,10 +149,10 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what this study, store, folder or spectrum file is."""
-    from ..info import about
+    from ..info import info as info_of
     from .terminal import facts
 
-    result = about(path)
+    result = info_of(path)
     own = {name: value for name, value in result.items() if name not in ("kind", "path")}
     rooms = {name: own.pop(name) for name in list(own) if name == "model" or name.startswith("codes")}
     text = [f"{result['path']}: {result['kind']}", facts(own.items())]

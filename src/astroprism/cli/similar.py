@@ -32,7 +32,7 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """The spectra most like one: by its code, by some nodes, or in a window."""
-    from ..study import Study
+    from ..study import Study, _listener
     from .terminal import counting_bar
 
     with counting_bar("compare") as watch:
@@ -43,7 +43,7 @@ def similar(
             without_nuisances=without_nuisances,
             scale=scale,
             n=n,
-            watch=watch,
+            progress=_listener(None, watch),
         )
     show(found.as_dict(), as_json, found.text())
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..apply.bundle import read_arrays, write_arrays
+from ..artifacts import Format, read_arrays, write_arrays
 from ..targets import split
 from .evidence import Floats, Rows, column, finite
 from .regression import NumberProbe, expected_error, fit_number, hard_features, neighbours, value_at
@@ -272,12 +272,12 @@ def write_probe(path: Path, probe: Probe) -> None:
         "left_out": probe.left_out,
         "facts": probe.facts,
     }
-    write_arrays(path, arrays, about=about)
+    write_arrays(path, arrays, header=about)
 
 
 def read_probe(path: Path, *, facts: Mapping[str, Any]) -> Probe | None:
     """The probe at `path` if it was made from `facts`, else None."""
-    held = read_arrays(path, kind=(FORMAT, VERSION))
+    held = read_arrays(path, kind=Format(FORMAT, VERSION))
     if held is None or held[1]["facts"] != json.loads(json.dumps(dict(facts))):
         return None
     arrays, about = held
