@@ -80,6 +80,13 @@ def test_codes_are_those_of_encode(study, made):
     np.testing.assert_allclose(mine, theirs, atol=0.02)
 
 
+def test_a_file_is_most_like_its_own_spectrum_in_the_study(study, made):
+    path = sorted((made / "archive" / "spectra").iterdir())[5]
+    near = study.similar(path, n=3)
+    assert near.table["spectrum_id"][0] == next(read(path)).identifier
+    assert near.table["distance"][0] < 0.1 < near.table["distance"][1]
+
+
 def test_the_parts_of_the_result_fit_together(study, spectra):
     applied = apply_spectra(study, spectra)
     n, p = 12, study.store.grid.size
@@ -159,7 +166,7 @@ def test_refusals_stop_nothing(study, spectra):
     far = replace(spectra[0], wavelength=spectra[0].wavelength + 3000.0)
     applied = apply_spectra(study, [far])
     assert len(applied) == 0
-    assert [one.reason for one in applied.refused] == ["no-overlap"]
+    assert [one.reason for one in applied.refused] == ["masked"]
     assert "teff" in applied.frame
 
 

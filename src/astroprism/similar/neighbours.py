@@ -66,7 +66,7 @@ class Neighbours:
                 "numbers are needed"
             )
         if n < 1:
-            raise ConfigError(f"{n} neighbours; ask for 1 or more")
+            raise ConfigError(f"{n} neighbours; give 1 or more")
         near = (query - self._centre).astype(np.float32)
         least = (np.float32(-2) * near) @ self._points
         least += self._least
