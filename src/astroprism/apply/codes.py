@@ -24,7 +24,7 @@ class StudyCodes:
 
     facts     what the table of codes is and what it was made from
     rows      (n,) of the store
-    index     the store's index of these rows
+    index     of the store, whole
     mean, sd  (n, nodes of the network)
     """
 
@@ -53,7 +53,7 @@ class StudyCodes:
             np.stack([table[name].to_numpy() for name in table.column_names if name.startswith(kind)], axis=1)
             for kind in ("mean_", "sd_")
         )
-        return cls(facts, np.asarray(rows, np.intp), index.iloc[rows].reset_index(drop=True), mean, sd)
+        return cls(facts, np.asarray(rows, np.intp), index, mean, sd)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -61,17 +61,17 @@ class StudyCodes:
     @property
     def identifiers(self) -> NDArray[np.object_]:
         """(n,)."""
-        return self.index["spectrum_id"].to_numpy(dtype=object)
+        return self.index["spectrum_id"].to_numpy(dtype=object)[self.rows]
 
     @property
     def targets(self) -> NDArray[np.object_]:
         """(n,)."""
-        return self.index["target"].to_numpy(dtype=object)
+        return self.index["target"].to_numpy(dtype=object)[self.rows]
 
     @property
     def snr(self) -> NDArray[np.float64]:
         """Signal-to-noise ratio per pixel, (n,)."""
-        return self.index["snr"].to_numpy(np.float64)
+        return self.index["snr"].to_numpy(np.float64)[self.rows]
 
     def parts(self, shares: Split) -> NDArray[np.str_]:
         """'train', 'valid' or 'test', (n,)."""

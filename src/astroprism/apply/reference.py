@@ -215,10 +215,10 @@ def make_reference(
     bare = np.max([odd.surprise[name] for name in WITHOUT_LABELS], axis=0)
     labelled = odd.surprise_all[np.isfinite(odd.surprise["labels"])]
 
-    index = codes.index
-    resolution = index["resolution"].iloc[trained] if "resolution" in index else [np.nan]
-    n_good = index["n_good"].iloc[trained].to_numpy(np.float64) / source.pixels
-    frames = index["frame"].iloc[trained].value_counts(normalize=True)
+    index = codes.index.iloc[codes.rows[trained]]
+    resolution = index["resolution"] if "resolution" in index else [np.nan]
+    good_share = index["n_good"].to_numpy(np.float64) / source.pixels
+    frames = index["frame"].value_counts(normalize=True)
     blocks = _blocks(some[:512], source.pixels)
     covered = np.mean(np.concatenate([folder.store.read(codes.rows[rows]).good for rows in blocks]), axis=0)
     return Reference(
@@ -234,7 +234,7 @@ def make_reference(
         TrainingRange(
             snr=bulk(snr[trained]),
             resolution=bulk(resolution),
-            good=float(np.quantile(n_good, 0.005)),
+            good=float(np.quantile(good_share, 0.005)),
             frames=tuple(sorted(str(name) for name, share in frames.items() if share >= FEW)),
             covered=np.asarray(covered, dtype=np.float64),
             broader=np.sort(found.broader),

@@ -125,24 +125,24 @@ def similar(
     findings = folder.findings() if folder.has_findings() else None
     if window is None:
         codes = StudyCodes.read(folder)
-        asked = query_of(folder, query, codes=codes, progress=progress)
+        resolved = query_of(folder, query, codes=codes, progress=progress)
         chosen = None if nodes is None else list(nodes)
-        found = _by_codes(folder, asked, codes, findings, chosen, without_nuisances, scale, n)
+        found = _by_codes(folder, resolved, codes, findings, chosen, without_nuisances, scale, n)
     else:
         if nodes is not None or without_nuisances or scale is not None:
             raise ConfigError(
                 "a window compares pixels, not codes: leave out nodes, scale and without_nuisances, or window"
             )
-        asked = query_of(folder, query, codes=None)
-        found = _by_window(folder.store, asked, window=window, n=n, progress=progress)
+        resolved = query_of(folder, query, codes=None)
+        found = _by_window(folder.store, resolved, window=window, n=n, progress=progress)
     labels = None if findings is None else folder.label_table()
-    facts = found.facts | {"warnings": [*asked.warnings, *found.facts["warnings"]]}
-    table = _table(folder.store, asked, found.rows, found.columns, labels)
+    facts = found.facts | {"warnings": [*resolved.warnings, *found.facts["warnings"]]}
+    table = _table(folder.store, resolved, found.rows, found.columns, labels)
     own: dict[str, Any] = {}
-    if asked.row is not None:
-        mine = _table(folder.store, asked, np.array([asked.row]), {}, labels).iloc[0].to_dict()
+    if resolved.row is not None:
+        mine = _table(folder.store, resolved, np.array([resolved.row]), {}, labels).iloc[0].to_dict()
         own = {str(name): value for name, value in mine.items() if name not in ("row", "same_target")}
-    return Similar(asked.name, table, facts, own)
+    return Similar(resolved.name, table, facts, own)
 
 
 @dataclass(frozen=True, eq=False)
