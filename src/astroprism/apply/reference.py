@@ -115,7 +115,7 @@ def calibrate(folder: StudyFolder, *, device: str = "auto", progress: Listener =
             f"{folder.codes_path()} was made by another model; run: astroprism encode {folder.path}"
         )
     label_table = folder.label_table()
-    nodes = compared_nodes(folder, facts)
+    nodes = counted_nodes(folder, facts)
     made_from = {
         "version": REFERENCE.version,
         "weights": weights,
@@ -152,7 +152,7 @@ def calibrate(folder: StudyFolder, *, device: str = "auto", progress: Listener =
     return CalibratedModel(model, facts, probe, reference, folder.store.grid.wavelength)
 
 
-def compared_nodes(folder: StudyFolder, facts: CodesFacts) -> list[int]:
+def counted_nodes(folder: StudyFolder, facts: CodesFacts) -> list[int]:
     """Nodes that labels and distances are read from: the kept ones that findings count, copies left out."""
     if not folder.has_findings():
         return list(facts.kept)
