@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from astroprism.apply.residuals import Residuals, model_error, residuals
+from astroprism.apply.residuals import Residuals, measure_residuals, model_error
 from astroprism.apply.scores import (
     REASONS,
     WITHOUT_LABELS,
@@ -33,7 +33,7 @@ def test_noise_is_one_and_what_stands_off_is_found():
     flux[1, 200:240] -= 0.05
     good[2, 40:60] = False
     flux[2, 45] = 1e6
-    found = residuals(flux, sigma, good, made=made, error=np.zeros(P))
+    found = measure_residuals(flux, sigma, good, made=made, error=np.zeros(P))
     assert abs(found.chi2[2:].mean() - 1) < 0.05
     assert found.worst[0] > 15
     assert 50 <= found.first[0] <= found.last[0] <= 52
@@ -49,11 +49,11 @@ def test_broader_lines_are_reported():
     flux, sigma, good, made = spectra(5, seed=2, snr=200.0)
     wide = made.copy()
     wide[:, 1:-1] += 0.1 * (made[:, 2:] - 2 * made[:, 1:-1] + made[:, :-2])
-    found = residuals(flux - made + wide, sigma, good, made=made, error=np.zeros(P))
+    found = measure_residuals(flux - made + wide, sigma, good, made=made, error=np.zeros(P))
     assert (found.broader > 8).all()
     assert (found.air_broader == 0).all()
     air = np.sqrt(made)  # half of the lines are the atmosphere's
-    found = residuals(flux - made + wide, sigma, good, made=made, error=np.zeros(P), air=air)
+    found = measure_residuals(flux - made + wide, sigma, good, made=made, error=np.zeros(P), air=air)
     assert (found.air_broader > 8).all()
 
 
@@ -66,7 +66,7 @@ def test_the_models_own_error_is_found_and_taken_for_no_oddity():
     assert 0.07 < error[150:160].mean() < 0.12
     assert error[20] < 0.02
     assert error[:100].mean() < 0.01
-    found = residuals(flux, sigma, good, made=made, error=error)
+    found = measure_residuals(flux, sigma, good, made=made, error=error)
     assert abs(np.median(found.chi2) - 1) < 0.1
 
 
@@ -125,7 +125,7 @@ def test_words_name_the_pixels():
     )
     known = {name: HeldOutScores(np.linspace(0, 1, 300)) for name in REASONS}
     odd = oddness(scores_of(found, np.array([0.5]), None), known, together=None)
-    text = reasons_text(0, odd=odd, found=found, wavelength=np.linspace(5000, 5001, 100))
+    text = reasons_text(0, odd=odd, residuals=found, wavelength=np.linspace(5000, 5001, 100))
     assert "cosmic ray" in text
     assert "5000.10..5000.11" in text
     assert "chi2 a pixel 5" in text
@@ -171,7 +171,7 @@ def test_warnings(fact, word):
         [{"snr": 100.0, "frame": "barycentric", "berv": 3.0} | fact],
         resolution=np.array([fact.get("resolution", 30_000.0)]),
         good=good,
-        found=found,
+        residuals=found,
         chi2_p=np.array([fact.get("chi2_p", 0.5)]),
         density_p=np.array([fact.get("density_p", 0.5)]),
         wavelength=5000 + np.arange(100) / 100,

@@ -49,8 +49,8 @@ def outlier_table(
     if missing := len(folder.store) - len(codes):
         progress(warning(f"{missing:,} spectra have no codes yet and are left out: encode them first"))
     parts = folder.path / ".outliers" / digest_of_json(made_from)[:16]
-    found = _residuals(folder, calibrated, codes, parts=parts, progress=progress)
-    frame = _ranked(folder, calibrated, codes, found)
+    residuals = _residuals(folder, calibrated, codes, parts=parts, progress=progress)
+    frame = _ranked(folder, calibrated, codes, residuals)
     write_frame(path, frame, header=made_from)
     shutil.rmtree(folder.path / ".outliers", ignore_errors=True)
     return frame, True
@@ -72,7 +72,7 @@ def _residuals(
     rows = np.arange(len(codes))
     size = max(1, min(PART_ROWS, PART_PIXELS // source.pixels))
     names = [entry.name for entry in fields(Residuals)]
-    found = []
+    done = []
     for start in range(0, len(rows), size):
         path = parts / f"{start:012d}.npz"
         held = read_arrays(path, kind=OUTLIERS)
@@ -82,13 +82,13 @@ def _residuals(
             write_arrays(path, {name: getattr(part, name) for name in names}, header=OUTLIERS.header)
         else:
             part = Residuals(**held[0])
-        found.append(part)
+        done.append(part)
         progress(count(min(start + size, len(rows)), len(rows)))
-    return Residuals.concatenate(found)
+    return Residuals.concatenate(done)
 
 
 def _ranked(
-    folder: StudyFolder, calibrated: CalibratedModel, codes: StudyCodes, found: Residuals
+    folder: StudyFolder, calibrated: CalibratedModel, codes: StudyCodes, residuals: Residuals
 ) -> pd.DataFrame:
     """The table: scores, reasons, and labels as predicted and as given."""
     import pandas as pd
@@ -103,7 +103,7 @@ def _ranked(
     given = {str(name): labels[name] for name in labels}
     distances = strangeness(probe, predicted, given)
     of_labels = label_surprise(distances, reference.label_scores, len(codes)) if distances else None
-    odd = oddness(scores_of(found, isolated, of_labels), reference.scores, together=reference.together)
+    odd = oddness(scores_of(residuals, isolated, of_labels), reference.scores, together=reference.together)
 
     def label_reason(i: int) -> str:
         return label_text(i, distances, predicted, labels)
@@ -115,11 +115,11 @@ def _ranked(
         "p": odd.p_all,
         "surprise": odd.surprise_all,
         "reasons": [
-            reasons_text(i, odd=odd, found=found, wavelength=wavelength, label_reason=label_reason)
+            reasons_text(i, odd=odd, residuals=residuals, wavelength=wavelength, label_reason=label_reason)
             for i in range(len(codes))
         ],
         "snr": codes.snr,
-        **score_columns(found, odd, wavelength),
+        **score_columns(residuals, odd, wavelength),
     }
     for name, one in predicted.items():
         columns[f"predicted_{name}"] = one.value

@@ -27,7 +27,7 @@ from ..progress import Listener, message, silent
 from ..schema import CodesFacts
 from ..targets import split
 from .codes import StudyCodes
-from .residuals import Residuals, model_error, residuals
+from .residuals import Residuals, measure_residuals, model_error
 from .scores import (
     REASONS,
     WITHOUT_LABELS,
@@ -200,7 +200,7 @@ def make_reference(
     flux, sigma, good, made = (np.concatenate([block[i] for block in decoded]) for i in range(4))
     error = model_error(flux, sigma, good, made=made)
     del decoded, flux, sigma, good, made
-    found = study_residuals(source, model, codes, held, error=error)
+    residuals = study_residuals(source, model, codes, held, error=error)
 
     mean, sd = codes.mean.astype(np.float64), codes.sd.astype(np.float64)
     x, keys = probe.standard(mean), target_keys(codes.targets)
@@ -209,14 +209,14 @@ def make_reference(
     predicted = predict(probe, mean[held], sd[held], snr=snr[held], targets=codes.targets[held])
     distances = strangeness(probe, predicted, {str(name): labels[name].iloc[held] for name in labels})
     label_scores = {name: HeldOutScores.from_scores(values) for name, values in distances.items()}
-    scores = scores_of(found, isolated, label_surprise(distances, label_scores, held.size))
+    scores = scores_of(residuals, isolated, label_surprise(distances, label_scores, held.size))
     known = {name: HeldOutScores.from_scores(scores[name]) for name in REASONS}
     odd = oddness(scores, known, together=None)
     bare = np.max([odd.surprise[name] for name in WITHOUT_LABELS], axis=0)
     labelled = odd.surprise_all[np.isfinite(odd.surprise["labels"])]
 
     index = codes.index.iloc[codes.rows[trained]]
-    resolution = index["resolution"] if "resolution" in index else [np.nan]
+    resolution = index.get("resolution", [np.nan])
     good_share = index["n_good"].to_numpy(np.float64) / source.pixels
     frames = index["frame"].value_counts(normalize=True)
     blocks = _blocks(some[:512], source.pixels)
@@ -237,9 +237,9 @@ def make_reference(
             good=float(np.quantile(good_share, 0.005)),
             frames=tuple(sorted(str(name) for name, share in frames.items() if share >= FEW)),
             covered=np.asarray(covered, dtype=np.float64),
-            broader=np.sort(found.broader),
-            air_broader=np.sort(found.air_broader),
-            ripple=np.sort(found.ripple),
+            broader=np.sort(residuals.broader),
+            air_broader=np.sort(residuals.air_broader),
+            ripple=np.sort(residuals.ripple),
             moving_air=model.moving_air,
         ),
     )
@@ -252,7 +252,7 @@ def study_residuals(
     parts = []
     for some in _blocks(rows, source.pixels):
         flux, sigma, good, made, air = _read_and_decode(source, model, codes, some)
-        parts.append(residuals(flux, sigma, good, made=made, error=error, air=air))
+        parts.append(measure_residuals(flux, sigma, good, made=made, error=error, air=air))
     return Residuals.concatenate(parts)
 
 

@@ -54,7 +54,7 @@ def in_sigma(flux: Floats, sigma: Floats, good: NDArray[np.bool_], *, made: Floa
     return np.asarray(np.where(good & np.isfinite(ratio), ratio, 0.0), dtype=np.float64)
 
 
-def residuals(
+def measure_residuals(
     flux: Floats,
     sigma: Floats,
     good: NDArray[np.bool_],
@@ -119,9 +119,9 @@ def _worst_run(ratio: Exact, good: NDArray[np.bool_]) -> tuple[Exact, NDArray[np
         mean = np.where(2 * count > width, sums[:, width:] - sums[:, :-width], 0)
         mean = mean / np.sqrt(np.maximum(count, 1))
         at = np.abs(mean).argmax(1)
-        found = mean[rows, at]
-        better = np.abs(found) > np.abs(worst)
-        worst = np.where(better, found, worst)
+        value = mean[rows, at]
+        better = np.abs(value) > np.abs(worst)
+        worst = np.where(better, value, worst)
         first, last = np.where(better, at, first), np.where(better, at + width - 1, last)
     return worst, first, last
 

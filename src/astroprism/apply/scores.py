@@ -97,8 +97,8 @@ def isolation(
     if not x.shape[1] or len(rows) <= NEIGHBOURS:
         return np.zeros(len(x))
     count = NEIGHBOURS + (keys is not None)
-    found = cKDTree(rows).query(x, k=count)
-    far, near = np.asarray(found[0], dtype=np.float64), np.asarray(found[1], dtype=np.intp)
+    distance, place = cKDTree(rows).query(x, k=count)
+    far, near = np.asarray(distance, dtype=np.float64), np.asarray(place, dtype=np.intp)
     if keys is None:
         return np.asarray(np.log(np.maximum(far.mean(1), 1e-9)))
     own = row_keys[near] == keys[:, None]
@@ -119,11 +119,11 @@ def label_surprise(distances: Mapping[str, Floats], known: Mapping[str, HeldOutS
     return most
 
 
-def scores_of(found: Residuals, isolated: Floats, labels: Floats | None) -> dict[str, Floats]:
+def scores_of(residuals: Residuals, isolated: Floats, labels: Floats | None) -> dict[str, Floats]:
     """The scores, by reason, (n,) each; `labels` is the largest surprise of any label."""
     scores = {
-        "chi2": np.log(np.maximum(found.chi2, 1e-12)),
-        "pixels": np.abs(found.worst),
+        "chi2": np.log(np.maximum(residuals.chi2, 1e-12)),
+        "pixels": np.abs(residuals.worst),
         "density": isolated,
     }
     return scores if labels is None else scores | {"labels": labels}
@@ -151,13 +151,13 @@ def oddness(
     return Oddness(p, surprise, np.where(labelled, together[1].p(most), together[0].p(bare)), most)
 
 
-def score_columns(found: Residuals, odd: Oddness, wavelength: Floats) -> dict[str, Any]:
+def score_columns(residuals: Residuals, odd: Oddness, wavelength: Floats) -> dict[str, Any]:
     """Scores and the p of each reason, as columns of a table."""
     columns: dict[str, Any] = {
-        "chi2": found.chi2,
-        "worst_sigma": found.worst,
-        "worst_low": wavelength[found.first],
-        "worst_high": wavelength[found.last],
+        "chi2": residuals.chi2,
+        "worst_sigma": residuals.worst,
+        "worst_low": wavelength[residuals.first],
+        "worst_high": wavelength[residuals.last],
     }
     return columns | {f"{name}_p": values for name, values in odd.p.items()}
 
@@ -169,7 +169,7 @@ def reasons_text(
     i: int,
     *,
     odd: Oddness,
-    found: Residuals,
+    residuals: Residuals,
     wavelength: Floats,
     label_reason: Callable[[int], str] = lambda _: "",
 ) -> str:
@@ -180,22 +180,22 @@ def reasons_text(
     reported = [name for name in odd.p if odd.surprise[name][i] >= REPORTED]
     reported.sort(key=lambda name: -odd.surprise[name][i])
     text = {
-        "chi2": f"the model does not reproduce it: chi2 a pixel {found.chi2[i]:.3g}",
-        "pixels": _run(found, i, wavelength),
+        "chi2": f"the model does not reproduce it: chi2 a pixel {residuals.chi2[i]:.3g}",
+        "pixels": _run(residuals, i, wavelength),
         "density": "its code lies apart from the others",
         "labels": label_reason(i) if "labels" in reported else "",
     }
     return "; ".join(f"{text[name]} (p {odd.p[name][i]:.2g})" for name in reported)
 
 
-def _run(found: Residuals, i: int, wavelength: Floats) -> str:
-    first, last = int(found.first[i]), int(found.last[i])
+def _run(residuals: Residuals, i: int, wavelength: Floats) -> str:
+    first, last = int(residuals.first[i]), int(residuals.last[i])
     wide = last - first + 1
     what = "too little light"
-    if found.worst[i] > 0:
+    if residuals.worst[i] > 0:
         what = "too much light" + (", a cosmic ray or a narrow line" if wide <= 4 else ", an emission line?")
     place = f"{wavelength[first]:.2f}" + (f"..{wavelength[last]:.2f}" if wide > 1 else "")
-    return f"{what} at {place} angstrom, {found.worst[i]:+.1f} sigma over {wide} pixels"
+    return f"{what} at {place} angstrom, {residuals.worst[i]:+.1f} sigma over {wide} pixels"
 
 
 def label_text(

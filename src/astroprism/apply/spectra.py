@@ -22,7 +22,7 @@ from ..progress import Listener, silent
 from ..spectrum import Spectrum
 from ..store.prepare import Prepared, PrepareOptions, prepare
 from .reference import CalibratedModel, calibrated_model
-from .residuals import Residuals, in_sigma, residuals
+from .residuals import Residuals, in_sigma, measure_residuals
 from .scores import Oddness, isolation, oddness, reasons_text, score_columns, scores_of
 from .table import describe_columns
 from .training_range import warnings_of
@@ -159,18 +159,18 @@ def apply_prepared(
         known = [f["berv"] if f["frame"] == "barycentric" and np.isfinite(f["berv"]) else 0.0 for f in facts]
         berv = np.array(known, dtype=np.float32)
     mean, sd, made, air = encode_and_decode(calibrated, flux, sigma, good, berv)
-    found = residuals(flux, sigma, good, made=made, error=reference.error, air=air)
+    residuals = measure_residuals(flux, sigma, good, made=made, error=reference.error, air=air)
     residual = in_sigma(flux, sigma, good, made=made, error=reference.error).astype(np.float32)
     snr = np.array([f["snr"] for f in facts], dtype=np.float64)
     labels = predict(probe, mean, sd, snr=snr)
     isolated = isolation(probe.standard(mean), reference.codes, keys=None, row_keys=reference.keys)
-    odd = oddness(scores_of(found, isolated, None), reference.scores, together=reference.together)
+    odd = oddness(scores_of(residuals, isolated, None), reference.scores, together=reference.together)
     warnings = warnings_of(
         reference.trained,
         facts,
         resolution=np.array([s.resolution for s, _ in rows], dtype=np.float64),
         good=good,
-        found=found,
+        residuals=residuals,
         chi2_p=odd.p["chi2"],
         density_p=odd.p["density"],
         wavelength=wavelength,
@@ -179,7 +179,9 @@ def apply_prepared(
         edge = [name for name, one in labels.items() if one.outside[i]]
         if edge:
             texts.append(f"{', '.join(edge)}: beyond the labels that were learned from")
-    columns = _columns(rows, wavelength=wavelength, labels=labels, found=found, odd=odd, warnings=warnings)
+    columns = _columns(
+        rows, wavelength=wavelength, labels=labels, residuals=residuals, odd=odd, warnings=warnings
+    )
     for node in calibrated.facts.kept:
         columns |= {f"mean_{node:03d}": mean[:, node], f"sd_{node:03d}": sd[:, node]}
 
@@ -199,7 +201,7 @@ def apply_prepared(
         nodes=probe.nodes,
         labels=labels,
         labels_missing=probe.left_out,
-        residuals=found,
+        residuals=residuals,
         oddness=odd,
         warnings=warnings,
         refused=list(refused),
@@ -251,7 +253,7 @@ def _columns(
     *,
     wavelength: Floats,
     labels: Mapping[str, Prediction],
-    found: Residuals,
+    residuals: Residuals,
     odd: Oddness,
     warnings: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
@@ -278,7 +280,7 @@ def _columns(
         "outlier_p": odd.p_all,
         "outlier_surprise": odd.surprise_all,
         "outlier_reasons": text(
-            reasons_text(i, odd=odd, found=found, wavelength=wavelength) for i in range(len(rows))
+            reasons_text(i, odd=odd, residuals=residuals, wavelength=wavelength) for i in range(len(rows))
         ),
-        **score_columns(found, odd, wavelength),
+        **score_columns(residuals, odd, wavelength),
     }

@@ -63,7 +63,7 @@ def warnings_of(
     *,
     resolution: NDArray[np.float64],
     good: NDArray[np.bool_],
-    found: Residuals,
+    residuals: Residuals,
     chi2_p: NDArray[np.float64],
     density_p: NDArray[np.float64],
     wavelength: NDArray[np.float64],
@@ -75,8 +75,11 @@ def warnings_of(
     chi2_p, density_p   against held-out spectra
     """
     rare = max(RARE, 2 / (trained.broader.size + 1))
-    broader, ripple = two_sided(found.broader, trained.broader), two_sided(found.ripple, trained.ripple)
-    air = two_sided(found.air_broader, trained.air_broader)
+    broader, ripple = (
+        two_sided(residuals.broader, trained.broader),
+        two_sided(residuals.ripple, trained.ripple),
+    )
+    air = two_sided(residuals.air_broader, trained.air_broader)
     here = good.mean(1)
     lost = ((trained.covered > 0.9) & ~good).mean(1)  # pixels that training nearly always had
     missing = (here < trained.good - COVERED) | (lost > COVERED + max(0.0, 1 - trained.good))
@@ -112,25 +115,25 @@ def warnings_of(
                 "that an instrument broadens are taken for the star's"
             )
         if broader[i] <= rare:
-            word = "broader" if found.broader[i] > np.median(trained.broader) else "narrower"
+            word = "broader" if residuals.broader[i] > np.median(trained.broader) else "narrower"
             texts.append(
-                f"its lines are {word} than any of the model's ({found.broader[i]:+.1f} sigma): another "
+                f"its lines are {word} than any of the model's ({residuals.broader[i]:+.1f} sigma): another "
                 "resolution?"
             )
         if air[i] <= rare:
-            word = "broader" if found.air_broader[i] > np.median(trained.air_broader) else "narrower"
+            word = "broader" if residuals.air_broader[i] > np.median(trained.air_broader) else "narrower"
             texts.append(
-                f"the atmosphere's lines are {word} than the model's ({found.air_broader[i]:+.1f} sigma): "
-                "another resolution?"
+                f"the atmosphere's lines are {word} than the model's ({residuals.air_broader[i]:+.1f} sigma)"
+                ": another resolution?"
             )
         if ripple[i] <= rare:
             texts.append(
-                f"its residuals hang together from pixel to pixel ({found.ripple[i]:+.1f} sigma; usual "
+                f"its residuals hang together from pixel to pixel ({residuals.ripple[i]:+.1f} sigma; usual "
                 f"{np.median(trained.ripple):+.1f}): resampled, or another instrument?"
             )
         if chi2_p[i] <= rare / 2:
             texts.append(
-                f"the model does not reproduce it: chi2 a pixel {found.chi2[i]:.3g} (p {chi2_p[i]:.2g})"
+                f"the model does not reproduce it: chi2 a pixel {residuals.chi2[i]:.3g} (p {chi2_p[i]:.2g})"
             )
         if density_p[i] <= rare / 2:
             texts.append(f"its code lies apart from all that the model has seen (p {density_p[i]:.2g})")
