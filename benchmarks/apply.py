@@ -1,4 +1,4 @@
-"""Are 90 % intervals right for stars that were never seen, and is it said where a spectrum lies outside?
+"""Do 90 % intervals hold for stars that are not in the study, and are spectra outside of it warned of?
 
 A study on a simulated archive, labels given to it; then other stars of the same kind, and four sets that are
 shifted: faint, of lower resolution (with and without a header that says so), of part of the window, of a
@@ -61,11 +61,11 @@ def study_of(folder: Path, *, spectra: int, seed: int, steps: int, **other: Any)
     return study
 
 
-def told(study: Any, folder: Path, *, without_header: bool = False) -> tuple[Any, Any]:
-    """(what the study says of an archive's spectra, what is true of them)."""
+def applied(study: Any, folder: Path, *, without_header: bool = False) -> tuple[Any, Any]:
+    """(the study's model applied to an archive's spectra, what is true of them)."""
     import pandas as pd
 
-    from astroprism.apply.spectra import apply_spectra
+    from astroprism.apply import apply
     from astroprism.archive import read
 
     frames, blocks = [], sorted((folder / "spectra").iterdir())
@@ -74,9 +74,9 @@ def told(study: Any, folder: Path, *, without_header: bool = False) -> tuple[Any
         spectra = [one for path in blocks[start : start + 200] for one in read(path)]
         if without_header:
             spectra = [replace(one, resolution=np.nan) for one in spectra]
-        applied = apply_spectra(study, spectra)
-        refused += len(applied.refused)
-        frames.append(applied.frame)
+        found = apply(study, spectra)
+        refused += len(found.refused)
+        frames.append(found.frame)
     frame = pd.concat(frames)
     truth = pd.read_csv(folder / "truth.csv").set_index("spectrum_id").loc[frame["spectrum_id"]]
     return frame.assign(refused=refused), truth
@@ -113,13 +113,13 @@ def run(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         place = folder / f"fresh-{number}"
         archive(place, spectra=count, seed=args.seed + 101 + number, **other)
         begun = time.process_time()
-        results[name] = scores(*told(study, place))
+        results[name] = scores(*applied(study, place))
         seconds = time.process_time() - begun
-        results[name]["ms of the processor a spectrum"] = round(1e3 * seconds / count, 2)
+        results[name]["ms of the processor per spectrum"] = round(1e3 * seconds / count, 2)
         _print(name, results[name])
         if "resolution" in other:
             name += ", header silent"
-            results[name] = scores(*told(study, place, without_header=True))
+            results[name] = scores(*applied(study, place, without_header=True))
             _print(name, results[name])
     return results
 

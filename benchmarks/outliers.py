@@ -1,8 +1,8 @@
 """Are planted oddities found, and sound spectra called odd no more often than stated?
 
 A study on a simulated archive in which 1 % each are double-lined binaries, have emission lines, have cosmic
-rays, or carry the labels of another star; then every spectrum judged. The area under the ROC curve of the
-one rank that mixes all reasons, each kind against all sound spectra, and the false alarms among those.
+rays, or carry the labels of another star; then the table of outliers. The area under the ROC curve of the
+one rank of all reasons together, each kind against all sound spectra, and the false alarms among those.
 
 Run: python benchmarks/outliers.py [--spectra 6000] [--study FOLDER TRUTH..] [--out FILE.json]
 """
@@ -41,7 +41,7 @@ def measure(study: Any, truths: list[Path]) -> dict[str, Any]:
     import pandas as pd
 
     begun = time.process_time()
-    table = study.outliers(say=print)
+    table = study.outliers(progress=print)
     seconds = time.process_time() - begun
     truth = pd.concat([pd.read_csv(path) for path in truths]).drop_duplicates("spectrum_id")
     both = table.merge(truth[["spectrum_id", "oddity"]], on="spectrum_id")

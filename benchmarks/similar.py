@@ -43,7 +43,7 @@ def visits_study(folder: Path, model: Path | None, *, spectra: int, stars: int) 
     grid = "auto" if model is None else Store(model / "store.zarr").grid.text
     study.ingest(folder / "archive", options=IngestOptions(grid=grid))
     if model is None:
-        study.train(say=print)
+        study.train(progress=print)
     elif not study.model_path.exists():
         shutil.copytree(model / "model", study.model_path)
     study.encode()
@@ -52,31 +52,32 @@ def visits_study(folder: Path, model: Path | None, *, spectra: int, stars: int) 
 
 
 def same_star(study: Any, *, bounds: tuple[float, ...] = (40, 60, 100, 200, 300)) -> None:
-    """Share of queries whose first neighbour, and of visits that come first, are of the star.
+    """Share of queries whose first neighbour, and of visits that come first, are of the same star.
 
     What visits differ by is learned from one half of the stars and used on the other.
     """
     import numpy as np
     import pandas as pd
 
+    from astroprism.apply.codes import StudyCodes
     from astroprism.similar.metric import metric, nuisances
-    from astroprism.similar.search import Neighbours, coded
+    from astroprism.similar.neighbours import Neighbours
+    from astroprism.similar.search import compared_nodes
 
-    codes = coded(study.store, study.path / "codes.parquet", study.findings())
-    left_out = nuisances(study.findings())
+    codes, findings = StudyCodes.read(study), study.findings()
+    nodes, _, _ = compared_nodes(codes, findings)
+    left_out = nuisances(findings)
     star, _ = pd.factorize(codes.targets)
     visits = np.bincount(star)[star]
     half = np.random.default_rng(0).random(star.max() + 1)[star] < 0.5
-    snr = study.index["snr"].to_numpy()[codes.rows]
+    snr = codes.snr
     ways: list[tuple[str, dict[int, str], str | None]] = [
         ("all nodes, spread", {}, "spread"),
         ("nuisances off, spread", left_out, "spread"),
         ("nuisances off, uncertainty", left_out, "uncertainty"),
         ("nuisances off, visits", left_out, "visits"),
     ]
-    print(
-        f"{len(star):,} spectra of {star.max() + 1} stars, SNR 40 to 300; nodes {codes.nodes}, off {left_out}"
-    )
+    print(f"{len(star):,} spectra of {star.max() + 1} stars, SNR 40 to 300; nodes {nodes}, off {left_out}")
     heads = "".join(f"  SNR {a:.0f}-{b:.0f}" for a, b in pairwise(bounds))
     print(f"{'':28}first neighbour  all visits first{heads}")
     for name, off, scale in ways:
@@ -86,7 +87,7 @@ def same_star(study: Any, *, bounds: tuple[float, ...] = (40, 60, 100, 200, 300)
             how = metric(
                 codes.mean[learn],
                 codes.sd[learn],
-                nodes=codes.nodes,
+                nodes=nodes,
                 left_out=off,
                 targets=codes.targets[learn],
                 scale=scale,
@@ -111,7 +112,7 @@ def speed(rows: int, nodes: int, queries: int) -> None:
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
 
-    from astroprism.similar.search import Neighbours
+    from astroprism.similar.neighbours import Neighbours
 
     rng = np.random.default_rng(0)
     points = rng.normal(size=(rows, nodes)).astype(np.float32)

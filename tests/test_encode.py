@@ -90,13 +90,13 @@ def test_the_same_again_does_nothing_and_other_options_do_all(study):
 
 
 def test_new_spectra_alone_are_encoded(study, tmp_path):
-    from astroprism.info import about
+    from astroprism.info import info
     from astroprism.simulate import SimulationConfig, write_archive
 
     before = study.codes()
     write_archive(tmp_path / "more", SimulationConfig(spectra=6, window=(5880.0, 5922.0), step=5.0, seed=99))
     study.ingest(tmp_path / "more")
-    facts = about(study.path)
+    facts = info(study.path)
     assert facts["model"]["spectra_never_seen"] == 6
     assert facts["codes"]["spectra_without"] == 6
     assert facts["codes"]["of_this_model"]

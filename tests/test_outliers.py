@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from astroprism.apply.coverage import Seen, two_sided, warnings_of
-from astroprism.apply.outliers import REASONS, Usual, judge, loneliness, scores_of, usual, words
-from astroprism.apply.residuals import Left, look, model_error
+from astroprism.apply.residuals import Residuals, measure_residuals, model_error
+from astroprism.apply.scores import (
+    REASONS,
+    WITHOUT_LABELS,
+    HeldOutScores,
+    isolation,
+    oddness,
+    reasons_text,
+    scores_of,
+)
+from astroprism.apply.training_range import TrainingRange, two_sided, warnings_of
 
 P = 300
 
@@ -25,28 +33,28 @@ def test_noise_is_one_and_what_stands_off_is_found():
     flux[1, 200:240] -= 0.05
     good[2, 40:60] = False
     flux[2, 45] = 1e6
-    left = look(flux, sigma, good, made=made, error=np.zeros(P))
-    assert abs(left.chi2[2:].mean() - 1) < 0.05
-    assert left.worst[0] > 15
-    assert 50 <= left.first[0] <= left.last[0] <= 52
-    assert left.worst[1] < -10
-    assert left.first[1] >= 192
-    assert left.last[1] <= 248
-    assert np.abs(left.worst[2]) < 6
-    assert abs(np.mean(left.broader)) < 0.4
-    assert abs(np.mean(left.ripple)) < 0.4
+    found = measure_residuals(flux, sigma, good, made=made, error=np.zeros(P))
+    assert abs(found.chi2[2:].mean() - 1) < 0.05
+    assert found.worst[0] > 15
+    assert 50 <= found.first[0] <= found.last[0] <= 52
+    assert found.worst[1] < -10
+    assert found.first[1] >= 192
+    assert found.last[1] <= 248
+    assert np.abs(found.worst[2]) < 6
+    assert abs(np.mean(found.broader)) < 0.4
+    assert abs(np.mean(found.ripple)) < 0.4
 
 
-def test_broader_lines_are_told():
+def test_broader_lines_are_reported():
     flux, sigma, good, made = spectra(5, seed=2, snr=200.0)
     wide = made.copy()
     wide[:, 1:-1] += 0.1 * (made[:, 2:] - 2 * made[:, 1:-1] + made[:, :-2])
-    left = look(flux - made + wide, sigma, good, made=made, error=np.zeros(P))
-    assert (left.broader > 8).all()
-    assert (left.air_broader == 0).all()
+    found = measure_residuals(flux - made + wide, sigma, good, made=made, error=np.zeros(P))
+    assert (found.broader > 8).all()
+    assert (found.air_broader == 0).all()
     air = np.sqrt(made)  # half of the lines are the atmosphere's
-    left = look(flux - made + wide, sigma, good, made=made, error=np.zeros(P), air=air)
-    assert (left.air_broader > 8).all()
+    found = measure_residuals(flux - made + wide, sigma, good, made=made, error=np.zeros(P), air=air)
+    assert (found.air_broader > 8).all()
 
 
 def test_the_models_own_error_is_found_and_taken_for_no_oddity():
@@ -58,13 +66,13 @@ def test_the_models_own_error_is_found_and_taken_for_no_oddity():
     assert 0.07 < error[150:160].mean() < 0.12
     assert error[20] < 0.02
     assert error[:100].mean() < 0.01
-    left = look(flux, sigma, good, made=made, error=error)
-    assert abs(np.median(left.chi2) - 1) < 0.1
+    found = measure_residuals(flux, sigma, good, made=made, error=error)
+    assert abs(np.median(found.chi2) - 1) < 0.1
 
 
 def test_p_holds_what_it_says():
     rng = np.random.default_rng(4)
-    known = usual(rng.standard_normal(999))
+    known = HeldOutScores.from_scores(rng.standard_normal(999))
     p = known.p(rng.standard_normal(4000))
     assert abs((p <= 0.05).mean() - 0.05) < 0.02
     assert np.isnan(known.p(np.array([np.nan]))[0])
@@ -75,9 +83,9 @@ def test_p_holds_what_it_says():
 def test_odd_spectra_among_the_usual_do_not_hide_others():
     rng = np.random.default_rng(5)
     sound = rng.standard_normal(980)
-    mixed = usual(np.concatenate([sound, np.full(20, 50.0)]))
+    mixed = HeldOutScores.from_scores(np.concatenate([sound, np.full(20, 50.0)]))
     assert mixed.values.max() < 6
-    assert usual(sound).values.size >= 975
+    assert HeldOutScores.from_scores(sound).values.size >= 975
 
 
 def test_the_reasons_together_keep_the_rate():
@@ -87,39 +95,40 @@ def test_the_reasons_together_keep_the_rate():
         return {name: rng.standard_normal(n) for name in REASONS}
 
     first = scores(900)
-    known = {name: usual(values) for name, values in first.items()}
-    alone = judge(first, known, together=None)
-    bare = np.max([alone.surprise[name] for name in REASONS[:3]], axis=0)
-    judged = judge(scores(5000), known, together=(usual(bare), usual(alone.rank_by)))
-    assert abs((judged.whole <= 0.05).mean() - 0.05) < 0.02
+    known = {name: HeldOutScores.from_scores(values) for name, values in first.items()}
+    alone = oddness(first, known, together=None)
+    bare = np.max([alone.surprise[name] for name in WITHOUT_LABELS], axis=0)
+    together = HeldOutScores.from_scores(bare), HeldOutScores.from_scores(alone.surprise_all)
+    odd = oddness(scores(5000), known, together=together)
+    assert abs((odd.p_all <= 0.05).mean() - 0.05) < 0.02
 
 
-def test_lonely_codes():
+def test_isolated_codes():
     rng = np.random.default_rng(7)
     rows = rng.standard_normal((500, 2))
     keys = np.arange(1, 501)
-    lonely = loneliness(np.array([[0.0, 0.0], [9.0, 9.0]]), rows, keys=None, row_keys=keys)
-    assert lonely[1] > lonely[0] + 2
+    isolated = isolation(np.array([[0.0, 0.0], [9.0, 9.0]]), rows, keys=None, row_keys=keys)
+    assert isolated[1] > isolated[0] + 2
     copies = np.repeat([[9.0, 9.0]], 20, axis=0)  # visits of one star are no company
-    own = loneliness(
+    own = isolation(
         copies[:1], np.concatenate([rows, copies[:1]]), keys=np.array([7]), row_keys=np.append(keys, 7)
     )
     assert own[0] > 1
 
 
 def test_words_name_the_pixels():
-    left = Left(
+    found = Residuals(
         *(np.array([v]) for v in (5.0, 20.0)),
         np.array([10]),
         np.array([11]),
         *(np.zeros(1) for _ in range(3)),
     )
-    known = {name: Usual(np.linspace(0, 1, 300)) for name in REASONS}
-    judged = judge(scores_of(left, np.array([0.5]), None), known, together=None)
-    said = words(0, judged=judged, left=left, wavelength=np.linspace(5000, 5001, 100), labels=lambda _: "")
-    assert "cosmic ray" in said
-    assert "5000.10..5000.11" in said
-    assert "chi2 a pixel 5" in said
+    known = {name: HeldOutScores(np.linspace(0, 1, 300)) for name in REASONS}
+    odd = oddness(scores_of(found, np.array([0.5]), None), known, together=None)
+    text = reasons_text(0, odd=odd, residuals=found, wavelength=np.linspace(5000, 5001, 100))
+    assert "cosmic ray" in text
+    assert "5000.10..5000.11" in text
+    assert "chi2 a pixel 5" in text
 
 
 @pytest.mark.parametrize(
@@ -141,7 +150,7 @@ def test_words_name_the_pixels():
 )
 def test_warnings(fact, word):
     many = np.sort(np.random.default_rng(8).standard_normal(999))
-    seen = Seen(
+    trained = TrainingRange(
         snr=np.array([40.0, 300.0]),
         resolution=np.array([30_000.0, 30_000.0]),
         good=0.99,
@@ -155,27 +164,20 @@ def test_warnings(fact, word):
     good = np.ones((1, 100), bool)
     good[0, 20:50] = not fact.get("hole", False)
     one = {name: np.array([fact.get(name, 0.0)]) for name in ("broader", "air_broader", "ripple")}
-    left = Left(
-        np.ones(1),
-        np.ones(1),
-        np.zeros(1, int),
-        np.zeros(1, int),
-        one["broader"],
-        one["air_broader"],
-        one["ripple"],
-    )
-    told = warnings_of(
-        seen,
+    pixel = np.zeros(1, int)
+    found = Residuals(chi2=np.ones(1), worst=np.ones(1), first=pixel, last=pixel, **one)
+    texts = warnings_of(
+        trained,
         [{"snr": 100.0, "frame": "barycentric", "berv": 3.0} | fact],
         resolution=np.array([fact.get("resolution", 30_000.0)]),
         good=good,
-        left=left,
+        residuals=found,
         chi2_p=np.array([fact.get("chi2_p", 0.5)]),
         density_p=np.array([fact.get("density_p", 0.5)]),
         wavelength=5000 + np.arange(100) / 100,
     )[0]
-    assert len(told) == bool(word)
-    assert word in "".join(told)
+    assert len(texts) == bool(word)
+    assert word in "".join(texts)
 
 
 def test_two_sided_p():

@@ -4,57 +4,61 @@ import json
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from msgspec.structs import replace
 
 from astroprism import IngestOptions, Study
+from astroprism.artifacts import write_table
 from astroprism.errors import AstroprismError, ConfigError, ModelError
-from astroprism.schema import CODES
+from astroprism.schema import CODES, LineGroup
 from astroprism.similar.metric import metric, nuisances
+from astroprism.similar.neighbours import Neighbours
+from studies import findings_of, write_findings
 
 NODES = 6
 
 
-def a_node(number, *, label=None, lines=(), keyword=None, informative=True, copy=None):
-    pair = {"label": label, "mi_nats": 1.0, "explains": True, "shadow_of": []}
-    weaker = {"label": "snr", "mi_nats": 0.2, "explains": True, "shadow_of": []}
-    return {
-        "node": number,
-        "informative": informative,
-        "doubtful": False,
-        "copies_of": copy,
-        "matches": [weaker, pair] if label else [],
-        "lines": [{"name": name, "frame": frame} for name, frame in lines],
-        "dossier": {"keywords": [{"label": keyword}]} if keyword else None,
-    }
+def lines_of(name, frame):
+    """A group of lines that a node moves."""
+    return LineGroup(name, name, frame, 5.0, 0.001, 0.01, 0.01, True, [], 10)
 
 
-FINDINGS = {
-    "nodes": [
-        a_node(0, label="rv"),
-        a_node(1, lines=[("H2O", "sky"), ("Fe I", "star")]),
-        a_node(2, label="teff", lines=[("H2O", "sky")]),
-        a_node(3, label="feh"),
-        a_node(4, keyword="TEL AIRM START"),
-        a_node(5, informative=False),
-    ],
-    "warnings": [],
-}
+@pytest.fixture(scope="module")
+def findings():
+    """Nodes 0, 2 and 3 follow labels, 4 a keyword; 1 and 2 move lines of the air; 5 is no cause."""
+    rng = np.random.default_rng(2)
+    mean = rng.normal(size=(150, NODES)) * [1, 1, 1, 1, 1, 0]
+    sd = np.full_like(mean, 0.01)
+    sd[:, 5] = 1
+    labels = {"rv": mean[:, 0], "teff": mean[:, 2], "feh": mean[:, 3]}
+    found, _ = findings_of(
+        mean, sd, informative=range(5), labels=labels, keywords={"TEL AIRM START": mean[:, 4]}
+    )
+    moved = {1: [lines_of("H2O", "sky"), lines_of("Fe I", "star")], 2: [lines_of("H2O", "sky")]}
+    nodes = [replace(node, lines=moved.get(node.node, node.lines)) for node in found.nodes]
+    return replace(found, nodes=nodes)
 
 
-def test_nuisances_are_named_by_label_lines_and_keyword():
-    found = nuisances(FINDINGS)
+def explained_by(findings, label):
+    """Findings whose node 0 is explained by `label`, and a little by the SNR."""
+    first = findings.nodes[0]
+    match = first.explained_by[0]
+    matches = [replace(match, label="snr", mi_nats=0.2), replace(match, label=label)]
+    return replace(findings, nodes=[replace(first, matches=matches)])
+
+
+def test_nuisances_are_named_by_label_lines_and_keyword(findings):
+    found = nuisances(findings)
     assert found == {0: "velocity: rv", 1: "atmosphere: moves H2O", 4: "atmosphere: keyword TEL AIRM START"}
     for label in ("RV", "v_rad rv", "Index SNR", "radial velocity", "tau_water", "AIRMASS"):
-        assert 0 in nuisances({"nodes": [a_node(0, label=label)]}), label
+        assert 0 in nuisances(explained_by(findings, label)), label
     for label in ("teff", "[Fe/H]", "curve", "snowfall", "logg"):
-        assert 0 not in nuisances({"nodes": [a_node(0, label=label)]}), label
+        assert 0 not in nuisances(explained_by(findings, label)), label
 
 
 @pytest.fixture(scope="module")
 def visits():
-    """Codes (n, 6) of 150 stars seen 1 to 8 times: node 3 leaks from the velocity, node 2 is fine, 5 dead."""
+    """Codes (n, 6) of 150 stars with 1 to 8 visits: node 3 leaks from the velocity, 2 is fine, 5 dead."""
     rng = np.random.default_rng(1)
     star = np.repeat(np.arange(150), rng.integers(1, 9, 150))
     own = rng.normal(size=(150, NODES)) * [1, 1, 2, 1, 1, 0]
@@ -69,8 +73,6 @@ def visits():
 
 def first_ones(points, targets):
     """Share of a star's other visits that come first."""
-    from astroprism.similar.search import Neighbours
-
     built, shares = Neighbours(points), []
     for row, target in enumerate(targets):
         others = int((targets == target).sum()) - 1
@@ -84,13 +86,13 @@ def test_visits_say_what_a_nuisance_leaks_into_others(visits):
     codes, sd, targets = visits
     left_out = {0: "velocity", 1: "air"}
     plain = metric(codes, sd, nodes=[0, 1, 2, 3], left_out=left_out, scale="uncertainty")
-    told = metric(codes, sd, nodes=[0, 1, 2, 3], left_out=left_out, targets=targets)
-    assert (plain.nodes, told.nodes, told.scale) == ((2, 3), (2, 3), "visits")
-    assert told.visits > 300
+    by_visits = metric(codes, sd, nodes=[0, 1, 2, 3], left_out=left_out, targets=targets)
+    assert (plain.nodes, by_visits.nodes, by_visits.scale) == ((2, 3), (2, 3), "visits")
+    assert by_visits.visits > 300
     assert first_ones(plain.points(codes), targets) < 0.6
-    assert first_ones(told.points(codes), targets) > 0.95
+    assert first_ones(by_visits.points(codes), targets) > 0.95
     # a distance of two visits of a star is that of two draws of unit noise
-    points = told.points(codes)
+    points = by_visits.points(codes)
     pairs = [(a, b) for a in range(300) for b in range(a) if targets[a] == targets[b]]
     apart = [((points[a] - points[b]) ** 2).sum() for a, b in pairs]
     assert np.mean(apart) == pytest.approx(2 * 2, rel=0.1)
@@ -131,18 +133,15 @@ def study(archive, tmp_path_factory):
     columns |= {f"mean_{i:03d}": means[:, i].astype(np.float32) for i in range(NODES)}
     columns |= {f"sd_{i:03d}": np.full(len(star), 0.01, np.float32) for i in range(NODES)}
     made = {"network": "prism", "kept": [0, 1, 2, 3], "steps": 1, "weights": "x", "polished": True}
-    about = json.dumps({**CODES.header, "made_from": made})
-    table = pa.table(columns).replace_schema_metadata({"astroprism": about})
-    parquet.write_table(table, study.path / "codes.parquet")
+    write_table(study.path / "codes.parquet", columns, header=CODES.header | {"made_from": made})
     return study
 
 
 @pytest.fixture(scope="module")
-def found(study):
-    (study.path / "findings.json").write_text(json.dumps(FINDINGS))
-    (study.path / "findings").mkdir(exist_ok=True)
-    labels = pd.DataFrame({"spectrum_id": study.index["spectrum_id"], "teff": 5000.0, "kind": "dwarf"})
-    labels.to_parquet(study.path / "findings" / "labels.parquet")
+def found(study, findings):
+    names = study.index["spectrum_id"].tolist()
+    labels = {"spectrum_id": names, "teff": [5000.0] * len(names), "kind": ["dwarf"] * len(names)}
+    write_findings(study.path, findings, {"labels": labels})
     return study
 
 
@@ -155,22 +154,22 @@ def test_by_codes_of_the_study(found):
     assert by_row.table["same_target"].all()
     assert names[row] not in set(by_row.table["spectrum_id"])
     assert by_row.facts["searched"] == len(names) - 1
-    told = found.similar(names[row], n=5, without_nuisances=True)
-    assert told.facts["nodes"] == [2, 3]
-    assert set(told.facts["left_out"]) == {0, 1, 4}
-    assert "informative nodes 4 are off" in told.facts["warnings"][0]
-    assert list(told.table.columns)[-2:] == ["teff", "kind"]
-    text = told.text()
+    near = found.similar(names[row], n=5, without_nuisances=True)
+    assert near.facts["nodes"] == [2, 3]
+    assert set(near.facts["left_out"]) == {0, 1, 4}
+    assert "informative nodes 4 are off" in near.facts["warnings"][0]
+    assert list(near.table.columns)[-2:] == ["teff", "kind"]
+    text = near.text()
     assert "nuisance nodes left out: 0 (velocity: rv), 1 (atmosphere: moves H2O)" in text
     assert "= the same star" in text
     assert "dwarf" in text
-    plain = json.loads(json.dumps(told.as_dict()))
+    plain = json.loads(json.dumps(near.as_dict()))
     assert plain["own"]["spectrum_id"] == names[row]
     assert len(plain["spectra"]) == 5
     mean = found.codes().filter(like="mean_").to_numpy()[row]
-    asked = found.similar(mean, nodes=[2, 3], n=1)
-    assert asked.table["spectrum_id"].tolist() == [names[row]]
-    assert asked.table["distance"][0] == pytest.approx(0, abs=1e-6)
+    by_code = found.similar(mean, nodes=[2, 3], n=1)
+    assert by_code.table["spectrum_id"].tolist() == [names[row]]
+    assert by_code.table["distance"][0] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_window_is_brute_force(found, archive):
@@ -183,11 +182,11 @@ def test_a_window_is_brute_force(found, archive):
     )
     apart = np.sqrt(np.where(use, term, 0).sum(1) / use.sum(1))
     apart[row] = np.inf
-    seen = []
-    told = found.similar(row, window=window, n=6, watch=lambda done, total: seen.append((done, total)))
-    assert told.table["row"].tolist() == np.argsort(apart)[:6].tolist()
-    assert told.table["distance"].to_numpy() == pytest.approx(np.sort(apart)[:6])
-    assert seen[-1] == (40, 40)
+    events = []
+    near = found.similar(row, window=window, n=6, progress=events.append)
+    assert near.table["row"].tolist() == np.argsort(apart)[:6].tolist()
+    assert near.table["distance"].to_numpy() == pytest.approx(np.sort(apart)[:6])
+    assert (events[-1].stage, events[-1].done, events[-1].total) == ("similar", 40, 40)
     file = sorted((archive / "spectra").iterdir())[7]
     by_file = found.similar(file, window=window, n=1)
     assert by_file.table["chi2"][0] == pytest.approx(0, abs=1e-6)
@@ -199,11 +198,11 @@ def test_another_instrument_is_warned_of(found):
     flux = 1 - 0.5 * np.exp(-((wavelength - 5897) ** 2) / 2)
     flux += 0.01 * np.random.default_rng(0).normal(size=len(wavelength))
     table = {"wavelength": wavelength, "flux": flux}
-    told = found.similar(table, window=(5889.0, 5899.0), n=2)
-    words = " ".join(told.facts["warnings"])
+    near = found.similar(table, window=(5889.0, 5899.0), n=2)
+    words = " ".join(near.facts["warnings"])
     assert "its frame is unknown" in words
     assert "its pixels are 25 km/s, the grid's 5" in words
-    assert len(told.table) == 2
+    assert len(near.table) == 2
 
 
 @pytest.mark.parametrize(
@@ -218,11 +217,11 @@ def test_another_instrument_is_warned_of(found):
         (3, {"window": (5889, 5899), "nodes": [1]}, "a window compares pixels"),
         (3, {"window": (1, 2)}, "holds no pixel"),
         (3, {"nodes": [77]}, "node 77"),
-        (3, {"n": 0}, "ask for 1 or more"),
+        (3, {"n": 0}, "give 1 or more"),
         ("3", {"scale": "miles"}, "none of spread"),
     ],
 )
-def test_what_cannot_be_asked(found, query, options, message):
+def test_what_is_refused(found, query, options, message):
     with pytest.raises(AstroprismError, match=message):
         found.similar(query, **options)
 

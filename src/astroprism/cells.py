@@ -1,4 +1,4 @@
-"""What the cells of a table say: a number, a text, or nothing, which people write in many ways."""
+"""Cells of a table: numbers, text, and missing values, which are written in many ways."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def numbers_of(text: pd.Series[Any]) -> NDArray[np.float64] | None:
     if filled.str.fullmatch(r"[+-]?0\d+|\d{16,}").any():
         return None
     if filled.str.fullmatch(r"[+-]?\d+,\d+").any() and filled.str.fullmatch(r"[+-]?\d+(,\d+)?").all():
-        text = text.str.replace(",", ".")  # decimal comma; commas that part columns are gone by now
+        text = text.str.replace(",", ".")  # decimal comma; commas between columns are gone by now
     try:  # Arrow is ten times quicker, but knows fewer spellings (+5)
         return np.asarray(pa.array(text, from_pandas=True).cast(pa.float64()).to_numpy(zero_copy_only=False))
     except pa.ArrowInvalid:

@@ -8,81 +8,84 @@ from typing import Any
 
 import numpy as np
 
+from .archive import describe, identify
 from .artifacts import digest, read_json
-from .errors import UnreadableFile
+from .errors import SpectrumError, UnreadableFile
+from .folder import StudyFolder
+from .ingest.listing import list_files, spread
 from .model.encode import codes_facts
-from .schema import ModelFacts
+from .schema import CodesFacts, ModelFacts
 from .store import Store
 
+SAMPLE = 200  # files of a folder whose format is identified
 
-def about(path: str | os.PathLike[str]) -> dict[str, Any]:
+
+def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Facts on what lies at `path`; `kind` says what it is."""
     place = Path(path)
     if not place.exists():
         raise UnreadableFile(f"{place} does not exist", reason="unreadable")
     if (place / "store.zarr").is_dir():
-        return {"kind": "study", "path": str(place), **_about_study(place)}
+        return {"kind": "study", "path": str(place), **study_info(StudyFolder(place))}
     if (place / "zarr.json").exists():
-        return {"kind": "store", "path": str(place), **_about_store(Store(place))}
+        return {"kind": "store", "path": str(place), **store_info(Store(place))}
     if (place / "model.json").exists() or (place / "plan.json").exists():
-        return {"kind": "model", "path": str(place), **_about_model(place)}
+        return {"kind": "model", "path": str(place), **model_info(place)}
     if place.is_dir():
-        return _about_folder(place)
+        return {"kind": "folder", "path": str(place), **folder_info(place)}
     if place.suffix == ".parquet" and place.name.startswith("codes"):
-        return {"kind": "table of codes", "path": str(place), **_about_codes(place)}
-    from .archive import describe
-
+        return {"kind": "table of codes", "path": str(place), **codes_info(codes_facts(place))}
     return {"kind": "spectrum file", "path": str(place), **describe(place)}
 
 
-def _about_study(folder: Path) -> dict[str, Any]:
+def study_info(folder: StudyFolder) -> dict[str, Any]:
     """Facts on the store, and apart, where they are there, on the model and on the tables of codes."""
-    store = Store(folder / "store.zarr")
-    facts = _about_store(store)
-    if (model := folder / "model").is_dir() and (found := _about_model(model, spectra=len(store))):
+    store = folder.store
+    facts = store_info(store)
+    if folder.model_path.is_dir() and (found := model_info(folder.model_path, spectra=len(store))):
         facts["model"] = found
-    weights = {"codes": "weights", "codes_unpruned": "unpruned"}
-    for path in sorted(folder.glob("codes*.parquet")):
-        found = _about_codes(path)
-        facts[path.stem] = {**found, "spectra_without": len(store) - found["spectra"]}
+    weights = {"codes": "weights.safetensors", "codes_unpruned": "unpruned.safetensors"}
+    for path in sorted(folder.path.glob("codes*.parquet")):
+        of_codes = codes_facts(path)
+        facts[path.stem] = {**codes_info(of_codes), "spectra_without": len(store) - of_codes.spectra}
         if path.stem in weights:
-            made_from = folder / "model" / f"{weights[path.stem]}.safetensors"
-            current = made_from.exists() and digest(made_from) == codes_facts(path)["weights"]
+            made_from = folder.model_path / weights[path.stem]
+            current = made_from.exists() and digest(made_from) == of_codes.weights
             facts[path.stem]["of_this_model"] = current
     return facts
 
 
-def _about_model(folder: Path, *, spectra: int | None = None) -> dict[str, Any]:
-    """What a model is, or how far its training is; `spectra` of the store say how many it never saw."""
+def model_info(folder: Path, *, spectra: int | None = None) -> dict[str, Any]:
+    """What a model is, or how far its training is; `spectra` of the store say how many are newer than it."""
     facts: dict[str, Any] = {}
-    path = folder / "model.json"
-    about = ModelFacts.read(path) if path.exists() else None
-    if about is not None:
+    if (folder / "model.json").exists():
+        model = ModelFacts.read(folder / "model.json")
         facts = {
-            "network": about["network"]["kind"],
-            "nodes": about["network"]["config"]["n_latent"],
-            "kept": about["kept"],
-            "steps": about["steps"],
-            "seed": about["seed"],
-            "trained_on": about["trained_on"]["spectra"],
-            "held_out": about["split"]["valid_spectra"] + about["split"]["test_spectra"],
-            "chi2_training": about["chi2"]["train"],
-            "chi2_held_out": about["chi2"]["valid"],
-            "warnings": about["warnings"],
+            "network": model.network.kind,
+            "nodes": model.network.nodes,
+            "kept": model.kept,
+            "steps": model.steps,
+            "seed": model.seed,
+            "trained_on": model.trained_on.spectra,
+            "held_out": model.split.held_out_spectra,
+            "chi2_training": model.chi2.train,
+            "chi2_held_out": model.chi2.valid,
+            "warnings": model.warnings,
         }
         if spectra is not None:
-            facts["spectra_never_seen"] = max(0, spectra - about["store"]["spectra"])
+            facts["spectra_never_seen"] = max(0, spectra - model.store.spectra)
     if (folder / "plan.json").exists():
         facts["unfinished_training"] = f"{read_json(folder / 'plan.json')['recipe']['steps']:,} steps"
     return facts
 
 
-def _about_codes(path: Path) -> dict[str, Any]:
-    facts = codes_facts(path)
-    return {name: facts[name] for name in ("spectra", "network", "nodes", "kept", "polished")}
+def codes_info(facts: CodesFacts) -> dict[str, Any]:
+    """What a table of codes is."""
+    return {name: getattr(facts, name) for name in ("spectra", "network", "nodes", "kept", "polished")}
 
 
-def _about_store(store: Store) -> dict[str, Any]:
+def store_info(store: Store) -> dict[str, Any]:
+    """Grid, sizes and, where there are spectra, what they are like."""
     index, grid = store.index, store.grid
     wavelength = grid.wavelength
     facts: dict[str, Any] = {
@@ -115,18 +118,11 @@ def _about_store(store: Store) -> dict[str, Any]:
     }
 
 
-def _counts(values: Any) -> dict[str, int]:
-    return {str(key): int(count) for key, count in values.value_counts().items()}
-
-
-def _about_folder(folder: Path) -> dict[str, Any]:
-    from .archive import identify
-    from .errors import SpectrumError
-    from .ingest.listing import list_files, spread
-
+def folder_info(folder: Path) -> dict[str, Any]:
+    """Files under a folder, and the formats of a sample of them."""
     listing = list_files([folder])
     formats: dict[str, int] = {}
-    sample = spread(listing.files, 200)
+    sample = spread(listing.files, SAMPLE)
     for entry in sample:
         try:
             name = identify(entry.path)
@@ -134,11 +130,13 @@ def _about_folder(folder: Path) -> dict[str, Any]:
             name = "unreadable"
         formats[name] = formats.get(name, 0) + 1
     return {
-        "kind": "folder",
-        "path": str(folder),
         "files": len(listing.files),
         "passed_over": listing.passed_over,
         "bytes": sum(entry.size for entry in listing.files),
         "sampled": len(sample),
         "formats": formats,
     }
+
+
+def _counts(values: Any) -> dict[str, int]:
+    return {str(key): int(count) for key, count in values.value_counts().items()}

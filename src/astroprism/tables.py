@@ -1,4 +1,4 @@
-"""Tables as people have them (CSV, TSV, ECSV, VOTable, FITS, Parquet), read by content, missing values told.
+"""Tables of labels (CSV, TSV, ECSV, VOTable, FITS, Parquet), read by content; missing values are reported.
 
 `frame.attrs` of what comes out: `source` (path), `format`, `units` {column: unit}, `missing`
 {column: {value taken as missing: how often}}, `notes` (what was assumed or left out, in plain words).
@@ -38,7 +38,7 @@ _OTHER_FORMATS = {
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a table: numbers as float64 or int64, text as str, missing as NaN; see the module for `attrs`.
 
-    The format is told by the content (gzip is undone), never by the name alone.
+    The format is recognised by the content (gzip is decompressed), never by the name alone.
     """
     path = Path(path)
     try:
@@ -189,7 +189,9 @@ def _read_text(text: str) -> tuple[pd.DataFrame, str]:
     """CSV and its relatives. The delimiter is the one that cuts all rows alike; # begins a comment."""
     import pandas as pd
 
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # splitlines cuts at rarer signs too
+    lines = (
+        text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    )  # splitlines cuts at rarer characters too
     numbered = [
         (i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")
     ]
@@ -217,7 +219,7 @@ def _read_text(text: str) -> tuple[pd.DataFrame, str]:
     header = _unique(header, notes)
     if len(header) < 2:
         raise CatalogError(
-            f"one column only ({header}); a label table needs a key and a label, parted by commas"
+            f"one column only ({header}); a label table needs a key and a label, separated by commas"
         )
     chunks, units = [], {}
     chunk: list[list[str]] = []
@@ -245,10 +247,10 @@ def _read_text(text: str) -> tuple[pd.DataFrame, str]:
     if chunk or not chunks:
         chunks.append(_chunk(header, chunk))
     frame = pd.concat(chunks, ignore_index=True)
-    if told := _unit_row(frame):
-        units = units or told
+    if found := _unit_row(frame):
+        units = units or found
         frame = frame.iloc[1:].reset_index(drop=True)
-        notes.append(f"the first row holds units and was left out ({', '.join(told.values())})")
+        notes.append(f"the first row holds units and was left out ({', '.join(found.values())})")
     frame.attrs = {"units": units, "notes": notes}
     return frame, {",": "CSV", "\t": "TSV", ";": "CSV (;)", "|": "text (|)"}.get(delimiter, "text")
 
@@ -257,7 +259,7 @@ def _unit_row(frame: pd.DataFrame) -> dict[str, str]:
     """{title: unit} where the first row holds units: blank or text, in columns that are numbers below it."""
     if len(frame) < 3:
         return {}
-    told, named = {}, False
+    units, named = {}, False
     for name in frame.columns:
         text = frame[name].astype("str").str.strip()
         first, rest = text.iloc[0], text.iloc[1:]
@@ -269,8 +271,8 @@ def _unit_row(frame: pd.DataFrame) -> dict[str, str]:
             return {}  # a number, or a limit such as <3
         named |= not numeric
         if numeric:
-            told[str(name)] = first
-    return told if len(told) > named else {}  # a row with a name may be one star with a remark
+            units[str(name)] = first
+    return units if len(units) > named else {}  # a row with a name may be one star with a remark
 
 
 def _chunk(header: list[str], rows: list[list[str]]) -> pd.DataFrame:
@@ -294,7 +296,7 @@ def _delimiter(lines: list[str]) -> str:
         except csv.Error:
             continue
         width, rows = max(widths.items(), key=lambda item: (item[1], item[0]))
-        # a blank parts columns only where nothing better does: names hold blanks
+        # a blank separates columns only where nothing better does: names hold blanks
         share = rows / len(lines) * (0.5 if delimiter == " " else 1)
         if width > 1 and (share, width) > score:
             best, score = delimiter, (share, width)

@@ -1,62 +1,41 @@
-"""Files and folders to one table of what a study says of their spectra, a block of files at a time.
+"""Files and folders to one table of what a study's model makes of their spectra, a block of files at a time.
 
-TABLE                 a row a spectrum: .csv, .parquet, .fits, .vot or .xml (VOTable)
-TABLE.refused.csv     a row a refusal, with its reason, where there are any
+TABLE                 a row per spectrum: .csv, .parquet, .fits, .vot or .xml (VOTable)
+TABLE.refused.csv     a row per refusal, with its reason, where there are any
 .TABLE.parts/         blocks that are done, while it is under way; a kill costs one block
 .TABLE.made.json      what the table was made from, so that the same command finds nothing to do
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import __version__
 from ..archive import ReadOptions
-from ..artifacts import blame, read_json, sync, write_bytes
+from ..artifacts import blame, digest_of_json, read_json, write_bytes, write_json
 from ..errors import ConfigError, SpectrumError
+from ..folder import StudyFolder
 from ..ingest.block import deadline, seconds_for, spectra_of
 from ..ingest.listing import FileEntry, list_files
+from ..progress import Listener, count, silent
 from ..spectrum import Spectrum
 from ..store.prepare import Prepared, prepare
-from .ranking import write_frame
-from .reference import Kit, silent
-from .spectra import Applied, Refused, StudyLike, apply_prepared, apply_spectra, kit_for, preparation
+from .reference import CalibratedModel, calibrated_model
+from .spectra import Applied, ApplyOptions, Refused, apply_prepared, apply_spectra, preparation
+from .table import format_of, require_writable, write_applied, write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ENDINGS = {".csv": "csv", ".parquet": "parquet", ".fits": "fits", ".vot": "votable", ".xml": "votable"}
-FILES_A_BLOCK = 64
+FILES_PER_BLOCK = 64
 GROUP_PIXELS = 2**24  # of the spectra that go through at once
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class ApplyOptions:
-    """How files are read and where the network runs.
-
-    medium    air or vacuum, for files that do not say which; None: as their format has it by custom
-    checksum  verify: files whose own checksum fails are refused; ignore: they are read
-    """
-
-    device: str = "auto"
-    medium: str | None = None
-    checksum: str = "verify"
-
-    def __post_init__(self) -> None:
-        if self.medium not in (None, "air", "vacuum"):
-            raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
-        if self.checksum not in ("verify", "ignore"):
-            raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
 
 
 @dataclass(frozen=True)
@@ -71,7 +50,7 @@ class ApplyReport:
     applied: int
     refused: int
     reasons: dict[str, int]
-    warned: int  # outside what the model has seen
+    warned: int  # outside of what the model was trained on
     odd: int  # outlier p of .01 or less
     labels: list[str]
     labels_missing: dict[str, str]
@@ -82,112 +61,105 @@ class ApplyReport:
 
 
 def apply_files(
-    study: StudyLike,
+    folder: StudyFolder,
     paths: Iterable[str | os.PathLike[str]],
     *,
     out: str | os.PathLike[str],
     options: ApplyOptions | None = None,
-    say: Callable[[str], object] = silent,
-    watch: Callable[[int, int], object] = silent,
+    progress: Listener = silent,
 ) -> ApplyReport:
-    """Bring what the study says of the spectra in files and folders to the table `out`.
+    """Apply the study's model to the spectra in files and folders, to the table `out`.
 
-    watch  called with files done and to do
+    progress counts files.
     """
     options = options or ApplyOptions()
     path = Path(out).absolute()
-    kind = _kind(path)
+    format_of(path)
     listing = list_files(paths)
     files = [entry for entry in listing.files if entry.path != str(path)]
     if not files:
         raise ConfigError(f"no files to apply to ({listing.passed_over} passed over as no spectra)")
-    parts = path.with_name(f".{path.name}.parts")
-    _may_write(path)
-    kit = kit_for(study, device=options.device, say=say)
-    key = _key(kit, files, options)
-    made_from = path.with_name(f".{path.name}.made.json")
-    there = _made(path, made_from, key)
+    require_writable(path)
+    calibrated = calibrated_model(folder, device=options.device, progress=progress)
+    key = _key(calibrated, files, options)
+    beside = path.with_name(f".{path.name}.made.json")
+    there = _made(path, beside, key)
     if there is not None:
         return there
-    folder = parts / key[:16]
-    if parts.exists() and not folder.exists():
-        shutil.rmtree(parts, ignore_errors=True)  # of files or a study that are others now
-    with blame(path):
-        folder.mkdir(parents=True, exist_ok=True)
-    blocks = [files[start : start + FILES_A_BLOCK] for start in range(0, len(files), FILES_A_BLOCK)]
+    parts = path.with_name(f".{path.name}.parts")
+    blocks_folder = parts / key[:16]
+    if parts.exists() and not blocks_folder.exists():
+        shutil.rmtree(parts, ignore_errors=True)  # of other files, or of a study that has changed
+    blocks = [files[start : start + FILES_PER_BLOCK] for start in range(0, len(files), FILES_PER_BLOCK)]
     done = 0
     for number, block in enumerate(blocks):
-        if not (folder / f"{number:06d}.json").exists():
-            _block(study, kit, block, options=options, stem=folder / f"{number:06d}")
+        if not (blocks_folder / f"{number:06d}.json").exists():
+            _block(folder, calibrated, block, options=options, stem=blocks_folder / f"{number:06d}")
         done += len(block)
-        watch(done, len(files))
-    frame, refused = _merged(folder, len(blocks))
-    _write_table(path, frame, kind, facts={"made_from": key})
+        progress(count(done, len(files)))
+    frame, refused = _merged(blocks_folder, len(blocks))
+    write_applied(path, frame, made_from=key)
     _write_refused(path, refused)
     report = ApplyReport(
-        True,
-        str(path),
-        len(files),
-        listing.passed_over,
-        len(frame) + len(refused),
-        len(frame),
-        len(refused),
-        {} if refused.empty else {str(k): int(v) for k, v in refused["reason"].value_counts().items()},
-        int((frame["warning"] != "").sum()),
-        int((frame["outlier_p"] <= 0.01).sum()),
-        list(kit.probe.labels),
-        dict(kit.probe.left_out),
+        made=True,
+        table=str(path),
+        files=len(files),
+        passed_over=listing.passed_over,
+        met=len(frame) + len(refused),
+        applied=len(frame),
+        refused=len(refused),
+        reasons={str(k): int(v) for k, v in refused["reason"].value_counts().items()},
+        warned=int((frame["warning"] != "").sum()),
+        odd=int((frame["outlier_p"] <= 0.01).sum()),
+        labels=list(calibrated.probe.labels),
+        labels_missing=dict(calibrated.probe.left_out),
     )
-    facts = {"key": key, "table": _stamp(path), "report": report.as_dict()}
-    write_bytes(made_from, (json.dumps(facts) + "\n").encode())
+    write_json(beside, {"key": key, "table": _stamp(path), "report": report.as_dict()})
     shutil.rmtree(parts, ignore_errors=True)
     return report
 
 
-def paths_of(things: Any) -> list[str | os.PathLike[str]] | None:
-    """Paths, if `things` is one or a list of them; None where it is spectra in memory."""
-    if isinstance(things, str | os.PathLike):
-        return [things]
-    if (
-        isinstance(things, list | tuple)
-        and things
-        and all(isinstance(one, str | os.PathLike) for one in things)
-    ):
-        return list(things)
-    return None
-
-
-def apply_read(
-    study: StudyLike,
+def apply_files_in_memory(
+    folder: StudyFolder,
     paths: Iterable[str | os.PathLike[str]],
     *,
-    device: str = "auto",
-    say: Callable[[str], object] = silent,
+    options: ApplyOptions | None = None,
+    progress: Listener = silent,
 ) -> Applied:
     """As `apply_spectra`, of files that fit into memory."""
+    options = options or ApplyOptions()
+    reading = _reading(options)
     spectra: list[Spectrum] = []
     refused: list[Refused] = []
     for entry in list_files(paths).files:
-        for found in spectra_of(entry.path, ReadOptions(), seconds=seconds_for(entry.path)):
+        for found in spectra_of(entry.path, reading, seconds=seconds_for(entry.path)):
             if isinstance(found, Spectrum):
                 spectra.append(found)
             else:
                 refused.append(Refused(Path(entry.path).name, found.reason, str(found)))
-    applied = apply_spectra(study, spectra, device=device, say=say)
+    applied = apply_spectra(folder, spectra, device=options.device, progress=progress)
     return replace(applied, refused=[*refused, *applied.refused])
 
 
-# --- the work
+def _reading(options: ApplyOptions) -> ReadOptions:
+    return ReadOptions(checksum=options.checksum, medium=options.medium)
+
+
+# --- blocks
 
 
 def _block(
-    study: StudyLike, kit: Kit, files: Sequence[FileEntry], *, options: ApplyOptions, stem: Path
+    folder: StudyFolder,
+    calibrated: CalibratedModel,
+    files: Sequence[FileEntry],
+    *,
+    options: ApplyOptions,
+    stem: Path,
 ) -> None:
     """The spectra of some files to a part of the table; its list of refusals is written last."""
     import pandas as pd
 
-    grid, preparing = study.store.grid, preparation(study.store.config)
-    reading = ReadOptions(checksum=options.checksum, medium=options.medium)
+    grid, preparing, reading = folder.store.grid, preparation(folder.store.config), _reading(options)
     most = max(1, GROUP_PIXELS // grid.size)
     frames: list[pd.DataFrame] = []
     refused: list[dict[str, Any]] = []
@@ -195,7 +167,7 @@ def _block(
     places: list[tuple[str, int]] = []
 
     def flush() -> None:
-        frame = apply_prepared(kit, group).frame
+        frame = apply_prepared(calibrated, group).frame
         frame.insert(2, "path", [path for path, _ in places])
         frame.insert(3, "item", np.array([item for _, item in places], dtype=np.int64))
         frames.append(frame)
@@ -226,14 +198,15 @@ def _block(
         if item < 0:
             refuse(entry.path, 0, Refused("", "empty", "the file holds no spectrum"))
     flush()  # an empty one too: it has the columns
-    write_frame(stem.with_suffix(".parquet"), pd.concat(frames, ignore_index=True), facts={})
-    write_bytes(stem.with_suffix(".json"), json.dumps({"refused": refused}).encode())
+    write_frame(stem.with_suffix(".parquet"), pd.concat(frames, ignore_index=True), header={})
+    write_json(stem.with_suffix(".json"), {"refused": refused})
 
 
-def _merged(folder: Path, blocks: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _merged(blocks_folder: Path, blocks: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All rows, and all refusals."""
     import pandas as pd
 
-    stems = [folder / f"{number:06d}" for number in range(blocks)]
+    stems = [blocks_folder / f"{number:06d}" for number in range(blocks)]
     frames = [pd.read_parquet(stem.with_suffix(".parquet")) for stem in stems]
     full = [frame for frame in frames if len(frame)] or frames[:1]
     refused = [row for stem in stems for row in read_json(stem.with_suffix(".json"))["refused"]]
@@ -241,90 +214,22 @@ def _merged(folder: Path, blocks: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat(full, ignore_index=True), pd.DataFrame(refused, columns=columns)
 
 
-# --- the table
-
-
-def _kind(path: Path) -> str:
-    kind = ENDINGS.get(path.suffix.lower())
-    if kind is None:
-        raise ConfigError(
-            f"--out {path.name!r}: its ending says the format, one of {', '.join(ENDINGS)}; it has "
-            f"{path.suffix or 'none'!r}"
-        )
-    if path.is_dir():
-        raise ConfigError(f"--out {path} is a folder; give the name of a file")
-    return kind
-
-
-def _may_write(path: Path) -> None:
-    """Found out before the work, not after it."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it, or give another place")
-    probe = path.with_name(f".{path.name}.part")
-    with blame(path):
-        probe.write_bytes(b"")
-        probe.unlink()
-
-
-def write_table(path: str | os.PathLike[str], frame: pd.DataFrame) -> None:
-    """A table in the format that its ending says: csv, parquet, fits, vot or xml."""
-    target = Path(path).absolute()
-    kind = _kind(target)
-    _may_write(target)
-    _write_table(target, frame, kind, facts={})
-
-
-def _write_table(path: Path, frame: pd.DataFrame, kind: str, *, facts: dict[str, Any]) -> None:
-    if kind == "parquet":
-        write_frame(path, frame, facts=facts)
-        return
-    aside = path.with_name(f".{path.name}.part")
-    with blame(path):
-        if kind == "csv":
-            frame.to_csv(aside, index=False)
-        else:
-            table = _astropy(frame, kind=kind)
-            table.meta["ORIGIN"] = f"astroprism {__version__}"
-            table.meta["MADEFROM"] = str(facts.get("made_from", ""))  # digest of files, study and settings
-            table.write(aside, format=kind, overwrite=True)
-        sync(aside)
-        os.replace(aside, path)
-
-
-def _astropy(frame: pd.DataFrame, *, kind: str) -> Any:
-    """FITS tables hold ASCII only: another letter becomes '?'."""
-    from astropy.table import Table
-
-    from .columns import described
-
-    columns: dict[str, Any] = {}
-    for name in frame:
-        values = frame[name].to_numpy()
-        if values.dtype.kind not in "fiu":
-            text = ["" if v is None or v != v else str(v) for v in values.tolist()]
-            values = np.array(
-                [v.encode("ascii", "replace").decode() if kind == "fits" else v for v in text], dtype=str
-            )
-            values = values.astype("U1") if values.dtype.itemsize == 0 else values
-        columns[str(name)] = values
-    return described(Table(columns), angstrom="Angstrom" if kind == "fits" else "0.1nm")
-
-
 def _write_refused(path: Path, refused: pd.DataFrame) -> None:
     beside = path.with_name(f"{path.name}.refused.csv")
-    with blame(beside):
-        if refused.empty:
+    if refused.empty:
+        with blame(beside):
             beside.unlink(missing_ok=True)
-        else:
-            write_bytes(beside, refused.to_csv(index=False).encode())
+    else:
+        write_bytes(beside, refused.to_csv(index=False).encode())
 
 
 # --- what is there
 
 
-def _key(kit: Kit, files: Sequence[FileEntry], options: ApplyOptions) -> str:
-    about = [VERSION, kit.probe.facts, asdict(options), [[f.path, f.size, f.mtime_ns] for f in files]]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+def _key(calibrated: CalibratedModel, files: Sequence[FileEntry], options: ApplyOptions) -> str:
+    """Digest of what the table is made from."""
+    listed = [[entry.path, entry.size, entry.mtime_ns] for entry in files]
+    return digest_of_json([VERSION, calibrated.probe.facts, asdict(options), listed])
 
 
 def _stamp(path: Path) -> list[int]:
@@ -332,11 +237,11 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _made(path: Path, made_from: Path, key: str) -> ApplyReport | None:
+def _made(path: Path, beside: Path, key: str) -> ApplyReport | None:
     """The report of the run that made the table that is there, if it was of the same."""
-    if not (path.exists() and made_from.exists()):
+    if not (path.exists() and beside.exists()):
         return None
-    facts = read_json(made_from)
+    facts = read_json(beside)
     if facts.get("key") != key or facts.get("table") != _stamp(path):
         return None
     return ApplyReport(**facts["report"] | {"made": False})

@@ -1,14 +1,13 @@
-"""All that a study knows by which spectra are judged: its network, its probe, and its held-out spectra.
+"""What a study judges spectra by: its model, its probe, and the scores of its held-out spectra.
 
     STUDY/probe.npz       labels from codes, with their calibration
-    STUDY/reference.npz   what is usual of held-out spectra, and what training has seen
+    STUDY/reference.npz   usual scores, from held-out spectra, and the range of the training
 
-Each is made when first needed, and anew when codes, labels or model are others.
+Each is made when first needed, and anew when codes, labels or model have changed.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,282 +16,244 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import digest, read_json
-from ..device import device_for
+from ..artifacts import Format, differences, digest, read_arrays, write_arrays
 from ..errors import ModelError, StoreError
+from ..folder import StudyFolder
 from ..measures.evidence import Floats
-from ..measures.probe import Probe, fit, label_residuals, predict, read_probe, target_keys, write_probe
+from ..measures.probe import Probe, fit, predict, read_probe, strangeness, target_keys, write_probe
 from ..model.data import Source
-from ..model.encode import codes_facts, read_codes
-from ..schema import CodesFacts, ModelFacts
+from ..model.encode import codes_facts
+from ..progress import Listener, message, silent
+from ..schema import CodesFacts
 from ..targets import split
-from .bundle import read_arrays, write_arrays
-from .coverage import FEW, Seen, bulk
-from .outliers import REASONS, Usual, judge, label_surprise, loneliness, scores_of, usual
-from .residuals import Left, look, model_error
+from .codes import StudyCodes
+from .residuals import Residuals, measure_residuals, model_error
+from .scores import (
+    REASONS,
+    WITHOUT_LABELS,
+    HeldOutScores,
+    isolation,
+    label_surprise,
+    oddness,
+    scores_of,
+)
+from .training_range import FEW, TrainingRange, bulk
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..network import PaperNetwork, Prism
-    from ..store import Store
+    from ..model.trained import TrainedModel
 
-FORMAT, VERSION = "astroprism-reference", 2
-MOST_HELD, MOST_CODES = 3_000, 30_000  # spectra that p is told by, and codes that loneliness is told by
-BLOCK_PIXELS, SAMPLE_PIXELS = 2**22, 2**25  # read at once; whose residuals give the model's error
-
-
-def silent(*_: object) -> None:
-    """Nobody listens."""
+REFERENCE = Format("astroprism-reference", 2)
+MOST_HELD_OUT = 3_000  # held-out spectra that p is ranked among
+MOST_CODES = 30_000  # codes among which isolation is measured
+BLOCK_PIXELS = 2**22  # read and decoded at once
+SAMPLE_PIXELS = 2**25  # whose residuals give the model's error
+MOST_MODELS = 4  # studies whose calibrated models stay in memory
+_MODELS: dict[tuple[str, str], tuple[tuple[int | None, ...], CalibratedModel]] = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What is usual.
+    """What is usual, by held-out spectra.
 
-    error       (p,) of the model, in units of the flux
-    codes, keys (m, k) standardised codes of training targets, and who they are
-    usual       reason -> scores of held-out spectra; label -> its strangeness there
-    together    usual surprise of all reasons, without and with labels
+    error         (p,) of the model, in units of the flux
+    codes, keys   (m, k) standardised codes of training targets, and who they are
+    scores        reason -> scores of held-out spectra
+    label_scores  label -> distances of catalogue labels from predicted ones there
+    together      the largest surprise of all reasons, without labels and with them
+    trained       the range of the spectra that the model was trained on
     """
 
     error: Floats
     codes: Floats
     keys: NDArray[np.int64]
-    usual: dict[str, Usual]
-    label_usual: dict[str, Usual]
-    together: tuple[Usual, Usual]
-    seen: Seen
+    scores: dict[str, HeldOutScores]
+    label_scores: dict[str, HeldOutScores]
+    together: tuple[HeldOutScores, HeldOutScores]
+    trained: TrainingRange
 
 
 @dataclass(frozen=True, eq=False)
-class Kit:
-    """What judges spectra: made by `kit_of`, read-only, threads may share it."""
+class CalibratedModel:
+    """A study's model with the probe and reference that its codes are judged by; threads may share it.
 
-    network: Prism | PaperNetwork
-    about: ModelFacts
-    codes_facts: CodesFacts
+    facts       what the study's codes are, and how they were improved under the decoder
+    wavelength  (p,) of the store's grid
+    """
+
+    model: TrainedModel
+    facts: CodesFacts
     probe: Probe
     reference: Reference
-    wavelength: Floats  # of the store's grid
-    device: str
-
-    @property
-    def floor(self) -> float:
-        """What the network need not explain, in units of the flux."""
-        return self.about.floor
+    wavelength: Floats
 
 
-def kit_of(
-    store: Store,
-    model: Path,
-    *,
-    out: Path,
-    device: str = "auto",
-    say: Callable[[str], object] = silent,
-) -> Kit:
-    """The kit of the study in folder `out`: probe and reference from its files, or made and kept there."""
-    from ..model.checkpoint import read_model
+def calibrated_model(
+    folder: StudyFolder, *, device: str = "auto", progress: Listener = silent
+) -> CalibratedModel:
+    """As `calibrate`, kept in memory while codes, model and findings stay as they are."""
+    names = ("codes.parquet", "model/model.json", "findings.json", "findings/labels.parquet")
+    paths = [folder.path / name for name in names]
+    stamp = tuple(path.stat().st_mtime_ns if path.exists() else None for path in paths)
+    key = str(folder.path.absolute()), device
+    held = _MODELS.get(key)
+    if held is None or held[0] != stamp:
+        held = stamp, calibrate(folder, device=device, progress=progress)
+        _MODELS.pop(next(iter(_MODELS), key) if len(_MODELS) >= MOST_MODELS else key, None)
+        _MODELS[key] = held
+    return held[1]
 
-    network, about = read_model(model)
-    known = codes_facts(out / "codes.parquet")
-    weights = digest(model / "weights.safetensors")
-    if known.get("weights") != weights:
-        raise ModelError(f"{out / 'codes.parquet'} was made by another model; run: astroprism encode {out}")
-    device = device_for(device)
-    labels = labels_of(out)
-    nodes = nodes_of(out, known["kept"])
-    facts = {
-        "version": VERSION,
+
+def calibrate(folder: StudyFolder, *, device: str = "auto", progress: Listener = silent) -> CalibratedModel:
+    """The model of a study with its probe and reference, from their files or made and kept there."""
+    model = folder.model(device=device)
+    facts = codes_facts(folder.codes_path())
+    weights = digest(folder.model_path / "weights.safetensors")
+    if facts.weights != weights:
+        raise ModelError(
+            f"{folder.codes_path()} was made by another model; run: astroprism encode {folder.path}"
+        )
+    label_table = folder.label_table()
+    nodes = counted_nodes(folder, facts)
+    made_from = {
+        "version": REFERENCE.version,
         "weights": weights,
-        "codes": digest(out / "codes.parquet"),
-        "labels": None if labels is None else digest(out / "findings" / "labels.parquet"),
+        "codes": digest(folder.codes_path()),
+        "labels": None if label_table is None else digest(folder.table_path("labels")),
         "nodes": nodes,
     }
-    probe = read_probe(out / "probe.npz", facts=facts)
-    reference = read_reference(out / "reference.npz", facts=facts)
-    network.to(device)
+    probe_path, reference_path = folder.path / "probe.npz", folder.path / "reference.npz"
+    probe = read_probe(probe_path, facts=made_from)
+    reference = read_reference(reference_path, made_from=made_from)
     if probe is None or reference is None:
-        table = table_of(store, about, out, labels)
+        codes, shares = StudyCodes.read(folder), folder.require_model().split
+        labels, part = codes.labels(label_table), codes.parts(shares)
         if probe is None:
-            say("learning labels from codes" if labels is not None else "no labels: codes and outliers only")
-            probe = fit(
-                table.mean,
-                table.sd,
-                snr=table.snr,
-                labels={} if labels is None else {str(name): table.labels[name] for name in table.labels},
-                targets=table.targets,
-                train=table.part == "train",
-                nodes=nodes,
-                seed=about["split"]["seed"],
-                facts=facts,
+            text = (
+                "no labels: codes and outliers only" if label_table is None else "learning labels from codes"
             )
-            _keep(lambda: write_probe(out / "probe.npz", probe), say)
-        say("looking at held-out spectra, by which others are judged")
-        reference = make_reference(store, network, probe, table, device=device)
-        _keep(lambda: write_reference(out / "reference.npz", reference, facts=facts), say)
-    return Kit(network.eval(), about, known, probe, reference, store.grid.wavelength, device)
+            progress(message(text))
+            probe = fit(
+                codes.mean.astype(np.float64),
+                codes.sd.astype(np.float64),
+                snr=codes.snr,
+                labels={str(name): labels[name] for name in labels},
+                targets=codes.targets,
+                train=part == "train",
+                nodes=nodes,
+                seed=shares.seed,
+                facts=made_from,
+            )
+            _keep(lambda: write_probe(probe_path, probe), progress)
+        progress(message("scoring held-out spectra, by which others are judged"))
+        reference = make_reference(folder, model, probe, codes, labels=labels, part=part)
+        _keep(lambda: write_reference(reference_path, reference, made_from=made_from), progress)
+    return CalibratedModel(model, facts, probe, reference, folder.store.grid.wavelength)
 
 
-def labels_of(out: Path) -> pd.DataFrame | None:
-    """The labels given to `find`, a row a spectrum; None where there are none."""
-    import pandas as pd
-
-    path = out / "findings" / "labels.parquet"
-    if not path.exists():
-        return None
-    table = pd.read_parquet(path).set_index("spectrum_id")
-    return table if table.shape[1] else None
+def counted_nodes(folder: StudyFolder, facts: CodesFacts) -> list[int]:
+    """Nodes that labels and distances are read from: the kept ones that findings count, copies left out."""
+    if not folder.has_findings():
+        return list(facts.kept)
+    counted = {node.node for node in folder.findings().nodes if node.counted and node.copies_of is None}
+    return [node for node in facts.kept if node in counted] or list(facts.kept)
 
 
-def nodes_of(out: Path, kept: list[int]) -> list[int]:
-    """Nodes that labels and distances are read from: the kept ones that findings call informative."""
-    path = out / "findings.json"
-    if not path.exists():
-        return list(kept)
-    told = {
-        node["node"]
-        for node in read_json(path).get("nodes", [])
-        if (node["informative"] or node["doubtful"]) and node["copies_of"] is None
-    }
-    return [node for node in kept if node in told] or list(kept)
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Codes of the study beside what is known of their spectra, in the order of the store; n rows."""
-
-    rows: NDArray[np.intp]  # of the store
-    identifiers: NDArray[np.object_]
-    targets: NDArray[np.object_]
-    part: NDArray[np.str_]
-    mean: Floats
-    sd: Floats
-    snr: Floats
-    index: pd.DataFrame
-    labels: pd.DataFrame  # no columns where none were given
-
-
-def table_of(store: Store, about: ModelFacts, out: Path, labels: pd.DataFrame | None) -> Table:
-    """The codes of the study in folder `out`, and what is known of their spectra."""
-    import pandas as pd
-
-    codes = read_codes(out / "codes.parquet")
-    index = store.index
-    place = pd.Index(index["spectrum_id"]).get_indexer(pd.Index(codes["spectrum_id"]))
-    if (place < 0).any():
-        raise StoreError(
-            f"{out / 'codes.parquet'} holds {(place < 0).sum():,} spectra that the store does not; run: "
-            f"astroprism encode {out}"
-        )
-    index = index.iloc[place].reset_index(drop=True)
-    targets = index["target"].to_numpy(dtype=object)
-    shares = about["split"]
-    names = codes["spectrum_id"].to_numpy(dtype=object)
-    mean, sd = (
-        codes[[name for name in codes if str(name).startswith(kind)]].to_numpy(np.float64)
-        for kind in ("mean_", "sd_")
-    )
-    return Table(
-        np.asarray(place, dtype=np.intp),
-        names,
-        targets,
-        split.assign(targets, shares["seed"], valid=shares["valid"], test=shares["test"]),
-        mean,
-        sd,
-        index["snr"].to_numpy(np.float64),
-        index,
-        pd.DataFrame(index=names) if labels is None else labels.reindex(names),
-    )
+def _keep(write: Callable[[], None], progress: Listener) -> None:
+    """What cannot be kept is made anew next time: a study that may only be read is no reason to stop."""
+    try:
+        write()
+    except StoreError as error:
+        progress(message(f"not kept for next time: {error}"))
 
 
 # --- the reference
 
 
 def make_reference(
-    store: Store, network: Prism | PaperNetwork, probe: Probe, table: Table, *, device: str
+    folder: StudyFolder,
+    model: TrainedModel,
+    probe: Probe,
+    codes: StudyCodes,
+    *,
+    labels: pd.DataFrame,
+    part: NDArray[np.str_],
 ) -> Reference:
-    """Look at held-out spectra, one a target, and at the range of the training."""
-    source = Source.from_store(store, memory=0).with_air(
-        moving=bool(getattr(network.config, "moving_air", False))
-    )
-    seed = 0
-    one = split.one_per_target(table.targets, seed)
-    held, trained = one[table.part[one] != "train"], one[table.part[one] == "train"]
+    """Scores of held-out spectra, one per target, and the range of the training.
+
+    labels, part  of the codes; see `StudyCodes`
+    """
+    source = model.source(Source.from_store(folder.store, memory=0))
+    snr, seed = codes.snr, 0
+    one = split.one_per_target(codes.targets, seed)
+    held, trained = one[part[one] != "train"], one[part[one] == "train"]
     if not held.size or not trained.size:
         raise ModelError(
-            "no target was held out of training, so nothing tells what is usual: train again with --valid "
+            "no target was held out of training, so nothing says what is usual: train again with --valid "
             "and --test above 0"
         )
     rng = np.random.default_rng(seed)
-    held = np.sort(rng.permutation(held)[:MOST_HELD])
-    some = rng.permutation(held)[: max(64, SAMPLE_PIXELS // source.pixels)]
-    parts = [_decoded(source, network, table, rows, device) for rows in _blocks(np.sort(some), source.pixels)]
-    flux, sigma, good, made = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    held = np.sort(rng.permutation(held)[:MOST_HELD_OUT])
+    some = np.sort(rng.permutation(held)[: max(64, SAMPLE_PIXELS // source.pixels)])
+    decoded = [_read_and_decode(source, model, codes, rows) for rows in _blocks(some, source.pixels)]
+    flux, sigma, good, made = (np.concatenate([block[i] for block in decoded]) for i in range(4))
     error = model_error(flux, sigma, good, made=made)
-    del parts, flux, sigma, good, made
-    left = looked(source, network, table, held, error=error, device=device)
+    del decoded, flux, sigma, good, made
+    residuals = study_residuals(source, model, codes, held, error=error)
 
-    x, keys = probe.standard(table.mean), target_keys(table.targets)
+    mean, sd = codes.mean.astype(np.float64), codes.sd.astype(np.float64)
+    x, keys = probe.standard(mean), target_keys(codes.targets)
     near = np.sort(rng.permutation(trained)[:MOST_CODES])
-    lonely = loneliness(x[held], x[near], keys=keys[held], row_keys=keys[near])
-    told = predict(probe, table.mean[held], table.sd[held], snr=table.snr[held], targets=table.targets[held])
-    strange = label_residuals(told, {str(k): table.labels[k].iloc[held] for k in table.labels})
-    label_usual = {name: usual(values) for name, values in strange.items()}
-    labels = label_surprise(strange, label_usual, held.size)
-    scores = scores_of(left, lonely, labels)
-    known = {name: usual(scores[name]) for name in REASONS}
-    judged = judge(scores, known, together=None)
-    bare = np.max([judged.surprise[name] for name in REASONS[:3]], axis=0)
-    with_labels = judged.rank_by[np.isfinite(judged.surprise["labels"])]
+    isolated = isolation(x[held], x[near], keys=keys[held], row_keys=keys[near])
+    predicted = predict(probe, mean[held], sd[held], snr=snr[held], targets=codes.targets[held])
+    distances = strangeness(probe, predicted, {str(name): labels[name].iloc[held] for name in labels})
+    label_scores = {name: HeldOutScores.from_scores(values) for name, values in distances.items()}
+    scores = scores_of(residuals, isolated, label_surprise(distances, label_scores, held.size))
+    known = {name: HeldOutScores.from_scores(scores[name]) for name in REASONS}
+    odd = oddness(scores, known, together=None)
+    bare = np.max([odd.surprise[name] for name in WITHOUT_LABELS], axis=0)
+    labelled = odd.surprise_all[np.isfinite(odd.surprise["labels"])]
 
-    index = table.index
-    resolution = index["resolution"].iloc[trained] if "resolution" in index else [np.nan]
-    share = index["n_good"].iloc[trained].to_numpy(np.float64) / source.pixels
-    frames = index["frame"].iloc[trained].value_counts(normalize=True)
-    covered = np.mean(
-        np.concatenate(
-            [store.read(table.rows[rows]).good for rows in _blocks(np.sort(some)[:512], source.pixels)]
-        ),
-        axis=0,
-    )
-    seen = Seen(
-        snr=bulk(table.snr[trained]),
-        resolution=bulk(resolution),
-        good=float(np.quantile(share, 0.005)),
-        frames=tuple(sorted(str(name) for name, part in frames.items() if part >= FEW)),
-        covered=np.asarray(covered, dtype=np.float64),
-        broader=np.sort(left.broader),
-        air_broader=np.sort(left.air_broader),
-        ripple=np.sort(left.ripple),
-        moving_air=bool(getattr(network.config, "moving_air", False)),
-    )
+    index = codes.index.iloc[codes.rows[trained]]
+    resolution = index.get("resolution", [np.nan])
+    good_share = index["n_good"].to_numpy(np.float64) / source.pixels
+    frames = index["frame"].value_counts(normalize=True)
+    blocks = _blocks(some[:512], source.pixels)
+    covered = np.mean(np.concatenate([folder.store.read(codes.rows[rows]).good for rows in blocks]), axis=0)
     return Reference(
         error,
         x[near],
         keys[near],
         known,
-        label_usual,
-        (usual(bare), usual(with_labels if with_labels.size else bare)),
-        seen,
+        label_scores,
+        (
+            HeldOutScores.from_scores(bare),
+            HeldOutScores.from_scores(labelled if labelled.size else bare),
+        ),
+        TrainingRange(
+            snr=bulk(snr[trained]),
+            resolution=bulk(resolution),
+            good=float(np.quantile(good_share, 0.005)),
+            frames=tuple(sorted(str(name) for name, share in frames.items() if share >= FEW)),
+            covered=np.asarray(covered, dtype=np.float64),
+            broader=np.sort(residuals.broader),
+            air_broader=np.sort(residuals.air_broader),
+            ripple=np.sort(residuals.ripple),
+            moving_air=model.moving_air,
+        ),
     )
 
 
-def looked(
-    source: Source,
-    network: Prism | PaperNetwork,
-    table: Table,
-    rows: NDArray[np.intp],
-    *,
-    error: Floats,
-    device: str,
-) -> Left:
-    """What is left of the spectra at `rows` of the table."""
+def study_residuals(
+    source: Source, model: TrainedModel, codes: StudyCodes, rows: NDArray[np.intp], *, error: Floats
+) -> Residuals:
+    """Residuals of the spectra at `rows` of the codes, against what their codes decode to."""
     parts = []
     for some in _blocks(rows, source.pixels):
-        flux, sigma, good, made, air = _decoded(source, network, table, some, device)
-        parts.append(look(flux, sigma, good, made=made, error=error, air=air))
-    return Left.joined(parts)
+        flux, sigma, good, made, air = _read_and_decode(source, model, codes, some)
+        parts.append(measure_residuals(flux, sigma, good, made=made, error=error, air=air))
+    return Residuals.concatenate(parts)
 
 
 def _blocks(rows: NDArray[np.intp], pixels: int) -> list[NDArray[np.intp]]:
@@ -300,75 +261,49 @@ def _blocks(rows: NDArray[np.intp], pixels: int) -> list[NDArray[np.intp]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _decoded(
-    source: Source, network: Prism | PaperNetwork, table: Table, rows: NDArray[np.intp], device: str
+def _read_and_decode(
+    source: Source, model: TrainedModel, codes: StudyCodes, rows: NDArray[np.intp]
 ) -> tuple[Any, Any, Any, Any, Any]:
-    """Flux, sigma, good, reconstruction and its atmosphere (b, p) of rows of the table."""
-    place = table.rows[rows]
+    """Flux, sigma, good, reconstruction and the atmosphere in it (b, p), for rows of the codes."""
+    place = codes.rows[rows]
     batch = source.read(place)
     berv = None if source.berv is None else source.berv[place]
-    return *batch, *made_by(network, table.mean[rows], berv=berv, device=device)
+    return *batch, *model.decode_array(codes.mean[rows], berv=berv)
 
 
-def made_by(
-    network: Prism | PaperNetwork, mean: Floats, *, berv: NDArray[np.float32] | None, device: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Spectra (n, p) that codes (n, nodes) make, and the atmosphere in them where it is told apart."""
-    import torch
-
-    from ..network import Prism
-
-    with torch.no_grad():
-        z = torch.from_numpy(np.ascontiguousarray(mean, dtype=np.float32)).to(device)
-        here = None if berv is None else torch.from_numpy(np.asarray(berv, dtype=np.float32)).to(device)
-        if not isinstance(network, Prism) or network.config.agnostic:
-            return network.decode(z, berv=here).float().cpu().numpy(), None
-        parts = network.parts(z)
-        made = network.join(parts, berv=here).float().cpu().numpy()
-        clear = parts._replace(star=torch.ones_like(parts.star), shift=torch.zeros_like(parts.shift))
-        return made, network.join(clear, berv=here).float().cpu().numpy()
+# --- on disk; the file calls the range of the training "seen" and the scores "usual" and "label"
 
 
-def write_reference(path: Path, reference: Reference, *, facts: Mapping[str, Any]) -> None:
-    """As `probe.write_probe`."""
-    seen = {entry.name: getattr(reference.seen, entry.name) for entry in fields(Seen)}
-    arrays = {f"seen.{name}": value for name, value in seen.items() if isinstance(value, np.ndarray)}
+def write_reference(path: Path, reference: Reference, *, made_from: Mapping[str, Any]) -> None:
+    """Arrays and JSON in one npz file, as `probe.write_probe`."""
+    trained = {entry.name: getattr(reference.trained, entry.name) for entry in fields(TrainingRange)}
+    arrays = {f"seen.{name}": value for name, value in trained.items() if isinstance(value, np.ndarray)}
     arrays |= {"error": reference.error, "codes": reference.codes, "keys": reference.keys}
-    arrays |= {f"usual.{name}": one.values for name, one in reference.usual.items()}
-    arrays |= {f"label.{i}": one.values for i, one in enumerate(reference.label_usual.values())}
+    arrays |= {f"usual.{name}": one.values for name, one in reference.scores.items()}
+    arrays |= {f"label.{i}": one.values for i, one in enumerate(reference.label_scores.values())}
     arrays |= {f"together.{i}": one.values for i, one in enumerate(reference.together)}
-    about = {
-        "format": FORMAT,
-        "format_version": VERSION,
-        "facts": dict(facts),
-        "labels": list(reference.label_usual),
-        "seen": {name: value for name, value in seen.items() if not isinstance(value, np.ndarray)},
+    header = REFERENCE.header | {
+        "facts": dict(made_from),
+        "labels": list(reference.label_scores),
+        "seen": {name: value for name, value in trained.items() if not isinstance(value, np.ndarray)},
     }
-    write_arrays(path, arrays, about=about)
+    write_arrays(path, arrays, header=header)
 
 
-def read_reference(path: Path, *, facts: Mapping[str, Any]) -> Reference | None:
-    """The reference at `path` if it was made from `facts`, else None."""
-    held = read_arrays(path, kind=(FORMAT, VERSION))
-    if held is None or held[1]["facts"] != json.loads(json.dumps(dict(facts))):
+def read_reference(path: Path, *, made_from: Mapping[str, Any]) -> Reference | None:
+    """The reference at `path` if it was made from this, else None."""
+    held = read_arrays(path, kind=REFERENCE)
+    if held is None or differences(held[1]["facts"], made_from):
         return None
-    arrays, about = held
-    seen: dict[str, Any] = {k.removeprefix("seen."): v for k, v in arrays.items() if k.startswith("seen.")}
-    seen |= about["seen"] | {"frames": tuple(about["seen"]["frames"])}
+    arrays, header = held
+    trained: dict[str, Any] = {k.removeprefix("seen."): v for k, v in arrays.items() if k.startswith("seen.")}
+    trained |= header["seen"] | {"frames": tuple(header["seen"]["frames"])}
     return Reference(
         arrays["error"],
         arrays["codes"],
         arrays["keys"],
-        {name: Usual(arrays[f"usual.{name}"]) for name in REASONS},
-        {name: Usual(arrays[f"label.{i}"]) for i, name in enumerate(about["labels"])},
-        (Usual(arrays["together.0"]), Usual(arrays["together.1"])),
-        Seen(**seen),
+        {name: HeldOutScores(arrays[f"usual.{name}"]) for name in REASONS},
+        {name: HeldOutScores(arrays[f"label.{i}"]) for i, name in enumerate(header["labels"])},
+        (HeldOutScores(arrays["together.0"]), HeldOutScores(arrays["together.1"])),
+        TrainingRange(**trained),
     )
-
-
-def _keep(write: Callable[[], None], say: Callable[[str], object]) -> None:
-    """What cannot be kept is made anew next time: a study that may only be read is no reason to stop."""
-    try:
-        write()
-    except StoreError as error:
-        say(f"not kept for next time: {error}")

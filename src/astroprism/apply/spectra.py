@@ -1,58 +1,57 @@
-"""What a study says of spectra it never saw: codes, labels with intervals, how odd they are, and warnings.
+"""Spectra that are not in the study: codes, labels with intervals, how odd they are, and warnings.
 
-apply_spectra   of spectra in memory
-apply_files     of files and folders, to a table; see `apply_files`
+Shapes: n spectra of p pixels on the study's grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..archive import from_object
-from ..errors import SpectrumError
+from ..device import check_device
+from ..errors import ConfigError, SpectrumError
+from ..folder import StudyFolder
 from ..measures.evidence import Floats
 from ..measures.probe import Prediction, predict
+from ..progress import Listener, silent
 from ..spectrum import Spectrum
 from ..store.prepare import Prepared, PrepareOptions, prepare
-from .coverage import warnings_of
-from .outliers import Judged, judge, loneliness, scores_of, words
-from .ranking import outlier_columns
-from .reference import Kit, kit_of, made_by, silent
-from .residuals import Left, in_sigma, look
+from .reference import CalibratedModel, calibrated_model
+from .residuals import Residuals, in_sigma, measure_residuals
+from .scores import Oddness, isolation, oddness, reasons_text, score_columns, scores_of
+from .table import describe_columns
+from .training_range import warnings_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from astropy.table import Table
 
-    from ..model.data import Tensors
-    from ..store import Store
-
 LEAST_GOOD = 0.2  # share of the grid's pixels below which a spectrum is refused rather than warned of
-BATCH_PIXELS = {"cpu": 2**20, "cuda": 2**24, "mps": 2**22}  # that go through the network at once
-MOST_KITS = 4  # studies whose kits stay in memory
-_KITS: dict[tuple[str, str], tuple[tuple[int | None, ...], Kit]] = {}
 
 
-class StudyLike(Protocol):
-    """What is needed of a study."""
+@dataclass(frozen=True)
+class ApplyOptions:
+    """How files are read and where the network runs.
 
-    @property
-    def path(self) -> Path:
-        """Its folder."""
+    medium    air or vacuum, for files that do not say which; None: as their format has it by custom
+    checksum  verify: files whose own checksum fails are refused; ignore: they are read
+    """
 
-    @property
-    def store(self) -> Store:
-        """Its spectra."""
+    device: str = "auto"
+    medium: str | None = None
+    checksum: str = "verify"
 
-    @property
-    def model_path(self) -> Path:
-        """Where its model lies."""
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        if self.medium not in (None, "air", "vacuum"):
+            raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
+        if self.checksum not in ("verify", "ignore"):
+            raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,15 @@ class Refused:
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """n spectra of p pixels on the study's grid, and what the study says of them.
+    """n spectra of p pixels on the study's grid, and what the study's model makes of them.
 
-    frame           a row a spectrum: all of it but the pixels, as the tables on disk have it
+    frame           a row per spectrum: all of it but the pixels, as the tables on disk have it
     flux, sigma, good, reconstruction, residual   (n, p); the residual in sigma, the model's error in it
-    mean, sd        (n, nodes of the network); those of `nodes` mean something
+    mean, sd        (n, nodes of the network); those of `nodes` carry information
     labels          name -> prediction
-    left, judged    what the reconstruction leaves, and against what is usual
-    warnings        of each spectrum, in which ways it lies outside what the model has seen
-    refused         spectra of which nothing could be said
+    residuals, oddness   the residuals in a few numbers, and these against held-out spectra
+    warnings        for each spectrum, in which ways it lies outside of what the model was trained on
+    refused         spectra that could not be used
     """
 
     identifiers: NDArray[np.object_]
@@ -90,8 +89,8 @@ class Applied:
     nodes: tuple[int, ...]
     labels: dict[str, Prediction]
     labels_missing: dict[str, str]
-    left: Left
-    judged: Judged
+    residuals: Residuals
+    oddness: Oddness
     warnings: list[list[str]]
     refused: list[Refused]
 
@@ -102,58 +101,15 @@ class Applied:
         """The rows as an astropy Table, with what each column means."""
         from astropy.table import Table
 
-        from .columns import described
-
-        return described(Table.from_pandas(self.frame))
-
-
-def kit_for(study: StudyLike, *, device: str = "auto", say: Callable[[str], object] = silent) -> Kit:
-    """The kit of a study, kept in memory while codes, model and findings stay as they are."""
-    names = ("codes.parquet", "model/model.json", "findings.json", "findings/labels.parquet")
-    stamp = tuple(path.stat().st_mtime_ns if (path := study.path / name).exists() else None for name in names)
-    key = str(study.path.absolute()), device
-    held = _KITS.get(key)
-    if held is None or held[0] != stamp:
-        kit = kit_of(study.store, study.model_path, out=study.path, device=device, say=say)
-        held = stamp, kit
-        _KITS.pop(next(iter(_KITS), key) if len(_KITS) >= MOST_KITS else key, None)
-        _KITS[key] = held
-    return held[1]
+        return describe_columns(Table.from_pandas(self.frame))
 
 
 def spectra_from(thing: Any) -> list[Spectrum]:
     """Spectra from what Python programs hold: `Spectrum`, arrays, tables, specutils, or lists of these."""
     found: list[Spectrum] = from_object(thing)
     return [
-        one if one.identifier else replace_identifier(one, f"spectrum {i}") for i, one in enumerate(found)
+        one if one.identifier else replace(one, identifier=f"spectrum {i}") for i, one in enumerate(found)
     ]
-
-
-def replace_identifier(spectrum: Spectrum, identifier: str) -> Spectrum:
-    """The same spectrum under another name."""
-    return replace(spectrum, identifier=identifier)
-
-
-def apply_spectra(
-    study: StudyLike,
-    spectra: Sequence[Spectrum],
-    *,
-    device: str = "auto",
-    say: Callable[[str], object] = silent,
-) -> Applied:
-    """What the study says of spectra; those that cannot be used are in `refused`, and nothing stops."""
-    kit = kit_for(study, device=device, say=say)
-    options = preparation(study.store.config)
-    grid = study.store.grid
-    rows: list[tuple[Spectrum, Prepared]] = []
-    refused = []
-    for spectrum in spectra:
-        try:
-            with np.errstate(all="ignore"):  # garbage in pixels; masks and checks deal with it
-                rows.append((spectrum, prepare(spectrum, grid, options=options)))
-        except SpectrumError as error:
-            refused.append(Refused(spectrum.identifier, error.reason, str(error)))
-    return apply_prepared(kit, rows, refused=refused)
 
 
 def preparation(config: Mapping[str, Any]) -> PrepareOptions:
@@ -162,11 +118,36 @@ def preparation(config: Mapping[str, Any]) -> PrepareOptions:
     return replace(options, min_good=min(LEAST_GOOD, options.min_good))
 
 
+def apply_spectra(
+    folder: StudyFolder,
+    spectra: Sequence[Spectrum],
+    *,
+    device: str = "auto",
+    progress: Listener = silent,
+) -> Applied:
+    """Apply the study's model to spectra; those that cannot be used are in `refused`, and nothing stops."""
+    calibrated = calibrated_model(folder, device=device, progress=progress)
+    grid, options = folder.store.grid, preparation(folder.store.config)
+    rows: list[tuple[Spectrum, Prepared]] = []
+    refused = []
+    for spectrum in spectra:
+        try:
+            with np.errstate(all="ignore"):  # garbage in pixels; masks and checks deal with it
+                rows.append((spectrum, prepare(spectrum, grid, options=options)))
+        except SpectrumError as error:
+            refused.append(Refused(spectrum.identifier, error.reason, str(error)))
+    return apply_prepared(calibrated, rows, refused=refused)
+
+
 def apply_prepared(
-    kit: Kit, rows: Sequence[tuple[Spectrum, Prepared]], *, refused: Iterable[Refused] = ()
+    calibrated: CalibratedModel,
+    rows: Sequence[tuple[Spectrum, Prepared]],
+    *,
+    refused: Iterable[Refused] = (),
 ) -> Applied:
     """As `apply_spectra`, of spectra that are on the grid already."""
-    n, p = len(rows), kit.wavelength.size
+    reference, probe, wavelength = calibrated.reference, calibrated.probe, calibrated.wavelength
+    n, p = len(rows), wavelength.size
     flux, sigma = np.zeros((n, p), np.float32), np.ones((n, p), np.float32)
     good = np.zeros((n, p), dtype=bool)
     for i, (_, one) in enumerate(rows):
@@ -174,121 +155,110 @@ def apply_prepared(
         flux[i, sound], sigma[i, sound], good[i] = one.flux[sound], one.sigma[sound], sound
     facts = [one.facts for _, one in rows]
     berv = None
-    if kit.reference.seen.moving_air:
+    if reference.trained.moving_air:
         known = [f["berv"] if f["frame"] == "barycentric" and np.isfinite(f["berv"]) else 0.0 for f in facts]
         berv = np.array(known, dtype=np.float32)
-    mean, sd, made, air = _through(kit, flux, sigma, good, berv)
-    reference, probe = kit.reference, kit.probe
-    left = look(flux, sigma, good, made=made, error=reference.error, air=air)
+    mean, sd, made, air = encode_and_decode(calibrated, flux, sigma, good, berv)
+    residuals = measure_residuals(flux, sigma, good, made=made, error=reference.error, air=air)
     residual = in_sigma(flux, sigma, good, made=made, error=reference.error).astype(np.float32)
     snr = np.array([f["snr"] for f in facts], dtype=np.float64)
     labels = predict(probe, mean, sd, snr=snr)
-    lonely = loneliness(probe.standard(mean), reference.codes, keys=None, row_keys=reference.keys)
-    judged = judge(scores_of(left, lonely, None), reference.usual, together=reference.together)
-    resolution = np.array([s.resolution for s, _ in rows], dtype=np.float64)
+    isolated = isolation(probe.standard(mean), reference.codes, keys=None, row_keys=reference.keys)
+    odd = oddness(scores_of(residuals, isolated, None), reference.scores, together=reference.together)
     warnings = warnings_of(
-        reference.seen,
+        reference.trained,
         facts,
-        resolution=resolution,
+        resolution=np.array([s.resolution for s, _ in rows], dtype=np.float64),
         good=good,
-        left=left,
-        chi2_p=judged.p["chi2"],
-        density_p=judged.p["density"],
-        wavelength=kit.wavelength,
+        residuals=residuals,
+        chi2_p=odd.p["chi2"],
+        density_p=odd.p["density"],
+        wavelength=wavelength,
     )
-    for i, told in enumerate(warnings):
+    for i, texts in enumerate(warnings):
         edge = [name for name, one in labels.items() if one.outside[i]]
         if edge:
-            told.append(f"{', '.join(edge)}: beyond the labels that were learned from")
-    frame = _frame(kit, rows, mean=mean, sd=sd, labels=labels, left=left, judged=judged, warnings=warnings)
+            texts.append(f"{', '.join(edge)}: beyond the labels that were learned from")
+    columns = _columns(
+        rows, wavelength=wavelength, labels=labels, residuals=residuals, odd=odd, warnings=warnings
+    )
+    for node in calibrated.facts.kept:
+        columns |= {f"mean_{node:03d}": mean[:, node], f"sd_{node:03d}": sd[:, node]}
+
+    import pandas as pd
+
     return Applied(
-        np.array([s.identifier for s, _ in rows], dtype=object),
-        frame,
-        kit.wavelength,
-        flux,
-        sigma,
-        good,
-        made,
-        residual,
-        mean,
-        sd,
-        probe.nodes,
-        labels,
-        probe.left_out,
-        left,
-        judged,
-        warnings,
-        list(refused),
+        identifiers=np.array([s.identifier for s, _ in rows], dtype=object),
+        frame=pd.DataFrame(columns),
+        wavelength=wavelength,
+        flux=flux,
+        sigma=sigma,
+        good=good,
+        reconstruction=made,
+        residual=residual,
+        mean=mean,
+        sd=sd,
+        nodes=probe.nodes,
+        labels=labels,
+        labels_missing=probe.left_out,
+        residuals=residuals,
+        oddness=odd,
+        warnings=warnings,
+        refused=list(refused),
     )
 
 
-def _through(
-    kit: Kit,
+def encode_and_decode(
+    calibrated: CalibratedModel,
     flux: NDArray[np.float32],
     sigma: NDArray[np.float32],
     good: NDArray[np.bool_],
     berv: NDArray[np.float32] | None,
 ) -> tuple[Floats, Floats, NDArray[np.float32], NDArray[np.float32] | None]:
-    """Codes (n, nodes) and their sd as `encode` would give them; reconstructions and their air (n, p)."""
+    """Codes (n, nodes) and their sd, improved under the decoder as the study's own were; what they decode to.
+
+    Returns mean, sd, reconstructions (n, p), and the atmosphere in them where the network separates it.
+    """
     import torch
 
     from ..model.data import Tensors
 
-    nodes = int(kit.network.config.n_latent)
-    size = max(1, BATCH_PIXELS[torch.device(kit.device).type] // flux.shape[1])
-    means, sds = [np.zeros((0, nodes))], [np.zeros((0, nodes))]
+    model, facts = calibrated.model, calibrated.facts
+    size = max(1, model.batch_pixels // flux.shape[1])
+    means, sds = [np.zeros((0, model.nodes))], [np.zeros((0, model.nodes))]
     made, airs = [np.zeros((0, flux.shape[1]), np.float32)], [np.zeros((0, flux.shape[1]), np.float32)]
     for start in range(0, len(flux), size):
         part = slice(start, start + size)
-        here = [torch.from_numpy(array[part]).to(kit.device) for array in (flux, sigma, good)]
-        air = None if berv is None else torch.from_numpy(berv[part]).to(kit.device)
+        tensors = [torch.from_numpy(array[part]) for array in (flux, sigma, good)]
+        speed = None if berv is None else torch.from_numpy(berv[part])
         complete = bool(good[part].all())
-        with torch.no_grad():
-            mean, sd = _encoded(kit, Tensors(here[0], here[1], None if complete else here[2], air))
-        means.append(mean.double().cpu().numpy())
-        sds.append(sd.double().cpu().numpy())
-        some = None if berv is None else berv[part]
-        one, clear = made_by(kit.network, means[-1], berv=some, device=kit.device)
+        batch = model.to_device(Tensors(tensors[0], tensors[1], None if complete else tensors[2], speed))
+        codes = model.encode(batch, relock=facts.relocked, polished=facts.kept if facts.polished else False)
+        means.append(codes.mean.double().cpu().numpy())
+        sds.append(codes.sd.double().cpu().numpy())
+        one, air = model.decode_array(means[-1], berv=None if berv is None else berv[part])
         made.append(one)
-        airs += [] if clear is None else [clear]
-    told_apart = len(airs) == len(made)
+        airs += [] if air is None else [air]
+    air_is_known = len(airs) == len(made)
     return (
         np.concatenate(means),
         np.concatenate(sds),
         np.concatenate(made),
-        np.concatenate(airs) if told_apart else None,
+        np.concatenate(airs) if air_is_known else None,
     )
 
 
-def _encoded(kit: Kit, batch: Tensors) -> tuple[Any, Any]:
-    """Mean and sd (b, nodes) of the codes, mended in the way that the study's codes were."""
-    from ..model.trained import polish
-
-    facts = kit.codes_facts
-    mean, logvar = kit.network.encode(batch.flux, good=batch.good, berv=batch.berv)
-    if facts.get("relocked"):
-        from ..model.velocity import relocked
-
-        mean, logvar = relocked(kit.network, mean, logvar, batch, floor=kit.floor)
-    if facts.get("polished"):
-        mean = polish(kit.network, mean, batch, nodes=facts["kept"], floor=kit.floor)
-    return mean, (0.5 * logvar).exp()
-
-
-def _frame(
-    kit: Kit,
+def _columns(
     rows: Sequence[tuple[Spectrum, Prepared]],
     *,
-    mean: Floats,
-    sd: Floats,
+    wavelength: Floats,
     labels: Mapping[str, Prediction],
-    left: Left,
-    judged: Judged,
+    residuals: Residuals,
+    odd: Oddness,
     warnings: Sequence[Sequence[str]],
-) -> pd.DataFrame:
+) -> dict[str, Any]:
+    """Columns of the table, all but the codes."""
     import pandas as pd
-
-    wavelength = kit.wavelength
 
     def text(values: Iterable[str]) -> pd.Series[str]:
         return pd.Series(list(values), dtype="str")
@@ -296,7 +266,7 @@ def _frame(
     columns: dict[str, Any] = {
         "spectrum_id": text(s.identifier for s, _ in rows),
         "target": text(s.target for s, _ in rows),
-        "warning": text("; ".join(told) for told in warnings),
+        "warning": text("; ".join(texts) for texts in warnings),
         "snr": np.array([one.facts["snr"] for _, one in rows], dtype=np.float64),
         "sigma_from": text(str(one.facts["sigma_from"]) for _, one in rows),
         "n_good": np.array([one.facts["n_good"] for _, one in rows], dtype=np.int64),
@@ -306,15 +276,11 @@ def _frame(
             columns |= {name: text(one.value), f"{name}_set": text(one.sets)}
         else:
             columns |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-    n = len(rows)
-    columns |= {
-        "outlier_p": judged.whole,
-        "outlier_surprise": judged.rank_by,
+    return columns | {
+        "outlier_p": odd.p_all,
+        "outlier_surprise": odd.surprise_all,
         "outlier_reasons": text(
-            words(i, judged=judged, left=left, wavelength=wavelength, labels=lambda _: "") for i in range(n)
+            reasons_text(i, odd=odd, residuals=residuals, wavelength=wavelength) for i in range(len(rows))
         ),
-        **outlier_columns(left, judged, wavelength),
+        **score_columns(residuals, odd, wavelength),
     }
-    for node in kit.codes_facts["kept"]:
-        columns |= {f"mean_{node:03d}": mean[:, node], f"sd_{node:03d}": sd[:, node]}
-    return pd.DataFrame(columns)

@@ -1,4 +1,4 @@
-"""How codes are compared: which nodes, in which units, and which nodes are no matter of the star.
+"""How codes are compared: which nodes, in which units, and which nodes are nuisances, not of the star.
 
 docs/design/similar.md says why, with figures. Shapes: n spectra, d nodes of the network, k nodes compared.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..schema import Findings
 
 Floats = NDArray[np.float64]
 SCALES = ("spread", "uncertainty", "visits")
 MOST_VISITS = 20  # of one star that count when visits are compared
-VISITS_A_NODE = 10  # repeat visits for each node, from which they tell what a star's visits differ by
-# words of a label, or of a header keyword, that say a node is not of the star
+VISITS_PER_NODE = 10  # repeat visits for each node, from which they say what a star's visits differ by
+# words of a label or header keyword by which a node is a nuisance, not of the star
 NUISANCES = {
     "velocity": ("rv", "vrad", "radialvelocity", "vhelio", "hrv", "berv", "helcorr", "baryvel"),
     "atmosphere": ("telluric", "water", "pwv", "iwv", "humidity", "rhum", "airmass", "airm", "seeing"),
@@ -36,7 +36,7 @@ class Metric:
     nodes     that are compared
     left_out  node -> why it is a nuisance
     scale     spread: a node's own over the archive; uncertainty: of its codes; visits: what repeat visits of
-              one star differ by, after what their nuisance nodes tell of that is taken off
+              one star differ by, after what their nuisance nodes predict of that is subtracted
     matrix    (d, k)
     visits    repeat visits behind it, 0 where they played no part
     """
@@ -53,27 +53,26 @@ class Metric:
         return np.asarray(means[..., used].astype(np.float64) @ self.matrix[used])
 
 
-def nuisances(findings: Mapping[str, Any]) -> dict[int, str]:
+def nuisances(findings: Findings) -> dict[int, str]:
     """Informative node -> why it is of the velocity, the atmosphere, the noise or the instrument.
 
     By the label that explains it best; where none does, by lines of the air that it moves, or by a header
     keyword of its dossier.
     """
     found: dict[int, str] = {}
-    for node in findings["nodes"]:
-        if not (node["informative"] or node["doubtful"]):
+    for node in findings.nodes:
+        if not node.counted:
             continue
-        pairs = [pair for pair in node["matches"] if pair["explains"] and not pair["shadow_of"]]
-        if pairs:
-            label = max(pairs, key=lambda pair: float(pair["mi_nats"]))["label"]
+        if matches := node.explained_by:
+            label = max(matches, key=lambda match: match.mi_nats or 0.0).label
             if kind := _kind(label):
-                found[node["node"]] = f"{kind}: {label}"
+                found[node.node] = f"{kind}: {label}"
             continue
-        keywords = (node["dossier"] or {}).get("keywords") or []
-        if node["lines"] and node["lines"][0]["frame"] == "sky":
-            found[node["node"]] = f"atmosphere: moves {node['lines'][0]['name']}"
-        elif keywords and (kind := _kind(keywords[0]["label"])):
-            found[node["node"]] = f"{kind}: keyword {keywords[0]['label']}"
+        keywords = node.dossier.keywords if node.dossier else []
+        if node.lines and node.lines[0].frame == "sky":
+            found[node.node] = f"atmosphere: moves {node.lines[0].name}"
+        elif keywords and (kind := _kind(keywords[0].label)):
+            found[node.node] = f"{kind}: keyword {keywords[0].label}"
     return found
 
 
@@ -93,8 +92,8 @@ def metric(
 ) -> Metric:
     """How to compare the chosen nodes of codes (n, d).
 
-    left_out  nuisance nodes, which are not compared; what they tell of the others is taken off with scale
-              'visits'
+    left_out  nuisance nodes, which are not compared; what they predict of the others is subtracted with
+              scale 'visits'
     scale     None: visits where nuisances are left out and enough stars were observed again, uncertainty
               where not; spread where nothing is left out
     """
@@ -104,7 +103,7 @@ def metric(
         raise ConfigError(f"scale {scale!r} is none of {', '.join(SCALES)}")
     if not chosen:
         raise ConfigError(
-            f"no node is left to compare ({', '.join(map(str, nodes)) or 'none'} asked, "
+            f"no node is left to compare ({', '.join(map(str, nodes)) or 'none'} given, "
             f"{', '.join(map(str, beside)) or 'none'} left out as nuisances); name others with --nodes"
         )
     if beyond := [i for i in [*chosen, *beside] if not 0 <= i < mean.shape[1]]:
@@ -113,12 +112,12 @@ def metric(
     here = np.arange(len(chosen))
     if scale == "visits" or (scale is None and left_out):
         within, apart = _within(mean[:, [*chosen, *beside]], targets)
-        if apart >= VISITS_A_NODE * (len(chosen) + len(beside)):
+        if apart >= VISITS_PER_NODE * (len(chosen) + len(beside)):
             own, other = within[:, : len(chosen)], within[:, len(chosen) :]
             slope = np.linalg.lstsq(other, own, rcond=1e-6)[0]
-            left = own - other @ slope
-            covariance = left.T @ left / apart
-            # what rounding or a handful of visits leaves undetermined must not rule
+            rest = own - other @ slope
+            covariance = rest.T @ rest / apart
+            # what rounding or a few visits leave undetermined must not dominate
             covariance[here, here] += 1e-6 * np.diag(covariance) + 1e-12
             white = np.linalg.inv(np.linalg.cholesky(covariance)).T
             matrix[chosen], matrix[beside] = white, -slope @ white
@@ -150,5 +149,5 @@ def _within(codes: NDArray[np.floating], targets: NDArray[np.object_] | None) ->
     mean = np.stack([np.bincount(star, weights=one, minlength=len(visits)) for one in codes.T], axis=1)
     # one star, observed a thousand times, is not to decide for all
     weight = np.minimum(1.0, (MOST_VISITS - 1) / np.maximum(visits - 1, 1))
-    left = (codes - (mean / np.maximum(visits, 1)[:, None])[star]) * np.sqrt(weight)[star][:, None]
-    return left, float((weight * (visits - 1))[visits > 1].sum())
+    about = (codes - (mean / np.maximum(visits, 1)[:, None])[star]) * np.sqrt(weight)[star][:, None]
+    return about, float((weight * (visits - 1))[visits > 1].sum())

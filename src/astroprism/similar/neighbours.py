@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ConfigError
+from ..progress import Listener, count, silent
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -21,9 +21,9 @@ BLOCK = 8192  # points whose distances are taken exactly at once
 
 
 class Neighbours:
-    """Exact nearest points by Euclidean distance: built once, asked often; threads may share it.
+    """Exact nearest points by Euclidean distance: built once, queried often; threads may share it.
 
-    points  (n, k), scaled by whoever knows what a distance of 1 is to be; kept as float32
+    points  (n, k), in units in which Euclidean distances mean something; kept as float32
     """
 
     def __init__(self, points: ArrayLike) -> None:
@@ -33,8 +33,8 @@ class Neighbours:
                 f"points of shape {values.shape} and type {values.dtype}; numbers of shape (rows, nodes) "
                 "are needed"
             )
-        # about the mean, where squares are smallest and lose least; a row a node, which two cores go through
-        # at twice the speed of one
+        # about the mean, where squares are smallest and lose least; a row per node, which two cores go
+        # through at twice the speed of one
         self._centre = values.mean(0, dtype=np.float64) if len(values) else np.zeros(values.shape[1])
         self._points = np.empty(values.shape[::-1], np.float32)
         np.subtract(values.T, self._centre[:, None], out=self._points, casting="same_kind")
@@ -57,7 +57,7 @@ class Neighbours:
         """Rows (n,) nearest first, and their distances (n,); equal distances in the order of rows.
 
         vector   (k,), in the units of the points
-        exclude  rows that are not to be found; fewer than n come back where no more are left
+        exclude  rows that are not to be found; fewer than n are returned where no more are there
         """
         query = np.asarray(vector, dtype=np.float64)
         if query.shape != self._centre.shape or not np.isfinite(query).all():
@@ -66,18 +66,18 @@ class Neighbours:
                 "numbers are needed"
             )
         if n < 1:
-            raise ConfigError(f"{n} neighbours; ask for 1 or more")
+            raise ConfigError(f"{n} neighbours; give 1 or more")
         near = (query - self._centre).astype(np.float32)
         least = (np.float32(-2) * near) @ self._points
         least += self._least
-        left = len(self)
+        remaining = len(self)
         if exclude is not None:
             least[np.asarray(exclude, dtype=np.intp)] = np.inf
-            left = int(np.isfinite(least).sum())
-        n = min(n, left)
+            remaining = int(np.isfinite(least).sum())
+        n = min(n, remaining)
         if n == 0:
             return np.zeros(0, np.intp), np.zeros(0)
-        # all that could be among the nearest, for all that rounding did, are measured again
+        # all that could be among the nearest, whatever rounding did, are measured again
         first = np.argpartition(least, n - 1)[:n]
         square = float(near.astype(np.float64) @ near)
         reach = np.max(least[first] + 2 * self._slack[first]) + 2 * self._doubt * square
@@ -96,7 +96,7 @@ class Neighbours:
 class Difference:
     """How one spectrum differs from all of a store in a window, each (spectra,); NaN where little is shared.
 
-    distance  root of twice the surprise a pixel: chi2 and what the other's own noise adds (see `differences`)
+    distance  root of twice the surprise per pixel: chi2 and what the other's noise adds, see `differences`
     chi2      mean over shared good pixels of (difference / its error)^2
     shared    share of the query's good pixels in the window that is good in both
     """
@@ -116,17 +116,19 @@ def differences(
     good: NDArray[np.bool_],
     *,
     window: slice,
-    watch: Callable[[int, int], object] = lambda *_: None,
+    progress: Listener = silent,
 ) -> Difference:
     """Every spectrum of the store against one (flux, sigma, good: (window,)), a block of rows at a time.
 
     With s^2 the sum of both squared errors and e^2 the query's, the squared distance is the mean of
     difference^2 / s^2 + log(s^2 / e^2): minus twice the logarithm of how likely the difference is if both
     show the same, less the most it could be. chi2 alone would call the noisiest spectrum the most similar.
+
+    progress counts spectra.
     """
     where = np.flatnonzero(good & (sigma > 0) & np.isfinite(flux))
     if not where.size:
-        raise ConfigError("the spectrum asked for has no good pixel in this window; choose another")
+        raise ConfigError("the spectrum of the query has no good pixel in this window; choose another")
     value, own = flux[where].astype(np.float64), sigma[where].astype(np.float64) ** 2
     distance, chi2, shared = (np.full(len(store), np.nan) for _ in range(3))
     size = max(1, WINDOW_PIXELS // max(1, window.stop - window.start))
@@ -137,11 +139,11 @@ def differences(
         error = batch.sigma[:, where].astype(np.float64) ** 2 + own
         apart = np.where(both, (batch.flux[:, where] - value) ** 2 / error, 0).sum(1)
         noise = np.where(both, np.log(error / own), 0).sum(1)
-        count = both.sum(1)
-        enough = count >= LEAST_SHARED * where.size
+        pixels = both.sum(1)
+        enough = pixels >= LEAST_SHARED * where.size
         with np.errstate(invalid="ignore", divide="ignore"):
-            chi2[rows] = np.where(enough, apart / count, np.nan)
-            distance[rows] = np.where(enough, np.sqrt((apart + noise) / count), np.nan)
-        shared[rows] = count / where.size
-        watch(int(rows[-1]) + 1, len(store))
+            chi2[rows] = np.where(enough, apart / pixels, np.nan)
+            distance[rows] = np.where(enough, np.sqrt((apart + noise) / pixels), np.nan)
+        shared[rows] = pixels / where.size
+        progress(count(int(rows[-1]) + 1, len(store)))
     return Difference(distance, chi2, shared)

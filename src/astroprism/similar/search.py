@@ -1,52 +1,39 @@
 """The spectra of a study most like one: by informative nodes, some of them, or a window of wavelength.
 
-docs/similar.md says how to ask, docs/design/similar.md why distances are what they are.
+docs/similar.md is for users, docs/design/similar.md says why distances are what they are.
 Shapes: n spectra, d nodes of the network, k nodes compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CatalogError, ConfigError, ModelError, StoreError
+from ..apply.codes import StudyCodes
+from ..artifacts import jsonable
+from ..errors import CatalogError, ConfigError, ModelError
+from ..folder import StudyFolder
+from ..progress import Listener, silent
+from ..schema import Findings
 from ..targets.names import normalise_name
-from .metric import Metric, metric, nuisances
+from .metric import metric, nuisances
 from .neighbours import Neighbours, differences
+from .query import Query, query_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..store import Store
 
-__all__ = ["Coded", "Metric", "Neighbours", "Query", "Similar", "coded", "metric", "nuisances", "similar"]
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Query:
-    """What is asked for.
-
-    name      a spectrum's identifier, a file's name, or what else it is called
-    row       its position in the store; None for a spectrum that is not of the study
-    target    its star, '' where unknown
-    mean      (d,) its code; None to compare pixels alone
-    spectrum  (flux, sigma, good), each (pixels of the grid,); None to compare codes alone
-    warnings  in which ways it lies outside of what the study holds
-    """
-
-    name: str
-    row: int | None = None
-    target: str = ""
-    mean: Floats | None = None
-    spectrum: tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.bool_]] | None = None
-    warnings: tuple[str, ...] = ()
+SCALE_WORDS = {
+    "spread": "in spreads of each node over the archive",
+    "uncertainty": "in uncertainties of the codes",
+    "visits": "in what visits of one star differ by",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +42,7 @@ class Similar:
 
     table  row, spectrum_id, target, same_target, distance (and chi2, shared for a window), then labels
     facts  what was compared, and how
-    own    target and labels of the spectrum asked for, where it is of the study
+    own    target and labels of the query, where it is of the study
     """
 
     query: str
@@ -65,13 +52,15 @@ class Similar:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        rows = self.table.to_dict(orient="records")
-        return {
-            "query": self.query,
-            "own": {key: _plain(value) for key, value in self.own.items()},
-            **self.facts,
-            "spectra": [{key: _plain(value) for key, value in row.items()} for row in rows],
-        }
+        content: dict[str, Any] = jsonable(
+            {
+                "query": self.query,
+                "own": self.own,
+                **self.facts,
+                "spectra": self.table.to_dict(orient="records"),
+            }
+        )
+        return content
 
     def text(self) -> str:
         """A short text for people."""
@@ -85,15 +74,14 @@ class Similar:
             return "\n".join([*lines, "  no spectrum is left to compare with"])
         known = ("row", "spectrum_id", "target", "same_target", "distance", "chi2", "shared")
         labels = [str(name) for name in self.table if name not in known]
-        head = ["", "spectrum", "star", "distance", *(["chi2"] if "chi2" in self.table else []), *labels]
+        chi2 = ["chi2"] if "chi2" in self.table else []
+        head = ["", "spectrum", "star", "distance", *chi2, *labels]
         rows = [
             [
                 "=" if row["same_target"] else "",
                 str(row["spectrum_id"]),
                 str(row["target"]),
-                _number(row["distance"]),
-                *([_number(row["chi2"])] if "chi2" in self.table else []),
-                *(_number(row[name]) for name in labels),
+                *(_number(row[name]) for name in ["distance", *chi2, *labels]),
             ]
             for row in self.table.to_dict(orient="records")
         ]
@@ -107,160 +95,132 @@ class Similar:
                 f"{v:<{w}}" if i < 3 else f"{v:>{w}}" for i, (v, w) in enumerate(zip(row, width, strict=True))
             ]
             lines.append(("  " + "  ".join(cells)).rstrip())
-        told = ["> the one asked for"] * bool(self.own) + ["= the same star"] * any(self.table["same_target"])
-        if told:
-            lines.append("  " + "   ".join(told))
+        signs = ["> the query"] * bool(self.own) + ["= the same star"] * any(self.table["same_target"])
+        if signs:
+            lines.append("  " + "   ".join(signs))
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, eq=False)
-class Coded:
-    """Codes of a study beside its store.
-
-    rows     (n,) of the store; targets: (n,); mean, sd: (n, d)
-    nodes    informative, no copies; those that training kept, where nothing was found yet
-    """
-
-    rows: NDArray[np.intp]
-    targets: NDArray[np.object_]
-    mean: NDArray[np.float32]
-    sd: NDArray[np.float32]
-    nodes: tuple[int, ...]
-    doubtful: tuple[int, ...]
-    findings: Mapping[str, Any] | None
-    warnings: tuple[str, ...]
-
-
-def coded(store: Store, codes: Path, findings: Mapping[str, Any] | None) -> Coded:
-    """The pruned, polished codes at path `codes`, and which nodes count."""
-    from pyarrow import parquet
-
-    from ..model.encode import codes_facts
-
-    facts = codes_facts(codes)
-    table = parquet.read_table(codes)
-    names = table.column_names
-    mean, sd = (
-        np.stack([table[name].to_numpy() for name in names if name.startswith(kind)], axis=1)
-        for kind in ("mean_", "sd_")
-    )
-    warnings = []
-    try:
-        rows = np.array([store.locate(name) for name in table["spectrum_id"].to_pylist()], dtype=np.intp)
-    except StoreError as error:
-        raise ModelError(f"{codes} and the store differ ({error}); run encode again") from None
-    targets = table["target"].to_numpy(zero_copy_only=False)
-    if missing := len(store) - len(rows):
-        warnings.append(f"{missing:,} spectra have no codes yet and are not compared; run encode")
-    kept = [int(i) for i in facts["kept"]]
-    if findings is None:
-        return Coded(rows, targets, mean, sd, tuple(kept), (), None, tuple(warnings))
-    informative = [n["node"] for n in findings["nodes"] if n["informative"] and n["copies_of"] is None]
-    off = [i for i in informative if i not in kept]
-    if off:
-        warnings.append(f"informative nodes {', '.join(map(str, off))} are off in this model: not compared")
-    doubtful = tuple(n["node"] for n in findings["nodes"] if n["doubtful"])
-    nodes = tuple(i for i in informative if i in kept)
-    return Coded(rows, targets, mean, sd, nodes, doubtful, findings, tuple(warnings))
-
-
 def similar(
-    store: Store,
-    query: Query,
+    folder: StudyFolder,
+    query: Any,
     *,
-    codes: Coded | None = None,
-    nodes: Sequence[int] | None = None,
+    window: tuple[float, float] | None = None,
+    nodes: Iterable[int] | None = None,
     without_nuisances: bool = False,
     scale: str | None = None,
-    window: tuple[float, float] | None = None,
     n: int = 10,
-    labels: pd.DataFrame | None = None,
-    watch: Callable[[int, int], object] = lambda *_: None,
+    progress: Listener = silent,
 ) -> Similar:
-    """The n spectra of the store most like the one asked for; exact, over all of them.
+    """The n spectra of a study most like one; exact, over all of them.
 
-    codes   to compare codes; nodes: these alone; without_nuisances: none that `nuisances` names
-    scale   see `metric`
-    window  (low, high) angstrom: compare pixels there instead of codes
-    labels  a column spectrum_id, and what is to be told beside each spectrum found
+    query     an identifier or a row of the study, a file, a spectrum in memory, or a code (nodes,)
+    window    (low, high) angstrom: compare pixels there; else codes, of the informative nodes or of `nodes`
+    without_nuisances   compare none of the nodes that `nuisances` names
+    scale     see `metric`
+    progress  with a window, counts spectra
     """
     if n < 1:
-        raise ConfigError(f"{n} similar spectra; ask for 1 or more")
-    if window is not None:
+        raise ConfigError(f"{n} similar spectra; give 1 or more")
+    findings = folder.findings() if folder.has_findings() else None
+    if window is None:
+        codes = StudyCodes.read(folder)
+        resolved = query_of(folder, query, codes=codes, progress=progress)
+        chosen = None if nodes is None else list(nodes)
+        found = _by_codes(folder, resolved, codes, findings, chosen, without_nuisances, scale, n)
+    else:
         if nodes is not None or without_nuisances or scale is not None:
             raise ConfigError(
                 "a window compares pixels, not codes: leave out nodes, scale and without_nuisances, or window"
             )
-        if query.spectrum is None:
-            raise ConfigError(f"{query.name} is a code without a spectrum: a window has nothing to compare")
-        rows, columns, facts = _by_window(store, query, window=window, n=n, watch=watch)
-    else:
-        if codes is None or query.mean is None:
-            raise ConfigError(f"{query.name} has no code to compare; run encode, or give a window")
-        rows, columns, facts = _by_codes(query, codes, nodes, without_nuisances, scale, n)
-    facts["warnings"] = [*query.warnings, *facts["warnings"]]
-    table = _table(store, query, rows, columns, labels)
+        resolved = query_of(folder, query, codes=None)
+        found = _by_window(folder.store, resolved, window=window, n=n, progress=progress)
+    labels = None if findings is None else folder.label_table()
+    facts = found.facts | {"warnings": [*resolved.warnings, *found.facts["warnings"]]}
+    table = _table(folder.store, resolved, found.rows, found.columns, labels)
     own: dict[str, Any] = {}
-    if query.row is not None:
-        here = np.array([query.row])
-        mine = _table(store, query, here, {}, labels).iloc[0].to_dict()
+    if resolved.row is not None:
+        mine = _table(folder.store, resolved, np.array([resolved.row]), {}, labels).iloc[0].to_dict()
         own = {str(name): value for name, value in mine.items() if name not in ("row", "same_target")}
-    return Similar(query.name, table, facts, own)
+    return Similar(resolved.name, table, facts, own)
 
 
-Found = tuple[NDArray[np.intp], dict[str, Any], dict[str, Any]]
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Rows of the store, nearest first, further columns of the table, and how they were found."""
+
+    rows: NDArray[np.intp]
+    columns: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def compared_nodes(
+    codes: StudyCodes, findings: Findings | None
+) -> tuple[tuple[int, ...], tuple[int, ...], list[str]]:
+    """Nodes to compare, doubtful nodes, and warnings; before `find`, the nodes that training kept."""
+    kept = codes.facts.kept
+    if findings is None:
+        return tuple(kept), (), []
+    informative = [node.node for node in findings.informative]
+    warnings = []
+    if off := [node for node in informative if node not in kept]:
+        warnings.append(f"informative nodes {', '.join(map(str, off))} are off in this model: not compared")
+    doubtful = tuple(node.node for node in findings.nodes if node.doubtful)
+    return tuple(node for node in informative if node in kept), doubtful, warnings
 
 
 def _by_codes(
-    query: Query, codes: Coded, nodes: Sequence[int] | None, without: bool, scale: str | None, n: int
-) -> Found:
-    assert query.mean is not None
-    if without and codes.findings is None:
+    folder: StudyFolder,
+    query: Query,
+    codes: StudyCodes,
+    findings: Findings | None,
+    nodes: Sequence[int] | None,
+    without_nuisances: bool,
+    scale: str | None,
+    n: int,
+) -> _Found:
+    if query.mean is None:
+        raise ConfigError(f"{query.name} has no code to compare; run encode, or give a window")
+    if without_nuisances and findings is None:
         raise ModelError(
             "which nodes are nuisances is a finding: run find first, or name the nodes to compare"
         )
-    left_out = nuisances(codes.findings) if without and codes.findings else {}
-    asked = codes.nodes if nodes is None else tuple(dict.fromkeys(nodes))
-    warnings = [*codes.warnings, *(f"node {i} is doubtful" for i in asked if i in codes.doubtful)]
-    of = None if query.row is None else np.flatnonzero(codes.rows == query.row)
-    how = metric(codes.mean, codes.sd, nodes=asked, left_out=left_out, targets=codes.targets, scale=scale)
-    rows, apart = Neighbours(how.points(codes.mean)).query(how.points(query.mean), n, exclude=of)
-    words = {
-        "spread": "in spreads of each node over the archive",
-        "uncertainty": "in uncertainties of the codes",
-        "visits": "in what visits of one star differ by",
-    }
+    left_out = nuisances(findings) if without_nuisances and findings is not None else {}
+    informative, doubtful, warnings = compared_nodes(codes, findings)
+    if missing := len(folder.store) - len(codes):
+        warnings.insert(0, f"{missing:,} spectra have no codes yet and are not compared; run encode")
+    chosen = informative if nodes is None else tuple(dict.fromkeys(nodes))
+    warnings += [f"node {node} is doubtful" for node in chosen if node in doubtful]
+    own = None if query.row is None else np.flatnonzero(codes.rows == query.row)
+    how = metric(codes.mean, codes.sd, nodes=chosen, left_out=left_out, targets=codes.targets, scale=scale)
+    rows, distance = Neighbours(how.points(codes.mean)).query(how.points(query.mean), n, exclude=own)
     facts = {
         "compared": f"by node{'s' * (len(how.nodes) > 1)} {', '.join(map(str, how.nodes))} "
-        f"{words[how.scale]}",
+        f"{SCALE_WORDS[how.scale]}",
         "nodes": list(how.nodes),
         "left_out": dict(how.left_out),
         "scale": how.scale,
         "same_star": None if how.scale == "spread" else float(np.sqrt(2 * len(how.nodes))),
         "visits": how.visits,
-        "searched": len(codes.rows) - (0 if of is None else len(of)),
+        "searched": len(codes) - (0 if own is None else len(own)),
         "warnings": warnings,
     }
-    return codes.rows[rows], {"distance": apart}, facts
+    return _Found(codes.rows[rows], {"distance": distance}, facts)
 
 
 def _by_window(
-    store: Store,
-    query: Query,
-    *,
-    window: tuple[float, float],
-    n: int,
-    watch: Callable[[int, int], object],
-) -> Found:
-    assert query.spectrum is not None
+    store: Store, query: Query, *, window: tuple[float, float], n: int, progress: Listener
+) -> _Found:
+    if query.spectrum is None:
+        raise ConfigError(f"{query.name} is a code without a spectrum: a window has nothing to compare")
     pixels = store.window(*window)
     flux, sigma, good = query.spectrum
-    found = differences(store, flux[pixels], sigma[pixels], good[pixels], window=pixels, watch=watch)
-    apart = found.distance.copy()
+    found = differences(store, flux[pixels], sigma[pixels], good[pixels], window=pixels, progress=progress)
+    distance = found.distance.copy()
     if query.row is not None:
-        apart[query.row] = np.nan
-    known = np.flatnonzero(np.isfinite(apart))
-    rows = known[np.lexsort((known, apart[known]))][:n]
+        distance[query.row] = np.nan
+    known = np.flatnonzero(np.isfinite(distance))
+    rows = known[np.lexsort((known, distance[known]))][:n]
     few = len(store) - len(known) - (query.row is not None)
     count = pixels.stop - pixels.start
     facts: dict[str, Any] = {
@@ -273,8 +233,8 @@ def _by_window(
         "searched": len(known),
         "warnings": [f"{few:,} spectra share too few good pixels there and are not compared"] if few else [],
     }
-    columns = {"distance": apart[rows], "chi2": found.chi2[rows], "shared": found.shared[rows]}
-    return rows, columns, facts
+    columns = {"distance": distance[rows], "chi2": found.chi2[rows], "shared": found.shared[rows]}
+    return _Found(rows, columns, facts)
 
 
 def _table(
@@ -284,6 +244,7 @@ def _table(
     columns: Mapping[str, Any],
     labels: pd.DataFrame | None,
 ) -> pd.DataFrame:
+    """Spectra at these rows of the store, with labels beside."""
     import pandas as pd
 
     index = store.index.iloc[rows]
@@ -293,18 +254,18 @@ def _table(
     else:
         name = normalise_name(query.target)
         same = np.array([bool(name) and normalise_name(one) == name for one in targets], dtype=bool)
-    told = {
+    own = {
         "row": rows,
         "spectrum_id": index["spectrum_id"].to_numpy(),
         "target": targets,
         "same_target": same,
     }
-    table = pd.DataFrame({**told, **columns})
+    table = pd.DataFrame({**own, **columns})
     if labels is None:
         return table
-    if labels["spectrum_id"].duplicated().any():
-        raise CatalogError("the table of labels names a spectrum twice; give one row a spectrum")
-    beside = labels.set_index("spectrum_id").reindex(table["spectrum_id"]).reset_index(drop=True)
+    if labels.index.duplicated().any():
+        raise CatalogError("the table of labels names a spectrum twice; give one row per spectrum")
+    beside = labels.reindex(table["spectrum_id"]).reset_index(drop=True)
     return pd.concat(
         [table, beside.rename(columns={name: f"label {name}" for name in beside if name in table})], axis=1
     )
@@ -314,7 +275,3 @@ def _number(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.4g}" if np.isfinite(value) else "-"
     return "-" if value is None else str(value)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -307,9 +307,9 @@ class Viewer:
     @property
     def kit(self) -> Any:
         """What judges spectra: probe and reference of the study, made where they are not there yet."""
-        from ...apply.spectra import kit_for
+        from ...apply.reference import calibrated_model
 
-        return self._once("kit", lambda: kit_for(self.study))
+        return self._once("kit", lambda: calibrated_model(self.study))
 
     def warm(self) -> None:
         """Read and compute what the first view needs, so that it need not wait."""

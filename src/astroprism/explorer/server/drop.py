@@ -153,8 +153,8 @@ def _outlier(applied: Applied) -> dict[str, Any]:
     row = applied.frame.iloc[0]
     reasons = [one for one in str(row["outlier_reasons"]).split("; ") if one]
     return {
-        "score": float(applied.judged.rank_by[0]),
-        "p": float(applied.judged.whole[0]),
+        "score": float(applied.oddness.surprise_all[0]),
+        "p": float(applied.oddness.p_all[0]),
         "reasons": reasons,
         "worst": _worst(applied),
     }

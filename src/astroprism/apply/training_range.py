@@ -1,4 +1,4 @@
-"""What a model has seen, and in which way a spectrum lies outside of it, in plain words."""
+"""What a model was trained on, and in which ways a spectrum lies outside of it, in plain words."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .residuals import Left
+from .residuals import Residuals
 
 SLACK = 1.1  # factor on SNR and resolution beyond the bulk of the training
 BULK = (0.005, 0.995)
-FEW = 0.005  # share of the training below which a frame counts as not seen
+FEW = 0.005  # share of the training spectra below which a frame counts as not trained on
 COVERED = 0.02  # share of the pixels that may be missing beyond what training missed
-RARE = 0.005  # p of what a warning is raised for
+RARE = 0.005  # p at which a warning is raised
 STRETCH = 0.01  # share of the pixels from which a missing stretch is named
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """The range of what a model was trained on.
+class TrainingRange:
+    """The range of the spectra that a model was trained on.
 
-    snr, resolution  (2,) bulk; NaN where no file told
+    snr, resolution  (2,) bulk; NaN where no file says
     good             least share of good pixels in the bulk
     frames           velocity frames, of at least a few in a thousand spectra
     covered          (p,) share of the training spectra in which a pixel is good
-    broader, air_broader, ripple  (h,) of held-out spectra, rising: what shapes of residuals are usual
-    moving_air       whether the network wants to know the barycentric velocity
+    broader, air_broader, ripple  (h,) of held-out spectra, ascending: the usual shapes of residuals
+    moving_air       whether the network reads the barycentric velocity
     """
 
     snr: NDArray[np.float64]
@@ -50,7 +50,7 @@ def bulk(values: Any) -> NDArray[np.float64]:
 
 
 def two_sided(value: NDArray[Any], usual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Conformal p of values (n,) against the usual ones (h,), rising, on whichever side they lie."""
+    """Conformal p of values (n,) against the usual ones (h,), ascending, on whichever side they lie."""
     above = usual.size - np.searchsorted(usual, value, side="left")
     below = np.searchsorted(usual, value, side="right")
     tail = (1 + np.minimum(above, below)) / (usual.size + 1)
@@ -58,81 +58,86 @@ def two_sided(value: NDArray[Any], usual: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def warnings_of(
-    seen: Seen,
+    trained: TrainingRange,
     facts: Sequence[Mapping[str, Any]],
     *,
     resolution: NDArray[np.float64],
     good: NDArray[np.bool_],
-    left: Left,
+    residuals: Residuals,
     chi2_p: NDArray[np.float64],
     density_p: NDArray[np.float64],
     wavelength: NDArray[np.float64],
 ) -> list[list[str]]:
-    """Of each of n spectra, in which ways it lies outside what the model has seen.
+    """For each of n spectra, in which ways it lies outside of what the model was trained on.
 
-    facts   what `prepare` found; resolution (n,) by the file, NaN where it does not say
-    good    (n, p)
+    facts       what `prepare` found; resolution (n,) by the file, NaN where it does not say
+    good        (n, p)
     chi2_p, density_p   against held-out spectra
     """
-    rare = max(RARE, 2 / (seen.broader.size + 1))
-    broader, ripple = two_sided(left.broader, seen.broader), two_sided(left.ripple, seen.ripple)
-    air = two_sided(left.air_broader, seen.air_broader)
+    rare = max(RARE, 2 / (trained.broader.size + 1))
+    broader, ripple = (
+        two_sided(residuals.broader, trained.broader),
+        two_sided(residuals.ripple, trained.ripple),
+    )
+    air = two_sided(residuals.air_broader, trained.air_broader)
     here = good.mean(1)
-    lost = ((seen.covered > 0.9) & ~good).mean(1)  # of what training nearly always had
-    missing = (here < seen.good - COVERED) | (lost > COVERED + max(0.0, 1 - seen.good))
+    lost = ((trained.covered > 0.9) & ~good).mean(1)  # pixels that training nearly always had
+    missing = (here < trained.good - COVERED) | (lost > COVERED + max(0.0, 1 - trained.good))
     out = []
     for i, fact in enumerate(facts):
-        told = []
-        low, high = seen.snr
+        texts = []
+        low, high = trained.snr
         if not low / SLACK <= fact["snr"] <= high * SLACK and np.isfinite(low):
             side = "below" if fact["snr"] < low else "above"
-            told.append(f"SNR {fact['snr']:.0f} lies {side} what the model has seen, {low:.0f} to {high:.0f}")
+            texts.append(
+                f"SNR {fact['snr']:.0f} lies {side} what the model has seen, {low:.0f} to {high:.0f}"
+            )
         if missing[i]:
-            told.append(
-                f"it covers {here[i]:.0%} of the grid's pixels, the training at least {seen.good:.0%}"
-                f"{_hole(good[i], seen.covered, wavelength)}"
+            texts.append(
+                f"it covers {here[i]:.0%} of the grid's pixels, the training at least {trained.good:.0%}"
+                f"{_hole(good[i], trained.covered, wavelength)}"
             )
-        if fact["frame"] not in seen.frames:
-            told.append(
+        if fact["frame"] not in trained.frames:
+            texts.append(
                 f"its wavelengths are in the frame {fact['frame']!r}, the model has seen "
-                f"{' and '.join(seen.frames)}"
+                f"{' and '.join(trained.frames)}"
             )
-        if seen.moving_air and fact["frame"] != "topocentric" and not np.isfinite(fact["berv"]):
-            told.append("its barycentric velocity is unknown: the atmosphere is taken to stand still")
-        low, high = seen.resolution
+        if trained.moving_air and fact["frame"] != "topocentric" and not np.isfinite(fact["berv"]):
+            texts.append("its barycentric velocity is unknown: the atmosphere is taken to stand still")
+        low, high = trained.resolution
         if np.isfinite(resolution[i]) and not low / SLACK <= resolution[i] <= high * SLACK and low == low:
-            told.append(
+            texts.append(
                 f"resolving power {resolution[i]:,.0f} by its file, the model has seen {_range(low, high)}"
             )
         elif not np.isfinite(resolution[i]) and np.isfinite(low):
-            told.append(
+            texts.append(
                 f"its file does not tell its resolving power, the model has seen {_range(low, high)}: lines "
                 "that an instrument broadens are taken for the star's"
             )
         if broader[i] <= rare:
-            word = "broader" if left.broader[i] > np.median(seen.broader) else "narrower"
-            told.append(
-                f"its lines are {word} than any of the model's ({left.broader[i]:+.1f} sigma): another "
+            word = "broader" if residuals.broader[i] > np.median(trained.broader) else "narrower"
+            texts.append(
+                f"its lines are {word} than any of the model's ({residuals.broader[i]:+.1f} sigma): another "
                 "resolution?"
             )
         if air[i] <= rare:
-            word = "broader" if left.air_broader[i] > np.median(seen.air_broader) else "narrower"
-            told.append(
-                f"the atmosphere's lines are {word} than the model's ({left.air_broader[i]:+.1f} sigma): "
-                "another resolution?"
+            word = "broader" if residuals.air_broader[i] > np.median(trained.air_broader) else "narrower"
+            texts.append(
+                f"the atmosphere's lines are {word} than the model's ({residuals.air_broader[i]:+.1f} sigma)"
+                ": another resolution?"
             )
         if ripple[i] <= rare:
-            told.append(
-                f"its residuals hang together from pixel to pixel ({left.ripple[i]:+.1f} sigma; usual "
-                f"{np.median(seen.ripple):+.1f}): resampled, or another instrument?"
+            texts.append(
+                f"its residuals hang together from pixel to pixel ({residuals.ripple[i]:+.1f} sigma; usual "
+                f"{np.median(trained.ripple):+.1f}): resampled, or another instrument?"
             )
         if chi2_p[i] <= rare / 2:
-            told.append(
-                f"the model does not reproduce it: chi2 a pixel {left.chi2[i]:.3g} (p {chi2_p[i]:.2g})"
+            texts.append(
+                f"the model does not reproduce it: chi2 a pixel {residuals.chi2[i]:.3g} (p {chi2_p[i]:.2g})"
             )
         if density_p[i] <= rare / 2:
-            told.append(f"its code lies apart from all that the model has seen (p {density_p[i]:.2g})")
-        out.append(told)
+            texts.append(f"its code lies apart from all that the model has seen (p {density_p[i]:.2g})")
+        out.append(texts)
     return out
 
 
