@@ -115,7 +115,7 @@ class Study(StudyFolder):
         return report
 
     def _draw_history(self) -> None:
-        from .figures.archive import history_figure
+        from .figures.training import history_figure
         from .model.history import read_history
 
         figure = history_figure(read_history(self.model_path / "history.parquet"))
@@ -313,7 +313,7 @@ class Study(StudyFolder):
         """
         from .report import report
 
-        made = report(self, again=again, watch=watch or _silent)
+        made = report(self, again=again, record=self.record, progress=_listener(None, watch))
         if made.made:
             self.record("report", {"figures": len(made.figures), "missing": made.missing})
         return made

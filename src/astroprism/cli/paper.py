@@ -71,7 +71,9 @@ def paper(
             mean, table, sd=sd, groups=targets, permutations=permutations, seed=seed, watch=watch
         )
     with counting_bar("figures") as watch:
-        files = write_section6(result, out, facts=facts, watch=watch)
+        files = write_section6(
+            result, out, facts=facts, progress=lambda event: watch(event.done, event.total)
+        )
     shown = facts | result.summary() | {"report": str(out / "report.html"), "files": [str(f) for f in files]}
     show(shown, as_json, _text(result, out))
 

@@ -1,21 +1,22 @@
-"""Figures of one node: what it does to a spectrum, which lines it moves, its codes, its best label.
+"""Figures of one node: what it does to a spectrum, which lines it moves, its codes, its best label; of a
+node that no label explains also its keywords and its drift.
 
 Each takes the tables that are kept beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .archive import INK
 from .style import (
     BLUE,
     GREEN,
     GREY,
     HALF,
+    INK,
     ORANGE,
     QUANTILE_COLOURS,
     SOFT,
@@ -26,6 +27,7 @@ from .style import (
     sheet,
     spread_labels,
     styled,
+    years,
 )
 from .words import label_axis
 
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..schema import Trend
+
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-ZOOMS = 3
 MOST_NAMES = 12
 
 
@@ -200,9 +203,7 @@ def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
 
 
 @styled
-def scatter_figure(
-    points: pd.DataFrame, *, node: int, label: str, words: str, units: Mapping[str, str] | None = None
-) -> Figure:
+def scatter_figure(points: pd.DataFrame, *, node: int, label: str, words: str) -> Figure:
     """A node's code against a label, a dot a held-out target, with the running median.
 
     points  code, label; words: the match in nats with its interval
@@ -227,7 +228,7 @@ def scatter_figure(
         axes.margins(x=0.03)
     else:
         _classes(axes, known)
-    axes.set_xlabel(plain_text(label_axis(label, units)))
+    axes.set_xlabel(plain_text(label_axis(label)))
     axes.set_ylabel(f"code of node {node}")
     axes.set_title(plain_text(words, most=70), fontsize=8)
     return figure
@@ -248,29 +249,52 @@ def _classes(axes: Axes, known: pd.DataFrame) -> None:
 
 
 @styled
-def response_figure(table: pd.DataFrame, *, node: int) -> Figure:
-    """What moving a node does in physical units, with intervals.
+def keywords_figure(keywords: pd.DataFrame, *, node: int) -> Figure:
+    """Header keywords that go with a node, in nats with 90 % intervals; those that do not pass are grey.
 
-    table  quantity, value, low, high
+    keywords  label, nats, low, high, screen, q; the strongest first
     """
-    figure = sheet(HALF, 0.9 + 0.35 * max(2, len(table)))
+    shown = keywords.head(12)
+    figure = sheet(HALF, 0.9 + 0.27 * max(3, len(shown)))
     axes = figure.subplots()
-    at = np.arange(len(table))
-    axes.hlines(at, table["low"], table["high"], color=BLUE, linewidth=1.8)
-    axes.plot(table["value"], at, "o", color=BLUE, markersize=4.5)
-    axes.axvline(0, color=GREY, linewidth=0.7)
-    axes.set_yticks(at, [plain_text(one, most=30) for one in table["quantity"]])
-    axes.set_ylim(len(table) - 0.5, -0.5)
-    axes.set_xlabel(f"response to one spread of node {node}")
+    if not len(shown):
+        nothing(axes, "no keyword varies")
+        return figure
+    at = np.arange(len(shown))
+    told = shown["nats"].to_numpy(dtype=float)
+    sure = ((shown["q"] <= 0.05) & np.isfinite(told)).to_numpy()
+    axes.hlines(at[sure], shown["low"][sure], shown["high"][sure], color=ORANGE, linewidth=1.8)
+    axes.plot(told[sure], at[sure], "o", color=ORANGE, markersize=4.5)
+    axes.plot(shown["screen"].to_numpy()[~sure], at[~sure], "|", color=GREY, markersize=9)
+    axes.axvline(0, color=SOFT, linewidth=0.7)
+    axes.set_yticks(at, [plain_text(name, most=26) for name in shown["label"]], fontsize=7.5)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel(f"nats shared with node {node}")
     return figure
 
 
-def zoom_lines(named: pd.DataFrame, *, most: int = ZOOMS) -> list[Any]:
-    """Of the lines that move most those whose windows do not overlap: rows of `named`."""
-    found: list[Any] = []
-    for row in named.sort_values("value", ascending=False).itertuples():
-        if all(abs(row.wavelength / one.wavelength - 1) > 8e-4 for one in found):
-            found.append(row)
-        if len(found) == most:
-            break
-    return found
+@styled
+def trend_figure(points: pd.DataFrame, *, node: int, trend: Trend | None) -> Figure:
+    """A node's code by date, a dot a held-out target, with the drift that was measured.
+
+    points  time (MJD), code
+    """
+    figure = sheet(HALF, 2.9)
+    axes = figure.subplots()
+    known = points[np.isfinite(points["time"])]
+    if not len(known):
+        nothing(axes, "dates are not known")
+        return figure
+    year = years(known["time"])
+    code = known["code"].to_numpy(dtype=float)
+    opacity = float(np.clip(500 / len(year), 0.12, 0.7))
+    axes.scatter(year, code, s=5, color=BLUE, alpha=opacity, linewidth=0, rasterized=True)
+    if trend is not None and trend.spreads_a_year is not None:
+        span = np.array([year.min(), year.max()])
+        for slope, style in ((trend.spreads_a_year, "-"), (trend.low, ":"), (trend.high, ":")):
+            line = code.mean() + code.std() * slope * (span - year.mean())
+            axes.plot(span, line, style, color=ORANGE, linewidth=1.2)
+    axes.locator_params(axis="x", nbins=5, integer=True)
+    axes.set_xlabel("year of observation")
+    axes.set_ylabel(f"code of node {node}")
+    return figure

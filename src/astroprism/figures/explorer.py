@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .archive import ACCENT, FAINT, INK
+from .style import ACCENT, FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

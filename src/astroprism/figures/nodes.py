@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .archive import INK
 from .style import (
     BLUE,
     GREEN,
     GREY,
     HALF,
+    INK,
     ORANGE,
     PAPER,
     RULE,
     SOFT,
     WIDE,
     nothing,
+    plain_log,
     plain_text,
     sheet,
     styled,
@@ -104,8 +105,6 @@ def _scores(axes: Axes, told: pd.DataFrame, column: str, bound: float, soft: flo
             min(-0.3 * linear, 1.3 * float(np.nanmin(low))), 2.5 * max(float(np.nanmax(high)), bound)
         )
         axes.axhline(0, color=RULE, linewidth=0.6, zorder=0)
-    from .style import plain_log
-
     axes.minorticks_off()
     plain_log(axes.yaxis)
     if column == "ablation":

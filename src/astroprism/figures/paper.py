@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..measures.smoothing import running_median
-from .archive import ACCENT, FAINT, INK
+from .style import ACCENT, FAINT, INK
 
 if TYPE_CHECKING:
     import pandas as pd
