@@ -112,12 +112,13 @@ def report_page(data: ReportData, *, chi2: MedianChi2 | None, figures: Mapping[s
 
 def render(template: str, **values: object) -> str:
     """A template with its values filled in."""
-    return _environment().get_template(template).render(**values)
+    return environment().get_template(template).render(**values)
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Where templates are found, and what they may call."""
+    found = Environment(
         loader=PackageLoader("astroprism.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -125,7 +126,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.filters |= {
+    found.filters |= {
         "cell": cell,
         "chance": chance,
         "counted_noun": count_words,
@@ -133,13 +134,13 @@ def _environment() -> Environment:
         "short": short,
         "thousands": lambda number: f"{number:,}",
     }
-    environment.globals |= {
+    found.globals |= {
         "change_words": change_words,
         "node_title": node_title,
         "other_run": _other_run,
         "ranged": ranged,
     }
-    return environment
+    return found
 
 
 def _printable(value: object) -> object:
