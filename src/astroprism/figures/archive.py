@@ -50,11 +50,11 @@ def spectra_figure(store: Store, *, count: int = 6, window: tuple[float, float] 
     for shelf, (position, flux, sigma, good) in enumerate(
         zip(chosen, batch.flux, batch.sigma, batch.good, strict=True)
     ):
-        shown, error = (np.where(good, values, np.nan) for values in (flux, sigma))
-        low, high = np.nanquantile(shown, [0.005, 0.995])
-        shown, error = ((shown - low) / (high - low) + 1.25 * shelf, error / (high - low))
-        axes.fill_between(wavelength, shown - error, shown + error, color=FAINT, linewidth=0)
-        axes.plot(wavelength, shown, color=INK, linewidth=0.7)
+        scaled, error = (np.where(good, values, np.nan) for values in (flux, sigma))
+        low, high = np.nanquantile(scaled, [0.005, 0.995])
+        scaled, error = ((scaled - low) / (high - low) + 1.25 * shelf, error / (high - low))
+        axes.fill_between(wavelength, scaled - error, scaled + error, color=FAINT, linewidth=0)
+        axes.plot(wavelength, scaled, color=INK, linewidth=0.7)
         row = index.iloc[position]
         name = row["target"] or row["spectrum_id"]
         axes.annotate(
@@ -83,7 +83,7 @@ def spectra_figure(store: Store, *, count: int = 6, window: tuple[float, float] 
 def archive_figure(spectra: pd.DataFrame) -> Figure:
     """What was ingested: signal-to-noise, visits of a target, when it was observed.
 
-    spectra  a row a spectrum: snr, target, time (MJD)
+    spectra  a row per spectrum: snr, target, time (MJD)
     """
     count = spectra["target"].value_counts().to_numpy()
     several = count.size > 0 and count.max() > 1
@@ -99,7 +99,7 @@ def archive_figure(spectra: pd.DataFrame) -> Figure:
         noise.set_xticks(round_numbers(snr.min(), snr.max()))
         noise.minorticks_off()
         plain_log(noise.xaxis)
-        noise.set_xlabel("signal-to-noise a pixel")
+        noise.set_xlabel("signal-to-noise per pixel")
         noise.set_ylabel("spectra")
     else:
         nothing(noise, "no signal-to-noise known")
@@ -113,7 +113,7 @@ def archive_figure(spectra: pd.DataFrame) -> Figure:
         visits.minorticks_off()
         plain_log(visits.xaxis)
         plain_log(visits.yaxis)
-        visits.set_xlabel("spectra a target")
+        visits.set_xlabel("spectra per target")
         visits.set_ylabel("targets")
     when = spectra["time"].to_numpy(dtype=float) if "time" in spectra else np.zeros(0)
     when = when[np.isfinite(when)]
@@ -131,7 +131,7 @@ def archive_figure(spectra: pd.DataFrame) -> Figure:
 def examples_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
     """Some spectra, one above the other, the noisiest at the bottom; the band behind each is one sigma.
 
-    pixels  a row a pixel: target, snr, wavelength, flux, sigma (NaN where masked)
+    pixels  a row per pixel: target, snr, wavelength, flux, sigma (NaN where masked)
     """
     groups = list(pixels.groupby(["snr", "spectrum_id"], sort=True))
     figure = sheet(WIDE, 0.7 + 0.8 * max(1, len(groups)))
@@ -143,11 +143,11 @@ def examples_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
         wave, flux, sigma = (one[name].to_numpy() for name in ("wavelength", "flux", "sigma"))
         low, high = np.nanquantile(flux, [0.005, 0.995]) if np.isfinite(flux).any() else (0.0, 1.0)
         scale = (high - low) or 1.0
-        place, shown = binned(wave, (flux - low) / scale + 1.3 * shelf)
+        place, scaled = binned(wave, (flux - low) / scale + 1.3 * shelf)
         _, top = binned(wave, (flux + sigma - low) / scale + 1.3 * shelf)
         _, bottom = binned(wave, (flux - sigma - low) / scale + 1.3 * shelf)
         axes.fill_between(place, bottom, top, color=GREY, alpha=0.35, linewidth=0)
-        axes.plot(place, shown, color=BLUE, linewidth=0.7)
+        axes.plot(place, scaled, color=BLUE, linewidth=0.7)
         first = one.iloc[0]
         axes.annotate(
             f"{plain_text(first['target'] or first['spectrum_id'])}, S/N {first['snr']:.0f}",

@@ -53,7 +53,7 @@ def traversal_figure(
 ) -> Figure:
     """Decoded spectra as a node moves through the quantiles of its codes, all other nodes at their median.
 
-    pixels  a row a pixel: wavelength, flux_05 .. flux_95; with star and atmosphere star_05, star_95,
+    pixels  a row per pixel: wavelength, flux_05 .. flux_95; with star and atmosphere star_05, star_95,
             air_05, air_95
     zooms   the same of windows around lines: line, and flux_05 .. flux_95
     codes   at the quantiles
@@ -174,7 +174,7 @@ def _name_lines(axes: Axes, lines: pd.DataFrame, *, top: float) -> None:
 def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
     """How a node's codes are spread over held-out targets, with the noise of one code.
 
-    codes  a row a target: mean, sd
+    codes  a row per target: mean, sd
     """
     figure = sheet(HALF, 2.9)
     axes = figure.subplots()
@@ -204,7 +204,7 @@ def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
 
 @styled
 def scatter_figure(points: pd.DataFrame, *, node: int, label: str, words: str) -> Figure:
-    """A node's code against a label, a dot a held-out target, with the running median.
+    """A node's code against a label, one dot per held-out target, with the running median.
 
     points  code, label; words: the match in nats with its interval
     """
@@ -254,28 +254,28 @@ def keywords_figure(keywords: pd.DataFrame, *, node: int) -> Figure:
 
     keywords  label, nats, low, high, screen, q; the strongest first
     """
-    shown = keywords.head(12)
-    figure = sheet(HALF, 0.9 + 0.27 * max(3, len(shown)))
+    first = keywords.head(12)
+    figure = sheet(HALF, 0.9 + 0.27 * max(3, len(first)))
     axes = figure.subplots()
-    if not len(shown):
+    if not len(first):
         nothing(axes, "no keyword varies")
         return figure
-    at = np.arange(len(shown))
-    told = shown["nats"].to_numpy(dtype=float)
-    sure = ((shown["q"] <= 0.05) & np.isfinite(told)).to_numpy()
-    axes.hlines(at[sure], shown["low"][sure], shown["high"][sure], color=ORANGE, linewidth=1.8)
-    axes.plot(told[sure], at[sure], "o", color=ORANGE, markersize=4.5)
-    axes.plot(shown["screen"].to_numpy()[~sure], at[~sure], "|", color=GREY, markersize=9)
+    at = np.arange(len(first))
+    nats = first["nats"].to_numpy(dtype=float)
+    sure = ((first["q"] <= 0.05) & np.isfinite(nats)).to_numpy()
+    axes.hlines(at[sure], first["low"][sure], first["high"][sure], color=ORANGE, linewidth=1.8)
+    axes.plot(nats[sure], at[sure], "o", color=ORANGE, markersize=4.5)
+    axes.plot(first["screen"].to_numpy()[~sure], at[~sure], "|", color=GREY, markersize=9)
     axes.axvline(0, color=SOFT, linewidth=0.7)
-    axes.set_yticks(at, [plain_text(name, most=26) for name in shown["label"]], fontsize=7.5)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_yticks(at, [plain_text(name, most=26) for name in first["label"]], fontsize=7.5)
+    axes.set_ylim(len(first) - 0.5, -0.5)
     axes.set_xlabel(f"nats shared with node {node}")
     return figure
 
 
 @styled
 def trend_figure(points: pd.DataFrame, *, node: int, trend: Trend | None) -> Figure:
-    """A node's code by date, a dot a held-out target, with the drift that was measured.
+    """A node's code by date, one dot per held-out target, with the drift that was measured.
 
     points  time (MJD), code
     """

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @styled
 def chi2_figure(spectra: pd.DataFrame) -> Figure:
-    """Chi2 a pixel of spectra that training never saw, and what it is beside their signal-to-noise.
+    """Chi2 per pixel of spectra that training never saw, and what it is beside their signal-to-noise.
 
-    spectra  a row a held-out spectrum: chi2, snr, pixels (good ones)
+    spectra  a row per held-out spectrum: chi2, snr, pixels (good ones)
     """
     figure = sheet(WIDE, 2.6)
     left, right = figure.subplots(1, 2)
@@ -33,7 +33,7 @@ def chi2_figure(spectra: pd.DataFrame) -> Figure:
     left.hist(np.minimum(chi2[known], top), bins=np.linspace(low, top, 41), color=BLUE)
     left.axvline(1, color=SOFT, linewidth=0.9, linestyle=":")
     left.axvline(float(np.median(chi2[known])), color=ORANGE, linewidth=1.2)
-    left.set_xlabel("chi2 a pixel (last bar: all above)")
+    left.set_xlabel("chi2 per pixel (last bar: all above)")
     left.set_ylabel("held-out spectra")
     left.annotate(
         "median",
@@ -47,8 +47,8 @@ def chi2_figure(spectra: pd.DataFrame) -> Figure:
     )
     right.scatter(snr[known], chi2[known], s=5, color=BLUE, alpha=0.5, linewidth=0, rasterized=True)
     right.axhline(1, color=SOFT, linewidth=0.9, linestyle=":")
-    right.set_xlabel("signal-to-noise a pixel")
-    right.set_ylabel("chi2 a pixel")
+    right.set_xlabel("signal-to-noise per pixel")
+    right.set_ylabel("chi2 per pixel")
     return figure
 
 
@@ -56,7 +56,7 @@ def chi2_figure(spectra: pd.DataFrame) -> Figure:
 def residual_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
     """Where in wavelength the network leaves more than noise, on held-out spectra.
 
-    pixels  a row a pixel: wavelength, rms and mean of (flux - reconstruction) / sigma
+    pixels  a row per pixel: wavelength, rms and mean of (flux - reconstruction) / sigma
     """
     figure = sheet(WIDE, 2.6)
     axes = figure.subplots()
@@ -77,7 +77,7 @@ def residual_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
 def reconstructions_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
     """Spectra with what the network makes of them, and what is left in sigma.
 
-    pixels  a row a pixel: title, wavelength, flux, reconstruction, residual (sigma)
+    pixels  a row per pixel: title, wavelength, flux, reconstruction, residual (sigma)
     """
     groups = list(pixels.groupby("title", sort=False))
     figure = sheet(WIDE, 0.4 + 1.9 * max(1, len(groups)))
@@ -112,7 +112,7 @@ def draw_fit(above: Axes, below: Axes, one: pd.DataFrame, *, title: str, legend:
 def outliers_figure(scores: pd.DataFrame, *, bound: float | None = None) -> Figure:
     """How the p-values of all spectra are spread: even where nothing is odd, with a heap near 0 of outliers.
 
-    scores  a row a spectrum: p
+    scores  a row per spectrum: p
     """
     figure = sheet(HALF, 2.6)
     axes = figure.subplots()

@@ -1,7 +1,7 @@
 """How figures look, and how they become files.
 
-Colours were chosen to be told apart by the colour-blind (after Wong 2011, Nature Methods 8, 441) and to
-stand on white and on near black alike; ink, rules and paper are swapped by the page.
+The colours are distinct to the colour-blind, too (after Wong 2011, Nature Methods 8, 441), and stand on
+white and on near black alike; ink, rules and paper are swapped by the page.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ def spread_labels(places: Sequence[float], *, low: float, high: float, gap: floa
     gap = min(gap, (high - low) / max(len(places), 1))
     at = np.asarray(places, dtype=np.float64)
     offset = gap * np.arange(at.size)
-    told = np.maximum.accumulate(at - offset) + offset  # pushed to the right only
+    forth = np.maximum.accumulate(at - offset) + offset  # pushed to the right only
     back = np.minimum.accumulate((at - offset)[::-1])[::-1] + offset  # pushed to the left only
-    middle = (told + back) / 2
+    middle = (forth + back) / 2
     middle = np.maximum.accumulate(middle - offset) + offset
     last = high - gap * np.arange(at.size)[::-1]
     first = low + offset
@@ -178,5 +178,5 @@ def files_of(figure: Figure) -> dict[str, bytes]:
             paper = "none" if kind == "svg" else "white"
             figure.savefig(out, format=kind, dpi=DPI, metadata=about, facecolor=paper)
             found[kind] = out.getvalue()
-            figure.set_layout_engine(None)  # laid out once, for three files; "none" would still draw each twice
+            figure.set_layout_engine(None)  # laid out for the first; "none" would draw each file twice
     return found

@@ -33,7 +33,7 @@ _UNITS = {"beta": "", "floor": " of flux", "blur": " km/s", "rate": ""}
 def history_figure(table: pd.DataFrame) -> Figure:
     """How a training went: fit, nodes, schedules and speed by step, with every event marked.
 
-    table  history.parquet: a row a moment
+    table  history.parquet: a row per moment
     """
     from matplotlib.figure import Figure
 
@@ -45,11 +45,11 @@ def history_figure(table: pd.DataFrame) -> Figure:
     step = table["step"].to_numpy()
     fit.plot(step, table["chi2"], color=FAINT, linewidth=1, label="each step, codes sampled")
     for name, color, label in (("chi2_train", INK, "training spectra"), ("chi2_valid", ACCENT, "held out")):
-        told = table[table[name].notna()]
-        fit.plot(told["step"], told[name], "o-", color=color, markersize=3, linewidth=1.2, label=label)
+        known = table[table[name].notna()]
+        fit.plot(known["step"], known[name], "o-", color=color, markersize=3, linewidth=1.2, label=label)
     fit.axhline(1, color=INK, linewidth=0.5, linestyle=":")
     fit.set_yscale("log")
-    fit.set_ylabel("chi2 a pixel")
+    fit.set_ylabel("chi2 per pixel")
     fit.legend(fontsize=8, frameon=False, loc="upper right")
     nodes.step(step, table["active"], where="post", color=INK, linewidth=1.2, label="active nodes")
     nodes.set_ylim(0, table["active"].max() * 1.1 + 1)
@@ -58,8 +58,8 @@ def history_figure(table: pd.DataFrame) -> Figure:
         values = table[name].to_numpy(dtype=float)
         if (values > 0).any():
             most = values.max()
-            shown = np.where(values > 0, values / most, np.nan)
-            plan.plot(step, shown, color=color, linewidth=1.2, label=f"{name} / {most:.3g}")
+            relative = np.where(values > 0, values / most, np.nan)
+            plan.plot(step, relative, color=color, linewidth=1.2, label=f"{name} / {most:.3g}")
     plan.set_yscale("log")
     plan.set_ylabel("of its highest")
     plan.legend(fontsize=8, frameon=False, ncols=4, loc="lower left")
@@ -90,7 +90,7 @@ def history_figure(table: pd.DataFrame) -> Figure:
 def training_figure(history: pd.DataFrame) -> Figure:
     """How a training went: chi2 of training and held-out spectra, active nodes, schedules; events numbered.
 
-    history  a row a moment, as in model/history.parquet
+    history  a row per moment, as in model/history.parquet
     """
     figure = sheet(WIDE, 5.4)
     fit, nodes, plan = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1.7, 1.7))
@@ -100,15 +100,15 @@ def training_figure(history: pd.DataFrame) -> Figure:
         ("chi2_train", BLUE, "o", "training spectra, median"),
         ("chi2_valid", ORANGE, "s", "held-out spectra, median"),
     ):
-        told = history[history[name].notna()]
-        fit.plot(told["step"], told[name], f"{mark}-", color=colour, markersize=3, label=words)
+        known = history[history[name].notna()]
+        fit.plot(known["step"], known[name], f"{mark}-", color=colour, markersize=3, label=words)
     fit.axhline(1, color=SOFT, linewidth=0.7, linestyle=":")
     fit.set_yscale("log")
     least, most = np.nanmin(history["chi2"]), np.nanmax(history["chi2"])
     fit.set_yticks(round_numbers(min(1.0, least), most))
     fit.minorticks_off()
     plain_log(fit.yaxis)
-    fit.set_ylabel("chi2 a pixel")
+    fit.set_ylabel("chi2 per pixel")
     fit.legend(loc="upper right")
     nodes.step(step, history["active"], where="post", color=BLUE)
     nodes.set_ylim(0, history["active"].max() * 1.15 + 1)

@@ -385,7 +385,7 @@ class ReportData:
         model = self.model_facts
         if model is None:
             return {}
-        groups = {"asked": model.asked, "recipe": model.recipe, "network": model.network.config}
+        groups = {"options": model.asked, "recipe": model.recipe, "network": model.network.config}
         return {
             f"{group}: {name}": listed(value)
             for group, values in groups.items()
@@ -410,7 +410,7 @@ class ReportData:
         remarks, folder, spectra = [], self.folder, len(self.store)
         if self.model_facts is not None and self.model_facts.store.spectra < spectra:
             new = spectra - self.model_facts.store.spectra
-            remarks.append(f"{new:,} spectra were ingested after the training: the model never saw them")
+            remarks.append(f"{new:,} spectra were ingested after the training and are not part of it")
         weights = digest(folder.model_path / "unpruned.safetensors") if self.has_codes else ""
         if self.has_codes:
             codes = self.codes_facts

@@ -87,10 +87,10 @@ def _training(data: ReportData) -> list[View]:
     return [
         View(
             "training",
-            "Top: chi2 a pixel; the dotted line is 1, the noise. Middle: nodes that carry more than 0.1 nat. "
-            "Bottom: the schedules (beta weighs the code's cost, floor is added to sigma, blur smooths what "
-            "is compared, rate is the step length). Numbers mark the events listed below.",
-            f"Curves over {model.steps:,} training steps; chi2 a pixel at the end: {chi2 or 'not told'}.",
+            "Top: chi2 per pixel; the dotted line is 1, the noise. Middle: nodes that carry more than 0.1 "
+            "nat. Bottom: the schedules (beta weighs the code's cost, floor is added to sigma, blur smooths "
+            "what is compared, rate is the step length). Numbers mark the events listed below.",
+            f"Curves over {model.steps:,} training steps; chi2 per pixel at the end: {chi2 or 'not known'}.",
             lambda: {"": history},
             lambda tables: training.training_figure(tables[""]),
         )
@@ -102,10 +102,10 @@ def _fit(data: ReportData, spectra: Spectra) -> list[View]:
     return [
         View(
             "chi2",
-            "Left: chi2 a pixel of held-out spectra at their mean code, without any floor under sigma. "
+            "Left: chi2 per pixel of held-out spectra at their mean code, without any floor under sigma. "
             "Right: the same beside signal-to-noise. What rises to the right are details that the noise no "
             "longer hides and the network does not know.",
-            "Histogram of chi2 a pixel, and its scatter over signal-to-noise; its median is told above.",
+            "Histogram of chi2 per pixel, and its scatter over signal-to-noise; its median is given above.",
             lambda: {"": spectra.fit["spectra"]},
             lambda tables: fit.chi2_figure(tables[""]),
         ),
@@ -119,8 +119,8 @@ def _fit(data: ReportData, spectra: Spectra) -> list[View]:
         ),
         View(
             "reconstructions",
-            "Three held-out spectra: one of the best, a middling and one of the worst fits, with what is "
-            "left in sigma.",
+            "Three held-out spectra: one of the best, a middling and one of the worst fits, with the "
+            "residual in sigma.",
             "Three spectra with their reconstructions drawn over them and residuals below.",
             lambda: {"": spectra.fit["examples"]},
             lambda tables: fit.reconstructions_figure(tables[""], medium=medium),
@@ -192,7 +192,7 @@ def _labels(data: ReportData, findings: Findings) -> list[View]:
             "readout",
             "Share of each label's variance that the informative nodes give back on targets set aside, with "
             "90 % intervals. Where neighbours do better than a line, the label is there, but bent.",
-            "Dots with bars, two a label.",
+            "Dots with bars, two per label.",
             lambda: {"": readout_table(data)},
             lambda tables: nodes.readout_figure(tables[""]),
         ),
@@ -201,10 +201,10 @@ def _labels(data: ReportData, findings: Findings) -> list[View]:
         found.append(
             View(
                 "bins",
-                "The seed paper's estimate of mutual information hangs on the number of bins: with many bins "
-                "even a shuffled label seems to share information with the node. The green band is the "
+                "The seed paper's estimate of mutual information depends on the number of bins: with many "
+                "bins even a shuffled label seems to share information with the node. The green band is the "
                 "estimate used here.",
-                "Small panels, one a label: nats against number of bins.",
+                "Small panels, one per label: nats against number of bins.",
                 lambda: {"": data.table("bins"), "unbiased": data.table("matches")},
                 lambda tables: nodes.sweep_figure(tables[""], unbiased=tables["unbiased"]),
             )
@@ -289,7 +289,8 @@ def _card(data: ReportData, spectra: Spectra, node: Node) -> list[View]:
         found.append(
             View(
                 f"{stem}-label",
-                f"The code against its best label, {name}; a dot a held-out target, orange: running median.",
+                f"The code against its best label, {name}; one dot per held-out target, orange: running "
+                "median.",
                 f"Scatter of the code against {name}: {words}.",
                 lambda: {
                     "": _held(data, "target").assign(
@@ -328,7 +329,7 @@ def _dossier(data: ReportData, spectra: Spectra, node: Node, stem: str) -> list[
     found = [
         View(
             f"{stem}-extremes",
-            "The held-out spectra whose codes are lowest and highest, with reconstructions and what is left "
+            "The held-out spectra whose codes are lowest and highest, with reconstructions and the residual "
             "in sigma. Look at them first: what do they share?",
             "Four spectra with reconstructions and residuals.",
             lambda: {"": spectra.extremes(node)},
@@ -347,7 +348,7 @@ def _dossier(data: ReportData, spectra: Spectra, node: Node, stem: str) -> list[
         found.append(
             View(
                 f"{stem}-time",
-                "The code by date, a dot a held-out target; orange: the drift with its 90 % interval.",
+                "The code by date, one dot per held-out target; orange: the drift with its 90 % interval.",
                 f"Scatter of the code of node {number} against the year of observation.",
                 lambda: {"": _held(data).assign(time=time, code=data.means[:, number])},
                 lambda tables: cards.trend_figure(tables[""], node=number, trend=trend),
@@ -374,7 +375,7 @@ def _outliers(data: ReportData, spectra: Spectra) -> list[View]:
         ),
         View(
             "strangest",
-            "The oddest spectra with what the network makes of them, and what is left in sigma.",
+            "The oddest spectra with what the network makes of them, and the residual in sigma.",
             "Three spectra with reconstructions and residuals.",
             lambda: {"": spectra.strangest()},
             lambda tables: fit.reconstructions_figure(tables[""], medium=data.grid.medium),
