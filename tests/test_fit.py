@@ -327,7 +327,7 @@ def test_killed_it_goes_on(study):
 
 
 def test_history_is_drawn(trained):
-    from astroprism.figures.archive import history_figure
+    from astroprism.figures.training import history_figure
     from astroprism.model.history import read_history
 
     table = read_history(trained.model_path / "history.parquet")

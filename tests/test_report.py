@@ -3,22 +3,23 @@
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from astroprism import Study, TrainOptions
+from astroprism.artifacts import digest, write_json
 from astroprism.errors import REASONS, AstroprismError, ConfigError
-from astroprism.figures import cards as report_cards
-from astroprism.figures import dossier as report_dossier
-from astroprism.figures import fit as report_archive
-from astroprism.figures import nodes as report_nodes
-from astroprism.figures.style import binned, files_of, inline_svg, plain_text, spread_labels
+from astroprism.figures import archive, cards, fit, nodes, training
+from astroprism.figures.style import binned, files_of, plain_text, spread_labels
 from astroprism.figures.words import chance, label_axis, node_title, ranged
-from astroprism.report.collect import thin
-from astroprism.report.html import cell, document, table, text
+from astroprism.report.collect import ReportData
+from astroprism.report.page import Heading, cell, environment, svg_picture
+from astroprism.report.spectra import thin
+from astroprism.schema import Line, LineGroup
+from studies import findings_of, write_findings
 
 EVIL = "<script>alert('x')</script>$\\frac{"
 VOID = {"meta", "img", "br", "use", "image", "path", "input", "link", "hr"}
@@ -106,231 +107,108 @@ def trained(fresh) -> Study:
     """The same with a network that has learned little."""
     recipe = fresh.path / "quick.toml"
     recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    fresh.train(options=TrainOptions(steps=20, config=recipe, device="cpu", valid=0.25, test=0.25))
+    fresh.train(options=TrainOptions(steps=20, config=recipe, device="cpu", valid=0.35, test=0.35))
     fresh.encode()
     return fresh
 
 
-def pair(label: str, nats: float, *, explains: bool) -> dict:
-    return {
-        "label": label,
-        "mi_nats": nats,
-        "mi_low": nats - 0.1,
-        "mi_high": nats + 0.1,
-        "p": 1e-5,
-        "q": 1e-4,
-        "share_of_entropy": 0.4,
-        "conditional_mi_nats": nats / 2,
-        "conditional_low": 0.1,
-        "conditional_high": 0.9,
-        "given": ["teff"],
-        "shadow_of": [],
-        "explains": explains,
-        "n": 40,
-    }
+LINES = [
+    LineGroup(
+        name="Na I",
+        element="Na",
+        frame="star",
+        enrichment=5.0,
+        p=1e-3,
+        q=1e-2,
+        p_alone=1e-3,
+        named=True,
+        lines_in_window=2,
+        top=[Line(5891.58, "Na D2", 0.3), Line(5897.56, "Na D1", 0.2)],
+    )
+]
+DOPPLER = {
+    "value": 0.4,
+    "low": 0.3,
+    "high": 0.5,
+    "null": 0.1,
+    "share": 0.9,
+    "share_low": 0.8,
+    "share_high": 1.0,
+    "share_null": 0.1,
+}
+MOVE = {
+    "asked": 5.0,
+    "made": 4.9,
+    "made_low": 4.8,
+    "made_high": 5.0,
+    "error_share": 0.1,
+    "error_share_null": 2.0,
+}
 
 
-def plain_node(number: int) -> dict:
-    return {
-        "node": number,
-        "information_nats": 0.1,
-        "ablation_nats": 0.5,
-        "mad": 0.2,
-        "dispersion_ratio": 0.3,
-        "informative": False,
-        "informative_by": [],
-        "doubtful": False,
-        "copies_of": None,
-        "response": {},
-        "matches": [],
-        "predicted_by_labels": None,
-        "unexplained": False,
-        "lines": [],
-        "survival": None,
-        "dossier": None,
-    }
+def made_up_codes(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sd (rows, 32): nodes 0, 1 and 3 vary, the others are noise."""
+    rng = np.random.default_rng(0)
+    mean, sd = 0.01 * rng.normal(size=(rows, 32)), np.ones((rows, 32))
+    mean[:, [0, 1, 3]], sd[:, [0, 1, 3]] = rng.normal(size=(rows, 3)), 0.05
+    return mean, sd
 
 
 @pytest.fixture(scope="module")
 def found(trained) -> Study:
-    """Findings as `find` writes them: node 0 is explained, 1 unexplained, 2 doubtful, 3 a copy."""
-    from astroprism.artifacts import digest as digest_of
-    from astroprism.report.collect import Gathered
-
+    """Findings of made-up codes: node 0 is explained, 1 unexplained, 2 doubtful, 3 a copy."""
     study = trained
-    folder = study.path / "findings"
-    folder.mkdir()
-    wave = study.store.grid.wavelength
-    counted = {"k": 2, "low": 2, "high": 3, "nodes": [0, 1]}
-    told = {
-        "count": {
-            "statistical": counted | {"bound_nats": 50.0},
-            "information": counted | {"bound_nats": 0.5},
-            "mad": counted | {"threshold": 0.02},
-            "agree": True,
-            "spectra": 40,
-        },
-        "nodes": [plain_node(number) for number in range(32)],
-        "targets": 40,
-        "null_draws": {"labels": 1000},
-        "provenance": {
+    data = ReportData(study)
+    held = study.index.iloc[data.held]
+    mean, sd = made_up_codes(len(held))
+    rng = np.random.default_rng(1)
+    number = mean[:, 0] + 0.1 * rng.normal(size=len(held))
+    labels = {EVIL: number, "kind": np.where(number > 0, "F <b>", "G & K").astype(object)}
+    findings, tables = findings_of(
+        mean,
+        sd,
+        informative=[0, 1, 3],
+        doubtful=[2],
+        copies={3: 0},
+        labels=labels | {"<u>empty</u>": np.full(len(held), np.nan)},
+        keywords={"<svg onload=alert(1)>": mean[:, 1] + 0.05 * rng.normal(size=len(held))},
+        identifiers=held["spectrum_id"].tolist(),
+        targets=[f"<i>{name}</i>" for name in held["target"]],
+        time=data.time(),
+        warnings=("<marquee>careful</marquee>",),
+        provenance={
             "version": "0",
             "store": study.store.fingerprint,
-            "weights": digest_of(study.model_path / "unpruned.safetensors"),
+            "weights": digest(study.model_path / "unpruned.safetensors"),
             "codes": "c",
             "labels": None,
-            "seed": 0,
         },
-    }
-    rng = np.random.default_rng(0)
-    labels = pd.DataFrame(
-        {"spectrum_id": study.index["spectrum_id"], EVIL: rng.normal(size=len(study.index))}
     )
-    labels["kind"] = np.where(labels[EVIL] > 0, "F <b>", "G & K")
-    labels.to_parquet(folder / "labels.parquet")
-    lines = [
-        {
-            "name": "Na I",
-            "element": "Na",
-            "frame": "star",
-            "enrichment": 5.0,
-            "p": 1e-3,
-            "q": 1e-2,
-            "p_alone": 1e-3,
-            "named": True,
-            "lines_in_window": 2,
-            "top": [
-                {"wavelength": 5891.58, "line": "Na D2", "value": 0.3},
-                {"wavelength": 5897.56, "line": "Na D1", "value": 0.2},
-            ],
-        }
-    ]
-    codes = study.codes(unpruned=True)
-    names = study.index["spectrum_id"].tolist()
-    held = [names[i] for i in Gathered(study).held]
-    ends = [
-        {"spectrum_id": held[i], "target": "<i>T</i>", "code": float(codes["mean_001"].iloc[i])}
-        for i in range(2)
-    ]
-    keyword = {
-        "label": "<svg onload=alert(1)>",
-        "mi_nats": 0.5,
-        "mi_low": 0.4,
-        "mi_high": 0.6,
-        "q": 1e-3,
-        "n": 40,
-    }
-    trend = {
-        "spearman": 0.1,
-        "p": 0.3,
-        "spreads_a_year": 0.02,
-        "low": -0.1,
-        "high": 0.14,
-        "years": 15.0,
-        "n": 40,
-    }
-    nodes = told["nodes"]
-    for node in nodes[:4]:
-        node |= {"informative": True, "doubtful": False, "informative_by": ["statistical", "information"]}
-        node |= {"ablation_nats": 900.0 - 100 * node["node"], "lines": lines, "copies_of": None}
-        node["predicted_by_labels"] = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 40}
-        node["matches"] = [pair(EVIL, 1.2, explains=True), pair("kind", 0.3, explains=True)]
-    change = {
-        "value": 0.4,
-        "low": 0.3,
-        "high": 0.5,
-        "null": 0.1,
-        "share": 0.9,
-        "share_low": 0.8,
-        "share_high": 1.0,
-        "share_null": 0.1,
-    }
-    nodes[0] |= {
-        "response": {"doppler_per_kms": change, "noise_per_halving": {"value": 0.1}},
-        "survival": 0.9,
-    }
-    nodes[0] |= {"survival_interval": [0.8, 0.95], "returns": True}
-    made = {"asked": 5.0, "made": 4.9, "made_low": 4.8, "made_high": 5.0, "error_share": 0.1}
-    nodes[0]["intervention"] = {"change": "doppler_per_kms", "moves": [made | {"error_share_null": 2.0}]}
-    told["stability"] = {"retrainings": 3, "null": 0.1, "targets": 40, "returns_from": 0.5}
-    nodes[1] |= {
-        "unexplained": True,
-        "matches": [],
-        "dossier": {
-            "lowest": ends[:1],
-            "highest": ends[1:],
-            "trend": trend,
-            "keywords": [keyword],
-            "lines": lines,
-            "lines_tested": 9,
-        },
-    }
-    nodes[2] |= {"doubtful": True, "informative": False, "informative_by": ["information"], "lines": []}
-    nodes[2] |= {"survival": 0.2, "survival_interval": [0.1, 0.3], "returns": False}
-    nodes[3] |= {"copies_of": 0}
-    told["labels"] = {
-        EVIL: {
-            "n": 40,
-            "best_node": 0,
-            "shadow_of": [],
-            "r2_linear": 0.5,
-            "r2_knn": 0.4,
-            "r2_linear_interval": [0.4, 0.6],
-            "r2_knn_interval": [0.3, 0.5],
-        },
-        "kind": {
-            "n": 40,
-            "best_node": None,
-            "shadow_of": ["teff"],
-            "r2_linear": None,
-            "r2_knn": None,
-            "named_rightly": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 40},
-            "guessed_rightly": 0.5,
-        },
-    }
-    told["labels_left_out"] = {"<u>empty</u>": "known for 0 targets; 25 are needed"}
-    told["warnings"] = ["<marquee>careful</marquee>"]
-    (study.path / "findings.json").write_text(json.dumps(told))
-    pairs = [
-        {
-            "node": node,
-            "label": label,
-            "nats": 1.0,
-            "low": 0.9,
-            "high": 1.1,
-            "screen": 0.9,
-            "q": 1e-4,
-            "explains": True,
-            "shadow_of": "",
-        }
-        for node in range(3)
-        for label in (EVIL, "kind")
-    ]
-    tables = {
-        "matches": pd.DataFrame(pairs),
-        "keywords": pd.DataFrame(pairs).assign(label="<svg onload=alert(1)>"),
-        "bins": pd.DataFrame(
-            {
-                "label": EVIL,
-                "node": 0,
-                "bins": [5, 10, 20],
-                "nats": [0.8, 1.0, 1.4],
-                "null_mean": [0.1, 0.2, 0.5],
-                "null_high": [0.2, 0.3, 0.6],
-                "n": 40,
-            }
-        ),
-        "derivatives": pd.DataFrame(
-            {"wavelength": wave}
-            | {f"{frame}_00{i}": np.abs(np.sin(wave)) for frame in ("star", "sky") for i in (0, 1)}
-        ),
-    }
-    scores = pd.DataFrame(nodes)[["node", "ablation_nats", "information_nats", "mad"]]
-    for column in ("statistical", "information", "mad"):
-        scores[f"{column}_low"], scores[f"{column}_high"] = 0.1, 1000.0
-    tables["nodes"] = scores
-    for name, one in tables.items():
-        one.to_parquet(folder / f"{name}.parquet")
+    nodes = list(findings.nodes)
+    assert [node.unexplained for node in nodes[:4]] == [False, True, False, False]
+    nodes[0] = replace(
+        nodes[0],
+        lines=LINES,
+        response={"doppler_per_kms": DOPPLER, "noise_per_halving": {"value": 0.1}},
+        intervention={"change": "doppler_per_kms", "moves": [MOVE]},
+        survival=0.9,
+        survival_interval=[0.8, 0.95],
+        returns=True,
+    )
+    nodes[1] = replace(nodes[1], lines=LINES, dossier=replace(nodes[1].dossier, lines=LINES))
+    nodes[2] = replace(nodes[2], survival=0.2, survival_interval=[0.1, 0.3], returns=False)
+    kind = replace(findings.labels["kind"], best_node=None, shadow_of=["teff"])
+    findings = replace(
+        findings,
+        nodes=nodes,
+        labels=findings.labels | {"kind": kind},
+        stability={"retrainings": 3, "null": 0.1, "targets": 40, "returns_from": 0.5},
+    )
+    wave = study.store.grid.wavelength
+    profiles = {f"{frame}_00{i}": np.abs(np.sin(wave)) for frame in ("star", "sky") for i in (0, 1)}
+    tables["derivatives"] = {"wavelength": wave} | profiles
+    tables["labels"] = {"spectrum_id": held["spectrum_id"].to_numpy()} | labels
+    write_findings(study.path, findings, tables)
     return study
 
 
@@ -425,7 +303,7 @@ def test_the_whole_report(found):
         for kind in ("png", "pdf"):
             assert (found.path / "report" / "figures" / f"{name}.{kind}").stat().st_size > 1000
         assert (found.path / "report" / "data" / f"{name}.parquet").exists()
-        assert f"figure(&#x27;{name}&#x27;)" in words
+        assert f"figure(&#39;{name}&#39;)" in words
     refusals = pd.read_csv(found.path / "report" / "data" / "refusals.csv")
     assert len(refusals) == 1
 
@@ -440,12 +318,10 @@ def test_a_figure_is_drawn_by_its_name(found):
         found.figure("nonsense")
 
 
-def test_findings_of_another_model_are_refused(found, tmp_path):
-    path = found.path / "findings.json"
+def test_findings_of_another_model_are_refused(found):
+    path, findings = found.findings_path, found.findings()
     held = path.read_text()
-    told = json.loads(held)
-    told["provenance"]["weights"] = "another"
-    path.write_text(json.dumps(told))
+    write_json(path, replace(findings, provenance=findings.provenance | {"weights": "another"}).to_json())
     try:
         with pytest.raises(AstroprismError, match="another model"):
             found.report()
@@ -458,9 +334,7 @@ def test_findings_of_another_model_are_refused(found, tmp_path):
 
 def profile(pixels: int = 5000) -> pd.DataFrame:
     wave = np.linspace(5000, 5100, pixels)
-    flux = {
-        report_cards.column(q): 1 - 0.1 * q * np.exp(-((wave - 5050) ** 2)) for q in report_cards.QUANTILES
-    }
+    flux = {cards.column(q): 1 - 0.1 * q * np.exp(-((wave - 5050) ** 2)) for q in cards.QUANTILES}
     return pd.DataFrame({"wavelength": wave, **flux})
 
 
@@ -469,28 +343,25 @@ def test_views_draw_what_is_odd_or_missing():
     none = pd.DataFrame({"title": []})
     no_label = pd.DataFrame({"code": [0.0, 1.0], "label": [np.nan, np.nan]})
     figures = [
-        report_archive.archive_figure(pd.DataFrame({"snr": [np.nan, 0.0], "target": ["a", "a"]})),
-        report_archive.archive_figure(
-            pd.DataFrame({"snr": [5.0, 5.0], "target": ["a", "b"], "time": [5e4, 5e4]})
-        ),
-        report_archive.examples_figure(pd.DataFrame({"snr": [], "spectrum_id": []})),
-        report_archive.chi2_figure(pd.DataFrame({"chi2": [np.nan], "snr": [1.0]})),
-        report_archive.reconstructions_figure(none),
-        report_nodes.matches_figure(empty, titles={}),
-        report_nodes.readout_figure(empty),
-        report_nodes.sweep_figure(empty, unbiased=empty),
-        report_cards.scatter_figure(no_label, node=0, label=EVIL, words="$"),
-        report_cards.scatter_figure(
+        archive.archive_figure(pd.DataFrame({"snr": [np.nan, 0.0], "target": ["a", "a"]})),
+        archive.archive_figure(pd.DataFrame({"snr": [5.0, 5.0], "target": ["a", "b"], "time": [5e4, 5e4]})),
+        archive.examples_figure(pd.DataFrame({"snr": [], "spectrum_id": []})),
+        fit.chi2_figure(pd.DataFrame({"chi2": [np.nan], "snr": [1.0]})),
+        fit.reconstructions_figure(none),
+        nodes.matches_figure(empty, titles={}),
+        nodes.readout_figure(empty),
+        nodes.sweep_figure(empty, unbiased=empty),
+        cards.scatter_figure(no_label, node=0, label=EVIL, words="$"),
+        cards.scatter_figure(
             pd.DataFrame({"code": np.arange(40.0), "label": ["G", EVIL] * 20}), node=0, label="type", words=""
         ),
-        report_cards.derivative_figure(
+        cards.derivative_figure(
             pd.DataFrame({"wavelength": [1.0, 2.0], "star": np.nan, "sky": np.nan}), named=empty
         ),
-        report_cards.traversal_figure(profile(), zooms=pd.DataFrame({"line": []}), codes=[0, 1, 2, 3, 4]),
-        report_dossier.extremes_figure(none),
-        report_dossier.keywords_figure(pd.DataFrame({"label": []}), node=1),
-        report_dossier.trend_figure(pd.DataFrame({"time": [np.nan], "code": [1.0]}), node=1, trend=None),
-        report_dossier.outliers_figure(pd.DataFrame({"p": [np.nan]})),
+        cards.traversal_figure(profile(), zooms=pd.DataFrame({"line": []}), codes=[0, 1, 2, 3, 4]),
+        cards.keywords_figure(pd.DataFrame({"label": []}), node=1),
+        cards.trend_figure(pd.DataFrame({"time": [np.nan], "code": [1.0]}), node=1, trend=None),
+        fit.outliers_figure(pd.DataFrame({"p": [np.nan]})),
     ]
     for figure in figures:
         figure.draw_without_rendering()
@@ -498,12 +369,12 @@ def test_views_draw_what_is_odd_or_missing():
 
 def test_128_nodes_are_drawn():
     rng = np.random.default_rng(0)
-    nodes = pd.DataFrame({"node": range(128), "ablation_nats": 10 ** rng.uniform(-3, 5, 128)})
-    nodes["information_nats"], nodes["mad"] = rng.uniform(-0.1, 5, 128), rng.uniform(0, 1, 128)
+    table = pd.DataFrame({"node": range(128), "ablation_nats": 10 ** rng.uniform(-3, 5, 128)})
+    table["information_nats"], table["mad"] = rng.uniform(-0.1, 5, 128), rng.uniform(0, 1, 128)
     for name, value in (("ablation", "ablation_nats"), ("information", "information_nats"), ("mad", "mad")):
-        nodes[f"{name}_low"], nodes[f"{name}_high"] = nodes[value] * 0.9, nodes[value] * 1.1
-    nodes["state"] = rng.choice(["informative", "copy", "doubtful", "below"], 128)
-    figure = report_nodes.counts_figure(nodes, bounds={"ablation": 50.0, "information": 0.5, "mad": 0.02})
+        table[f"{name}_low"], table[f"{name}_high"] = table[value] * 0.9, table[value] * 1.1
+    table["state"] = rng.choice(["informative", "copy", "doubtful", "below"], 128)
+    figure = nodes.counts_figure(table, bounds={"ablation": 50.0, "information": 0.5, "mad": 0.02})
     figure.draw_without_rendering()
     labels = [item.get_text() for item in figure.axes[-1].get_xticklabels()]
     assert 0 < len(labels) <= 40
@@ -538,30 +409,58 @@ def test_names_are_shown_and_not_obeyed():
     assert plain_text("a$b$\n c") == r"a\$b\$ c"
     assert plain_text("\u6f22") == "\u25a1"
     assert len(plain_text("x" * 500)) == 40
-    assert text("<b>\x00&\"'") == "&lt;b&gt; &amp;&quot;&#x27;"
-    made = table({"<b>": ["<i>", 1], "n": [float("nan"), True]}, caption="<u>")
-    assert not re.search(r"<[biu]>", made)
+    made = environment().from_string(
+        '{% from "macros.html.j2" import frame_table with context %}{{ frame_table(frame, "<u>") }}{{ name }}'
+    )
+    frame = pd.DataFrame({"<b>": ["<i>", 1], "n": [float("nan"), True]})
+    shown = made.render(frame=frame, name="<b>\x00&\"'", figures={}, study="")
+    assert shown.endswith("&lt;b&gt; &amp;&#34;&#39;")
+    assert "&lt;i&gt;" in shown
+    assert not re.search(r"<[biu]>", shown)
     assert cell(True) == "yes"
     assert cell(None) == cell(float("nan")) == ""
-    page = document("<title>", body="", contents=[(2, "a", "A"), (3, "b", "<b>"), (2, "c", "C")])
-    assert page.count("<ol>") == page.count("</ol>") == 2
-    assert page.count("<li>") == page.count("</li>") == 3
+
+
+def test_contents_are_nested_lists():
+    page = environment().from_string(
+        '{% extends "document.html.j2" %}{% block title %}{{ title }}{% endblock %}'
+        "{% block main %}{% endblock %}"
+    )
+    contents = [Heading("a", "A", [Heading("b", "<b>")]), Heading("c", "C")]
+    shown = page.render(title="<title>", contents=contents)
+    assert shown.count("<ol>") == shown.count("</ol>") == 2
+    assert shown.count("<li>") == shown.count("</li>") == 3
+    assert "<title>&lt;title&gt;</title>" in shown
+
+
+def test_templates_let_nothing_through_unescaped():
+    loader = environment().loader
+    assert loader is not None
+    for name in loader.list_templates():
+        source = loader.get_source(environment(), name)[0]
+        assert not re.search(r"\|\s*safe|autoescape", source), name
 
 
 def test_figures_are_equal_files_with_ids_of_their_own():
     tables = profile(), pd.DataFrame({"line": []})
-    made = [
-        files_of(report_cards.traversal_figure(tables[0], zooms=tables[1], codes=[0, 1, 2, 3, 4]))
-        for _ in "ab"
-    ]
+    made = [files_of(cards.traversal_figure(tables[0], zooms=tables[1], codes=[0, 1, 2, 3, 4])) for _ in "ab"]
     assert made[0] == made[1]
-    first, second = (inline_svg(made[0]["svg"], name=name, alt='"<x>') for name in ("one", "two"))
+    first, second = (svg_picture(made[0]["svg"], name=name).svg for name in ("one", "two"))
     ids = [set(re.findall(r' id="([^"]+)"', one)) for one in (first, second)]
     assert ids[0]
     assert not ids[0] & ids[1]
     assert "http" not in first
-    assert 'aria-label="&quot;&lt;x&gt;"' in first
     assert "var(--ink)" in first
+
+
+def test_figures_say_what_they_show_to_those_who_cannot_see_them():
+    made = environment().from_string(
+        '{% from "macros.html.j2" import picture with context %}{{ picture(one, alt) }}'
+    )
+    drawing = svg_picture(b'<?xml?><svg viewBox="0 0 9 9"><g/></svg>', name="n")
+    shown = made.render(one=drawing, alt='"<x>', figures={}, study="")
+    assert 'aria-label="&#34;&lt;x&gt;"' in shown
+    assert shown.endswith("<g/></svg>")
 
 
 def test_numbers_and_titles_in_words():
@@ -572,16 +471,16 @@ def test_numbers_and_titles_in_words():
     assert chance(1e-5) == "1.0e-5"
     assert label_axis("teff") == "teff (K)"
     assert label_axis("mystery") == "mystery"
-    node = {"node": 3, "matches": [pair("rv", 2.0, explains=True)], "lines": [], "copies_of": None}
+    mean, sd = made_up_codes(60)
+    node = findings_of(mean, sd, informative=[3], labels={"rv": mean[:, 3]})[0].nodes[3]
     assert node_title(node) == "node 3: radial velocity"
-    bare = node_title(node | {"matches": []})
-    assert bare == "node 3: no single label explains it; moves no line of our tables"
-    assert node_title(node | {"copies_of": 1}) == "node 3: copy of node 1"
+    bare = replace(node, matches=[], unexplained=False, dossier=None)
+    assert node_title(bare) == "node 3: no single label explains it; moves no line of our tables"
+    assert node_title(replace(bare, copies_of=1)) == "node 3: copy of node 1"
 
 
 def test_every_view_says_what_it_takes():
-    for module in (report_archive, report_nodes, report_cards, report_dossier):
+    for module in (archive, training, fit, nodes, cards):
         for name in dir(module):
             if name.endswith("_figure"):
                 assert getattr(module, name).__doc__, name
-    assert Path(report_archive.__file__).exists()

@@ -79,6 +79,11 @@ class NetworkFacts(Record, frozen=True):
         """Nodes of the bottleneck."""
         return int(self.config["n_latent"])
 
+    @property
+    def physical(self) -> bool:
+        """Whether the decoder has a star, an atmosphere and a velocity."""
+        return self.kind == "prism" and not self.config["agnostic"]
+
 
 class StoreFacts(Record, frozen=True):
     """The store that a model was trained on."""

@@ -1,1 +1,1 @@
-"""Views take results and return figures; they compute nothing and never call show()."""
+"""Plots: functions of tables and results that return matplotlib figures; they never call show()."""

@@ -1,4 +1,4 @@
-"""Matplotlib figures: spectra of a store, and how a training went."""
+"""Figures of an archive: its spectra, their signal-to-noise, visits and dates."""
 
 from __future__ import annotations
 
@@ -6,13 +6,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .style import (
+    ACCENT,
+    BLUE,
+    FAINT,
+    GREY,
+    INK,
+    WIDE,
+    binned,
+    nothing,
+    plain_log,
+    plain_text,
+    round_numbers,
+    sheet,
+    styled,
+    years,
+)
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from ..store import Store
-
-INK, ACCENT, FAINT = "#1b2a41", "#c8553d", "#9fb3c8"
 
 
 def spectra_figure(store: Store, *, count: int = 6, window: tuple[float, float] | None = None) -> Figure:
@@ -35,11 +50,11 @@ def spectra_figure(store: Store, *, count: int = 6, window: tuple[float, float] 
     for shelf, (position, flux, sigma, good) in enumerate(
         zip(chosen, batch.flux, batch.sigma, batch.good, strict=True)
     ):
-        shown, error = (np.where(good, values, np.nan) for values in (flux, sigma))
-        low, high = np.nanquantile(shown, [0.005, 0.995])
-        shown, error = ((shown - low) / (high - low) + 1.25 * shelf, error / (high - low))
-        axes.fill_between(wavelength, shown - error, shown + error, color=FAINT, linewidth=0)
-        axes.plot(wavelength, shown, color=INK, linewidth=0.7)
+        scaled, error = (np.where(good, values, np.nan) for values in (flux, sigma))
+        low, high = np.nanquantile(scaled, [0.005, 0.995])
+        scaled, error = ((scaled - low) / (high - low) + 1.25 * shelf, error / (high - low))
+        axes.fill_between(wavelength, scaled - error, scaled + error, color=FAINT, linewidth=0)
+        axes.plot(wavelength, scaled, color=INK, linewidth=0.7)
         row = index.iloc[position]
         name = row["target"] or row["spectrum_id"]
         axes.annotate(
@@ -64,62 +79,87 @@ def spectra_figure(store: Store, *, count: int = 6, window: tuple[float, float] 
     return figure
 
 
-def history_figure(table: pd.DataFrame) -> Figure:
-    """How a training went: fit, nodes, schedules and speed by step, with every event marked.
+@styled
+def archive_figure(spectra: pd.DataFrame) -> Figure:
+    """What was ingested: signal-to-noise, visits of a target, when it was observed.
 
-    table  history.parquet: a row a moment
+    spectra  a row per spectrum: snr, target, time (MJD)
     """
-    from matplotlib.figure import Figure
-
-    if not len(table):
-        raise ValueError("the history holds no moments to draw")
-    figure = Figure(figsize=(10, 9.5), layout="constrained")
-    rows = figure.subplots(4, 1, sharex=True, height_ratios=(3, 2, 2, 1.4))
-    fit, nodes, plan, speed = rows
-    step = table["step"].to_numpy()
-    fit.plot(step, table["chi2"], color=FAINT, linewidth=1, label="each step, codes sampled")
-    for name, color, label in (("chi2_train", INK, "training spectra"), ("chi2_valid", ACCENT, "held out")):
-        told = table[table[name].notna()]
-        fit.plot(told["step"], told[name], "o-", color=color, markersize=3, linewidth=1.2, label=label)
-    fit.axhline(1, color=INK, linewidth=0.5, linestyle=":")
-    fit.set_yscale("log")
-    fit.set_ylabel("chi2 a pixel")
-    fit.legend(fontsize=8, frameon=False, loc="upper right")
-    nodes.step(step, table["active"], where="post", color=INK, linewidth=1.2, label="active nodes")
-    nodes.set_ylim(0, table["active"].max() * 1.1 + 1)
-    nodes.set_ylabel("nodes (KL > 0.1 nat)")
-    for name, color in (("beta", INK), ("floor", ACCENT), ("blur", "#4f8a5b"), ("rate", FAINT)):
-        values = table[name].to_numpy(dtype=float)
-        if (values > 0).any():
-            most = values.max()
-            shown = np.where(values > 0, values / most, np.nan)
-            plan.plot(step, shown, color=color, linewidth=1.2, label=f"{name} / {most:.3g}")
-    plan.set_yscale("log")
-    plan.set_ylabel("of its highest")
-    plan.legend(fontsize=8, frameon=False, ncols=4, loc="lower left")
-    speed.plot(step, table["spectra_per_s"], color=INK, linewidth=1)
-    speed.set_ylim(0, None)
-    speed.set_ylabel("spectra / s")
-    speed.set_xlabel("step")
-    wait = speed.twinx()
-    wait.fill_between(step, 100 * table["waited"], color=ACCENT, alpha=0.3, linewidth=0)
-    wait.set_ylim(0, 100)
-    wait.set_ylabel("waiting for data, %", color=ACCENT)
-    marked = table[table["event"] != ""]
-    for number, (at, _) in enumerate(zip(marked["step"], marked["event"], strict=True), start=1):
-        for axes in rows:
-            axes.axvline(at, color=ACCENT, linewidth=0.6, alpha=0.6)
-        fit.annotate(
-            str(number), (at, 1.01), xycoords=("data", "axes fraction"), fontsize=8, color=ACCENT, ha="center"
-        )
-    lines = [
-        f"{number}  step {at:,}: {_shorten(text, 120)}"
-        for number, (at, text) in enumerate(zip(marked["step"], marked["event"], strict=True), start=1)
-    ]
-    figure.supxlabel("\n".join(lines) or "no events", fontsize=7, color=ACCENT, x=0.01, ha="left")
+    count = spectra["target"].value_counts().to_numpy()
+    several = count.size > 0 and count.max() > 1
+    figure = sheet(WIDE, 2.3)
+    noise, *rest = figure.subplots(1, 3 if several else 2)
+    dates = rest[-1]
+    snr = spectra["snr"].to_numpy(dtype=float)
+    snr = snr[np.isfinite(snr) & (snr > 0)]
+    if snr.size:
+        edges = np.geomspace(snr.min(), max(snr.max(), 1.001 * snr.min()), 31)
+        noise.hist(snr, bins=edges, color=BLUE)
+        noise.set_xscale("log")
+        noise.set_xticks(round_numbers(snr.min(), snr.max()))
+        noise.minorticks_off()
+        plain_log(noise.xaxis)
+        noise.set_xlabel("signal-to-noise per pixel")
+        noise.set_ylabel("spectra")
+    else:
+        nothing(noise, "no signal-to-noise known")
+    if several:
+        visits = rest[0]
+        edges = np.unique(np.round(np.geomspace(1, count.max() + 1, 16)))
+        visits.hist(count, bins=edges, color=BLUE)
+        visits.set_xscale("log")
+        visits.set_yscale("log")
+        visits.set_xticks(round_numbers(1, count.max()))
+        visits.minorticks_off()
+        plain_log(visits.xaxis)
+        plain_log(visits.yaxis)
+        visits.set_xlabel("spectra per target")
+        visits.set_ylabel("targets")
+    when = spectra["time"].to_numpy(dtype=float) if "time" in spectra else np.zeros(0)
+    when = when[np.isfinite(when)]
+    if when.size:
+        dates.hist(years(when), bins=30, color=BLUE)
+        dates.set_xlabel("year of observation")
+        dates.set_ylabel("spectra")
+        dates.locator_params(axis="x", nbins=4, integer=True)
+    else:
+        nothing(dates, "dates are not known")
     return figure
 
 
-def _shorten(text: str, most: int) -> str:
-    """The beginning of a text, with a sign where something is left out."""
-    return text if len(text) <= most else text[: most - 2] + ".."
+@styled
+def examples_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
+    """Some spectra, one above the other, the noisiest at the bottom; the band behind each is one sigma.
+
+    pixels  a row per pixel: target, snr, wavelength, flux, sigma (NaN where masked)
+    """
+    groups = list(pixels.groupby(["snr", "spectrum_id"], sort=True))
+    figure = sheet(WIDE, 0.7 + 0.8 * max(1, len(groups)))
+    axes = figure.subplots()
+    if not groups:
+        nothing(axes, "no spectra")
+        return figure
+    for shelf, (_, one) in enumerate(groups):
+        wave, flux, sigma = (one[name].to_numpy() for name in ("wavelength", "flux", "sigma"))
+        low, high = np.nanquantile(flux, [0.005, 0.995]) if np.isfinite(flux).any() else (0.0, 1.0)
+        scale = (high - low) or 1.0
+        place, scaled = binned(wave, (flux - low) / scale + 1.3 * shelf)
+        _, top = binned(wave, (flux + sigma - low) / scale + 1.3 * shelf)
+        _, bottom = binned(wave, (flux - sigma - low) / scale + 1.3 * shelf)
+        axes.fill_between(place, bottom, top, color=GREY, alpha=0.35, linewidth=0)
+        axes.plot(place, scaled, color=BLUE, linewidth=0.7)
+        first = one.iloc[0]
+        axes.annotate(
+            f"{plain_text(first['target'] or first['spectrum_id'])}, S/N {first['snr']:.0f}",
+            (0.004, 1.3 * shelf + 1.05),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            color=INK,
+        )
+    axes.set_ylim(-0.2, 1.3 * len(groups) + 0.1)
+    axes.set_xlim(pixels["wavelength"].min(), pixels["wavelength"].max())
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"wavelength in {medium} (angstrom)")
+    axes.set_ylabel("flux / median, each on its own scale")
+    return figure

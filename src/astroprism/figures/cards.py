@@ -1,21 +1,22 @@
-"""Figures of one node: what it does to a spectrum, which lines it moves, its codes, its best label.
+"""Figures of one node: what it does to a spectrum, which lines it moves, its codes, its best label; of a
+node that no label explains also its keywords and its drift.
 
 Each takes the tables that are kept beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .archive import INK
 from .style import (
     BLUE,
     GREEN,
     GREY,
     HALF,
+    INK,
     ORANGE,
     QUANTILE_COLOURS,
     SOFT,
@@ -26,6 +27,7 @@ from .style import (
     sheet,
     spread_labels,
     styled,
+    years,
 )
 from .words import label_axis
 
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..schema import Trend
+
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-ZOOMS = 3
 MOST_NAMES = 12
 
 
@@ -50,7 +53,7 @@ def traversal_figure(
 ) -> Figure:
     """Decoded spectra as a node moves through the quantiles of its codes, all other nodes at their median.
 
-    pixels  a row a pixel: wavelength, flux_05 .. flux_95; with star and atmosphere star_05, star_95,
+    pixels  a row per pixel: wavelength, flux_05 .. flux_95; with star and atmosphere star_05, star_95,
             air_05, air_95
     zooms   the same of windows around lines: line, and flux_05 .. flux_95
     codes   at the quantiles
@@ -171,7 +174,7 @@ def _name_lines(axes: Axes, lines: pd.DataFrame, *, top: float) -> None:
 def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
     """How a node's codes are spread over held-out targets, with the noise of one code.
 
-    codes  a row a target: mean, sd
+    codes  a row per target: mean, sd
     """
     figure = sheet(HALF, 2.9)
     axes = figure.subplots()
@@ -200,10 +203,8 @@ def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
 
 
 @styled
-def scatter_figure(
-    points: pd.DataFrame, *, node: int, label: str, words: str, units: Mapping[str, str] | None = None
-) -> Figure:
-    """A node's code against a label, a dot a held-out target, with the running median.
+def scatter_figure(points: pd.DataFrame, *, node: int, label: str, words: str) -> Figure:
+    """A node's code against a label, one dot per held-out target, with the running median.
 
     points  code, label; words: the match in nats with its interval
     """
@@ -227,7 +228,7 @@ def scatter_figure(
         axes.margins(x=0.03)
     else:
         _classes(axes, known)
-    axes.set_xlabel(plain_text(label_axis(label, units)))
+    axes.set_xlabel(plain_text(label_axis(label)))
     axes.set_ylabel(f"code of node {node}")
     axes.set_title(plain_text(words, most=70), fontsize=8)
     return figure
@@ -248,29 +249,52 @@ def _classes(axes: Axes, known: pd.DataFrame) -> None:
 
 
 @styled
-def response_figure(table: pd.DataFrame, *, node: int) -> Figure:
-    """What moving a node does in physical units, with intervals.
+def keywords_figure(keywords: pd.DataFrame, *, node: int) -> Figure:
+    """Header keywords that go with a node, in nats with 90 % intervals; those that do not pass are grey.
 
-    table  quantity, value, low, high
+    keywords  label, nats, low, high, screen, q; the strongest first
     """
-    figure = sheet(HALF, 0.9 + 0.35 * max(2, len(table)))
+    first = keywords.head(12)
+    figure = sheet(HALF, 0.9 + 0.27 * max(3, len(first)))
     axes = figure.subplots()
-    at = np.arange(len(table))
-    axes.hlines(at, table["low"], table["high"], color=BLUE, linewidth=1.8)
-    axes.plot(table["value"], at, "o", color=BLUE, markersize=4.5)
-    axes.axvline(0, color=GREY, linewidth=0.7)
-    axes.set_yticks(at, [plain_text(one, most=30) for one in table["quantity"]])
-    axes.set_ylim(len(table) - 0.5, -0.5)
-    axes.set_xlabel(f"response to one spread of node {node}")
+    if not len(first):
+        nothing(axes, "no keyword varies")
+        return figure
+    at = np.arange(len(first))
+    nats = first["nats"].to_numpy(dtype=float)
+    sure = ((first["q"] <= 0.05) & np.isfinite(nats)).to_numpy()
+    axes.hlines(at[sure], first["low"][sure], first["high"][sure], color=ORANGE, linewidth=1.8)
+    axes.plot(nats[sure], at[sure], "o", color=ORANGE, markersize=4.5)
+    axes.plot(first["screen"].to_numpy()[~sure], at[~sure], "|", color=GREY, markersize=9)
+    axes.axvline(0, color=SOFT, linewidth=0.7)
+    axes.set_yticks(at, [plain_text(name, most=26) for name in first["label"]], fontsize=7.5)
+    axes.set_ylim(len(first) - 0.5, -0.5)
+    axes.set_xlabel(f"nats shared with node {node}")
     return figure
 
 
-def zoom_lines(named: pd.DataFrame, *, most: int = ZOOMS) -> list[Any]:
-    """Of the lines that move most those whose windows do not overlap: rows of `named`."""
-    found: list[Any] = []
-    for row in named.sort_values("value", ascending=False).itertuples():
-        if all(abs(row.wavelength / one.wavelength - 1) > 8e-4 for one in found):
-            found.append(row)
-        if len(found) == most:
-            break
-    return found
+@styled
+def trend_figure(points: pd.DataFrame, *, node: int, trend: Trend | None) -> Figure:
+    """A node's code by date, one dot per held-out target, with the drift that was measured.
+
+    points  time (MJD), code
+    """
+    figure = sheet(HALF, 2.9)
+    axes = figure.subplots()
+    known = points[np.isfinite(points["time"])]
+    if not len(known):
+        nothing(axes, "dates are not known")
+        return figure
+    year = years(known["time"])
+    code = known["code"].to_numpy(dtype=float)
+    opacity = float(np.clip(500 / len(year), 0.12, 0.7))
+    axes.scatter(year, code, s=5, color=BLUE, alpha=opacity, linewidth=0, rasterized=True)
+    if trend is not None and trend.spreads_a_year is not None:
+        span = np.array([year.min(), year.max()])
+        for slope, style in ((trend.spreads_a_year, "-"), (trend.low, ":"), (trend.high, ":")):
+            line = code.mean() + code.std() * slope * (span - year.mean())
+            axes.plot(span, line, style, color=ORANGE, linewidth=1.2)
+    axes.locator_params(axis="x", nbins=5, integer=True)
+    axes.set_xlabel("year of observation")
+    axes.set_ylabel(f"code of node {node}")
+    return figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .archive import ACCENT, FAINT, INK
+from .style import ACCENT, FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ class CurvesLike(Protocol):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What else is told."""
+        """What else is known."""
 
 
 class AxisLike(Protocol):
@@ -98,11 +98,11 @@ def traversal_figure(curves: CurvesLike, *, medium: str = "vacuum") -> Figure:
     marks = [name for name in curves.values if name.startswith("flux_")]
     shades = colormaps["coolwarm"](np.linspace(0, 1, len(marks)))
     for place, (name, shade) in enumerate(zip(marks, shades, strict=True)):
-        told = f"{curves.facts['quantiles'][place]} %"
+        words = f"{curves.facts['quantiles'][place]} %"
         if curves.facts["labels"] is not None:
             unit = f" {curves.facts['unit']}" if curves.facts["unit"] else ""
-            told += f": {_text(curves.facts['label'])} {curves.facts['labels'][place]:.4g}{unit}"
-        axes[0].plot(curves.wavelength, curves.values[name], color=shade, linewidth=0.9, label=told)
+            words += f": {_text(curves.facts['label'])} {curves.facts['labels'][place]:.4g}{unit}"
+        axes[0].plot(curves.wavelength, curves.values[name], color=shade, linewidth=0.9, label=words)
     _legend(axes[0])
     axes[0].set_ylabel("flux / median")
     _wavelength(axes[0], medium)
@@ -129,14 +129,14 @@ def map_figure(
     if colour is None:
         axes.scatter(x.values[known], y.values[known], color=INK, **dots)
     elif colour.categories is None:
-        seen = colour.values[known]
-        told = np.isfinite(seen)
-        axes.scatter(x.values[known[~told]], y.values[known[~told]], color=FAINT, **dots)
-        ends = np.quantile(seen[told], [0.02, 0.98]) if told.any() else (0.0, 1.0)
-        shown = axes.scatter(
-            x.values[known[told]], y.values[known[told]], c=seen[told], vmin=ends[0], vmax=ends[1], **dots
+        level = colour.values[known]
+        rated = np.isfinite(level)
+        axes.scatter(x.values[known[~rated]], y.values[known[~rated]], color=FAINT, **dots)
+        ends = np.quantile(level[rated], [0.02, 0.98]) if rated.any() else (0.0, 1.0)
+        picture = axes.scatter(
+            x.values[known[rated]], y.values[known[rated]], c=level[rated], vmin=ends[0], vmax=ends[1], **dots
         )
-        figure.colorbar(shown, ax=axes, label=_named(colour))
+        figure.colorbar(picture, ax=axes, label=_named(colour))
     else:
         for number, name in enumerate(colour.categories):
             mine = known[colour.values[known] == number]
@@ -170,19 +170,19 @@ def fit_figure(
     high: float | None = None,
     which: int = 0,
 ) -> Figure:
-    """A spectrum that is not of the study, as `Study.apply` tells of it, with its reconstruction."""
+    """A spectrum that is not of the study, from `Study.apply`, with its reconstruction."""
     figure, axes = _sheet(2)
     good, wavelength = applied.good[which], applied.wavelength
-    shown = good & (wavelength >= (low or 0)) & (wavelength <= (high or np.inf))
-    flux, sigma = (np.where(shown, one[which], np.nan) for one in (applied.flux, applied.sigma))
+    drawn = good & (wavelength >= (low or 0)) & (wavelength <= (high or np.inf))
+    flux, sigma = (np.where(drawn, one[which], np.nan) for one in (applied.flux, applied.sigma))
     axes[0].fill_between(wavelength, flux - sigma, flux + sigma, color=FAINT, linewidth=0)
     axes[0].plot(wavelength, flux, color=INK, linewidth=0.7, label=_text(applied.identifiers[which]))
-    made = np.where(shown, applied.reconstruction[which], np.nan)
+    made = np.where(drawn, applied.reconstruction[which], np.nan)
     axes[0].plot(wavelength, made, color=ACCENT, linewidth=0.9, label="reconstruction")
     _legend(axes[0])
     axes[0].set_ylabel("flux / median")
     axes[1].axhline(0, color=FAINT, linewidth=0.8)
-    axes[1].plot(wavelength, np.where(shown, applied.residual[which], np.nan), color=INK, linewidth=0.6)
+    axes[1].plot(wavelength, np.where(drawn, applied.residual[which], np.nan), color=INK, linewidth=0.6)
     axes[1].set_ylabel("residual (sigma)")
     _wavelength(axes[-1], medium)
     return figure

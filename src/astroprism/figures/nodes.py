@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .archive import INK
 from .style import (
     BLUE,
     GREEN,
     GREY,
     HALF,
+    INK,
     ORANGE,
     PAPER,
     RULE,
     SOFT,
     WIDE,
     nothing,
+    plain_log,
     plain_text,
     sheet,
     styled,
@@ -45,37 +46,37 @@ _STATES = (
 def counts_figure(nodes: pd.DataFrame, *, bounds: Mapping[str, float]) -> Figure:
     """Every node's score by each method, with its 90 % interval, against its bound; sorted by the first.
 
-    nodes   a row a node: node, ablation_nats, information_nats, mad, their _low and _high, state
+    nodes   a row per node: node, ablation_nats, information_nats, mad, their _low and _high, state
     bounds  ablation, information, mad; soft_ablation, soft_information where they are known
     """
     figure = sheet(WIDE, 6.4)
     rows = figure.subplots(3, 1, sharex=True)
-    told = nodes.sort_values("ablation_nats", ascending=False, kind="stable").reset_index(drop=True)
+    table = nodes.sort_values("ablation_nats", ascending=False, kind="stable").reset_index(drop=True)
     for axes, (column, bound, words) in zip(
         rows,
         (
-            ("ablation", "ablation", "nats a spectrum lost\nwith the node switched off"),
-            ("information", "information", "nats the code tells\nof its spectrum"),
+            ("ablation", "ablation", "nats per spectrum lost\nwith the node switched off"),
+            ("information", "information", "nats the code carries\nof its spectrum"),
             ("mad", "mad", "median absolute deviation\nof the mean codes"),
         ),
         strict=True,
     ):
-        _scores(axes, told, column, bounds[bound], bounds.get(f"soft_{bound}"))
+        _scores(axes, table, column, bounds[bound], bounds.get(f"soft_{bound}"))
         axes.set_ylabel(words)
     rows[0].set_title("statistical count: ablation on held-out spectra (scale linear near 0)")
     rows[1].set_title("information count: I(code; spectrum)")
     rows[2].set_title("beside them: the seed paper's measure and its 0.02; it decides nothing here")
-    ticks = list(range(len(told)))
-    names = [str(one) for one in told["node"]]
-    if len(told) > MOST_NAMED:
-        chosen = [i for i in ticks if told["state"][i] != "below"][:MOST_NAMED]
+    ticks = list(range(len(table)))
+    names = [str(one) for one in table["node"]]
+    if len(table) > MOST_NAMED:
+        chosen = [i for i in ticks if table["state"][i] != "below"][:MOST_NAMED]
         ticks, names = chosen, [names[i] for i in chosen]
     rows[-1].set_xticks(ticks, names, fontsize=7, rotation=0 if len(ticks) <= 34 else 90)
     rows[-1].set_xlabel("node, the most costly to lose first")
     handles: list[Any] = []
     meanings: list[str] = []
     for state, colour, mark, meaning in _STATES:
-        if (told["state"] == state).any():
+        if (table["state"] == state).any():
             handles.append(rows[0].plot([], [], mark, color=colour, markersize=4)[0])
             meanings.append(meaning)
     figure.legend(
@@ -84,12 +85,12 @@ def counts_figure(nodes: pd.DataFrame, *, bounds: Mapping[str, float]) -> Figure
     return figure
 
 
-def _scores(axes: Axes, told: pd.DataFrame, column: str, bound: float, soft: float | None) -> None:
-    value = told["mad" if column == "mad" else f"{column}_nats"].to_numpy(dtype=float)
-    low, high = (told[f"{column}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
-    at = np.arange(len(told))
+def _scores(axes: Axes, table: pd.DataFrame, column: str, bound: float, soft: float | None) -> None:
+    value = table["mad" if column == "mad" else f"{column}_nats"].to_numpy(dtype=float)
+    low, high = (table[f"{column}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
+    at = np.arange(len(table))
     for state, colour, mark, _ in _STATES:
-        mine = (told["state"] == state).to_numpy()
+        mine = (table["state"] == state).to_numpy()
         axes.vlines(at[mine], low[mine], high[mine], color=colour, linewidth=1.6)
         axes.plot(at[mine], value[mine], mark, color=colour, markersize=3.6, linestyle="none")
     if column == "mad":
@@ -104,14 +105,12 @@ def _scores(axes: Axes, told: pd.DataFrame, column: str, bound: float, soft: flo
             min(-0.3 * linear, 1.3 * float(np.nanmin(low))), 2.5 * max(float(np.nanmax(high)), bound)
         )
         axes.axhline(0, color=RULE, linewidth=0.6, zorder=0)
-    from .style import plain_log
-
     axes.minorticks_off()
     plain_log(axes.yaxis)
     if column == "ablation":
         top = int(np.log10(max(float(np.nanmax(value)), 10)))
         axes.set_yticks([0, 1, *[10.0**power for power in range(2, top + 1, 2 if top > 3 else 1)]])
-    axes.set_xlim(-1, len(told))
+    axes.set_xlim(-1, len(table))
     for level, style, words in ((bound, "--", f"bound {bound:.3g}"), (soft, ":", None)):
         if level is None:
             continue
@@ -132,7 +131,7 @@ def _scores(axes: Axes, told: pd.DataFrame, column: str, bound: float, soft: flo
 def matches_figure(matches: pd.DataFrame, *, titles: Mapping[int, str]) -> Figure:
     """Which node knows which label: nats of mutual information; a frame where the label explains the node.
 
-    matches  a row a pair: node, label, nats, low, high, q, explains, shadow_of
+    matches  a row per pair: node, label, nats, low, high, q, explains, shadow_of
     titles   node -> what its row is called; their order is that of the rows
     """
     rows = [node for node in titles if (matches["node"] == node).any()][:MOST_ROWS] if len(matches) else []
@@ -144,15 +143,15 @@ def matches_figure(matches: pd.DataFrame, *, titles: Mapping[int, str]) -> Figur
         return figure
     of = matches.set_index(["node", "label"])
     nats = np.array([[float(of.loc[(node, label), "nats"]) for label in labels] for node in rows])
-    shown = np.where(np.isfinite(nats), np.maximum(nats, 0), 0)
-    top = max(0.5, float(shown.max()))
-    picture = axes.imshow(shown, aspect="auto", cmap=_colours(), vmin=0, vmax=top)
+    clipped = np.where(np.isfinite(nats), np.maximum(nats, 0), 0)
+    top = max(0.5, float(clipped.max()))
+    picture = axes.imshow(clipped, aspect="auto", cmap=_colours(), vmin=0, vmax=top)
     from matplotlib.patches import Rectangle
 
     for y, node in enumerate(rows):
         for x, label in enumerate(labels):
             one: Any = of.loc[(node, label)]
-            dark = shown[y, x] > 0.45 * top
+            dark = clipped[y, x] > 0.45 * top
             sure = bool(one["q"] <= 0.05)
             axes.text(
                 x,
@@ -202,7 +201,7 @@ def _colours() -> Any:
 def readout_figure(labels: pd.DataFrame) -> Figure:
     """How well labels are read from the informative nodes of held-out targets, with 90 % intervals.
 
-    labels  a row a label and reader: label, reader ('line', 'neighbours'), value, low, high, guessed
+    labels  a row per label and reader: label, reader ('line', 'neighbours'), value, low, high, guessed
     """
     names = list(dict.fromkeys(labels["label"])) if len(labels) else []
     figure = sheet(WIDE, 1.1 + 0.34 * max(2, len(names)))
@@ -254,21 +253,21 @@ def sweep_figure(bins: pd.DataFrame, *, unbiased: pd.DataFrame) -> Figure:
     for axes, name in zip(panels, names, strict=False):
         mine = unbiased[unbiased["label"] == name].sort_values("nats", ascending=False, na_position="last")
         best = mine.iloc[0]
-        told = bins[(bins["label"] == name) & (bins["node"] == best["node"])]
+        sweep = bins[(bins["label"] == name) & (bins["node"] == best["node"])]
         axes.axhspan(
             best["low"], best["high"], color=GREEN, alpha=0.4, linewidth=0, label="unbiased (KSG), 90 %"
         )
-        axes.plot(told["bins"], told["nats"], "o-", color=ORANGE, markersize=3, label="equal-width bins")
-        axes.plot(told["bins"], told["null_mean"], "--", color=GREY, label="the same, label shuffled")
+        axes.plot(sweep["bins"], sweep["nats"], "o-", color=ORANGE, markersize=3, label="equal-width bins")
+        axes.plot(sweep["bins"], sweep["null_mean"], "--", color=GREY, label="the same, label shuffled")
         axes.set_xscale("log")
-        axes.set_xticks(told["bins"], [str(one) for one in told["bins"]])
+        axes.set_xticks(sweep["bins"], [str(one) for one in sweep["bins"]])
         axes.minorticks_off()
         axes.set_title(f"{plain_text(name, most=20)}, node {int(best['node'])}", fontsize=8.5)
         axes.set_ylim(bottom=min(0.0, float(np.nan_to_num(best["low"]))))
     for axes in panels[::columns]:
         axes.set_ylabel("nats")
     for axes in panels[max(0, len(names) - columns) : len(names)]:
-        axes.set_xlabel("bins a side")
+        axes.set_xlabel("bins per side")
         axes.tick_params(labelbottom=True)
     if names:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)

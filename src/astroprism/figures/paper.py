@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..measures.binned import running_median
-from .archive import ACCENT, FAINT, INK
+from .style import ACCENT, FAINT, INK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def dispersion_figure(result: Section6) -> Figure:
 
 
 def _stems(axes: Axes, nodes: pd.DataFrame, column: str, bound: float, chosen: Any, name: str) -> None:
-    """A stem a node on a logarithmic scale; those above the bound coloured and numbered."""
+    """A stem per node on a logarithmic scale; those above the bound coloured and numbered."""
     values, picked = nodes[column].to_numpy(), np.asarray(chosen, dtype=bool)
     at = nodes["node"].to_numpy()
     positive = values[values > 0]
@@ -115,7 +115,7 @@ def map_figure(result: Section6, label: str) -> Figure:
             extent=(-0.5, scaled.shape[1] - 0.5, len(scaled) - 0.5, -0.5),
         )  # fmt: skip
         axes.set_yticks(range(len(scaled)), [str(one) for one in scaled.index])
-        axes.set_ylabel("bins a side")
+        axes.set_ylabel("bins per side")
         figure.colorbar(picture, ax=axes, pad=0.01, ticks=[0, 0.5, 1])
         _title(axes, said)
     rows[1].set_facecolor("#eef1f5")
@@ -165,12 +165,12 @@ def scatter_figure(result: Section6, label: str) -> Figure:
 
     exact = result.matches[(result.matches["label"] == label)]
     exact = exact[exact["node"].isin(result.informative)].sort_values("mi_nats", ascending=False)
-    shown = exact.head(PANELS)
-    columns = min(3, max(1, len(shown)))
-    lines = -(-max(1, len(shown)) // columns)
+    strongest = exact.head(PANELS)
+    columns = min(3, max(1, len(strongest)))
+    lines = -(-max(1, len(strongest)) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.9 * lines), layout="constrained")
     panels = np.atleast_1d(figure.subplots(lines, columns, sharex=True, squeeze=False)).ravel()
-    for axes in panels[len(shown) :]:
+    for axes in panels[len(strongest) :]:
         axes.set_axis_off()
     from ..measures.binned import sigma_clipped
     from ..paper import MOST_CLASSES
@@ -183,7 +183,7 @@ def scatter_figure(result: Section6, label: str) -> Figure:
     at = values[drawn]
     if np.unique(at).size <= MOST_CLASSES:  # spread out, so that dots of a class do not hide each other
         at = at + np.random.default_rng(0).uniform(-0.3, 0.3, at.size)
-    for axes, row in zip(panels, shown.to_dict(orient="records"), strict=False):
+    for axes, row in zip(panels, strongest.to_dict(orient="records"), strict=False):
         code = result.codes[:, int(row["node"])]
         opacity = float(np.clip(600 / max(drawn.size, 1), 0.08, 0.6))
         axes.scatter(at, code[drawn], s=3, color=INK, alpha=opacity, linewidth=0, rasterized=True)
@@ -227,16 +227,16 @@ def floor_figure(result: Section6) -> Figure:
         exact = result.matches[result.matches["label"] == row["label"]].set_index("node")
         alive = exact.loc[list(result.informative)] if result.informative else exact
         best = int(alive["mi_nats"].idxmax())
-        told = plugin.pivot(index="bins", columns="node", values="plugin_nats")
+        nats = plugin.pivot(index="bins", columns="node", values="plugin_nats")
         null = plugin.pivot(index="bins", columns="node", values="null_nats")
-        bins = told.index.to_numpy()
+        bins = nats.index.to_numpy()
         if dead.any():
-            low, high = np.quantile(told.to_numpy()[:, dead], [0.05, 0.95], axis=1)
+            low, high = np.quantile(nats.to_numpy()[:, dead], [0.05, 0.95], axis=1)
             axes.fill_between(
                 bins, low, high, color=FAINT, alpha=0.6, linewidth=0, label="nodes below the threshold"
             )
         axes.plot(
-            bins, told[best], "o-", color=ACCENT, markersize=3, linewidth=1.2, label="the best node above it"
+            bins, nats[best], "o-", color=ACCENT, markersize=3, linewidth=1.2, label="the best node above it"
         )
         axes.plot(bins, null[best], color=INK, linewidth=1, linestyle="--", label="that node, label shuffled")
         one = alive.loc[best]
@@ -249,7 +249,7 @@ def floor_figure(result: Section6) -> Figure:
         axes.set_ylim(min(0, float(one["mi_low"])), None)
         axes.set_title(f"{row['label']}, node {best}", fontsize=8, color=INK)
         axes.spines[["right", "top"]].set_visible(False)
-    figure.supxlabel("bins a side", fontsize=9)
+    figure.supxlabel("bins per side", fontsize=9)
     figure.supylabel("nats", fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, fontsize=8, frameon=False)

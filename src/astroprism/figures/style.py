@@ -1,27 +1,24 @@
-"""How figures look, and how they become files and parts of a page.
+"""How figures look, and how they become files.
 
-Colours were chosen to be told apart by the colour-blind (after Wong 2011, Nature Methods 8, 441) and to
-stand on white and on near black alike; ink, rules and paper are swapped by the page.
+The colours are distinct to the colour-blind, too (after Wong 2011, Nature Methods 8, 441), and stand on
+white and on near black alike; ink, rules and paper are swapped by the page.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
 import io
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .archive import INK
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+INK, ACCENT, FAINT = "#1b2a41", "#c8553d", "#9fb3c8"
 SOFT, RULE, PAPER = "#4a5a70", "#d5dce5", "#fefefe"
 BLUE, ORANGE, GREEN, GREY = "#3579b8", "#d9622b", "#1f9273", "#8792a2"
 QUANTILE_COLOURS = ("#2f6fb0", "#7fa6cf", "#8792a2", "#dba071", "#cf5a22")  # low, .., middle, .., high
@@ -29,6 +26,7 @@ WIDE, HALF = 8.0, 4.0  # inches: the width of the page, and half of it
 BINS = 700  # columns a long spectrum is drawn in, each from its lowest to its highest value
 DPI = 150
 SALT = "astroprism"  # of the ids in SVG: equal figures are equal files
+JULIAN_2000, YEAR = 51544.5, 365.25  # MJD, days
 Arguments = ParamSpec("Arguments")
 
 
@@ -129,9 +127,9 @@ def spread_labels(places: Sequence[float], *, low: float, high: float, gap: floa
     gap = min(gap, (high - low) / max(len(places), 1))
     at = np.asarray(places, dtype=np.float64)
     offset = gap * np.arange(at.size)
-    told = np.maximum.accumulate(at - offset) + offset  # pushed to the right only
+    forth = np.maximum.accumulate(at - offset) + offset  # pushed to the right only
     back = np.minimum.accumulate((at - offset)[::-1])[::-1] + offset  # pushed to the left only
-    middle = (told + back) / 2
+    middle = (forth + back) / 2
     middle = np.maximum.accumulate(middle - offset) + offset
     last = high - gap * np.arange(at.size)[::-1]
     first = low + offset
@@ -144,6 +142,20 @@ def plain_log(axis: Any) -> None:
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """A few round numbers for a logarithmic axis: 1, 2, 5 per decade where there is room."""
+    decades = np.log10(max(high / max(low, 1e-12), 1.0))
+    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)
+    first = int(np.floor(np.log10(max(low, 1e-12))))
+    all_of = [step * 10.0**power for power in range(first, first + int(decades) + 3) for step in steps]
+    return [one for one in all_of if 0.999 * low <= one <= 1.001 * high] or [low]
+
+
+def years(mjd: ArrayLike) -> NDArray[np.float64]:
+    """Calendar years of dates in MJD."""
+    return 2000 + (np.asarray(mjd, dtype=np.float64) - JULIAN_2000) / YEAR
 
 
 def nothing(axes: Axes, words: str) -> None:
@@ -166,43 +178,5 @@ def files_of(figure: Figure) -> dict[str, bytes]:
             paper = "none" if kind == "svg" else "white"
             figure.savefig(out, format=kind, dpi=DPI, metadata=about, facecolor=paper)
             found[kind] = out.getvalue()
-            figure.set_layout_engine("none")  # laid out once, for three files
+            figure.set_layout_engine(None)  # laid out for the first; "none" would draw each file twice
     return found
-
-
-def inline_svg(svg: bytes, *, name: str, alt: str) -> str:
-    """An SVG of `files_of` as a part of a page: its ids are its own, ink and paper are the page's."""
-    from html import escape
-
-    text = svg[svg.index(b"<svg") :].decode()
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r"<style[^>]*>.*?</style>\s*", "", text, flags=re.DOTALL)
-    box = re.search(r'viewBox="([^"]+)"', text)
-    width = float(box.group(1).split()[2]) if box else 0.0
-    head = (
-        f'<svg class="{"wide" if width > 72 * (HALF + 1) else "half"}" role="img" aria-label="{escape(alt)}" '
-        f'viewBox="{box.group(1) if box else "0 0 1 1"}">'
-    )
-    text = head + text[text.index(">") + 1 :]
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
-    text = re.sub(
-        r' id="([^"]+)"', lambda m: f' id="{name}-{m.group(1)}"' if m.group(1) in used else "", text
-    )
-    text = re.sub(r'(url\(#|href="#)([^)"]+)', lambda m: f"{m.group(1)}{name}-{m.group(2)}", text)
-    text = re.sub(r"\bfont: (?:[a-z]+ )?([\d.]+px) [^;\"]+", r"font-size: \1", text)
-    text = re.sub(
-        r'(?<= d=")[^"]+',
-        lambda m: re.sub(r"-?\d+\.\d+", lambda n: f"{float(n.group()):.1f}".removesuffix(".0"), m.group()),
-        text,
-    )
-    for colour, word in ((INK, "ink"), (SOFT, "soft"), (RULE, "rule"), (PAPER, "paper")):
-        text = text.replace(colour, f"var(--{word})")
-    return re.sub(r"\n\s*", "\n", text).strip()
-
-
-def inline_png(png: bytes, *, alt: str) -> str:
-    """A PNG as a part of a page, on white whatever the page's colours are."""
-    from html import escape
-
-    data = base64.b64encode(png).decode()
-    return f'<img class="wide" alt="{escape(alt)}" src="data:image/png;base64,{data}">'

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..schema import Node
 
 # spelling of a label, folded (see `_folded`) -> what it is, unit
 _KNOWN = {
@@ -43,35 +45,31 @@ def label_words(label: str) -> str:
     return _KNOWN.get(_folded(label), (label, ""))[0]
 
 
-def label_axis(label: str, units: Mapping[str, str] | None = None) -> str:
-    """A label for an axis, with its unit: the table's own, or the usual one."""
-    unit = (units or {}).get(label) or _KNOWN.get(_folded(label), ("", ""))[1]
+def label_axis(label: str) -> str:
+    """A label for an axis, with its usual unit."""
+    unit = _KNOWN.get(_folded(label), ("", ""))[1]
     return f"{label} ({unit})" if unit else label
 
 
-def node_title(node: Mapping[str, Any]) -> str:
-    """A node of findings.json in plain words, such as 'node 0: radial velocity'."""
-    return f"node {node['node']}: {node_words(node)}"
+def node_title(node: Node) -> str:
+    """A node in plain words, such as 'node 0: radial velocity'."""
+    return f"node {node.node}: {node_words(node)}"
 
 
-def node_words(node: Mapping[str, Any]) -> str:
+def node_words(node: Node) -> str:
     """What a node is: its labels; or the lines that move with it, where no label explains it."""
-    if node.get("copies_of") is not None:
-        return f"copy of node {node['copies_of']}"
-    told = []
-    for pair in node.get("matches", ()):
-        words = label_words(str(pair["label"]))
-        if pair.get("explains") and not pair.get("shadow_of") and words not in told:
-            told.append(words)
-    dossier = node.get("dossier") or node  # its lines are those that move where the labels stay
-    lines = [str(one["name"]) for one in dossier.get("lines", ())][:3]
+    if node.copies_of is not None:
+        return f"copy of node {node.copies_of}"
+    labels = list(dict.fromkeys(label_words(match.label) for match in node.explained_by))
+    groups = node.lines if node.dossier is None else node.dossier.lines  # those that move where labels stay
+    lines = [group.name for group in groups[:3]]
     moves = f"moves {', '.join(lines)}" if lines else "moves no line of our tables"
-    if node.get("unexplained"):
-        partly = f" (knows something of {told[0]})" if told else ""
+    if node.unexplained:
+        partly = f" (knows something of {labels[0]})" if labels else ""
         return f"no label explains it{partly}; {moves}"
-    if not told:
+    if not labels:
         return f"no single label explains it; {moves}"
-    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
 def ranged(value: Any, low: Any, high: Any) -> str:

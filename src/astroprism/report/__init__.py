@@ -6,29 +6,27 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
-import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..artifacts import blame, read_json, write_bytes
+from ..artifacts import Format, differences, digest, digest_of_json, read_json, write_bytes, write_json
 from ..errors import AstroprismError, ConfigError
-from .collect import SHORT, Gathered
-from .drawings import View, views
+from ..progress import Listener, count, silent
+from .collect import ReportData
+from .drawings import views
+from .files import sweep, write_refusals, write_view
+from .page import report_page
+from .spectra import Spectra
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
-    from ..study import Study
-    from .facts import Shown
+    from ..folder import StudyFolder
 
-FORMAT, VERSION = "astroprism-report", 1
+REPORT = Format("astroprism-report", 1)
 # of a store whose spectra are judged on the way; for larger ones `outliers` is run first
 JUDGED_PIXELS = 2**27
 PAGE_BYTES = 12 * 2**20  # of figures in the page: the whole stays under 15 MB
@@ -50,177 +48,99 @@ class ReportReport:
         return asdict(self)
 
 
-def _silent(*_: object) -> None:
-    """Nobody listens."""
-
-
 def report(
-    study: Study, *, again: bool = False, watch: Callable[[int, int], object] = _silent
+    folder: StudyFolder,
+    *,
+    again: bool = False,
+    record: Callable[[str, dict[str, Any]], object] | None = None,
+    progress: Listener = silent,
 ) -> ReportReport:
     """Write report.html and report/ of a study; nothing where they were made from the same.
 
-    watch  called with figures done and to do
+    record    called with ("outliers", facts) where spectra were judged for the report
+    progress  counts of figures done
     """
-    gathered = Gathered(study)
-    gathered.stale()  # what does not belong together is refused before anything is drawn
-    _judge(study, gathered)
-    page, folder = study.path / "report.html", study.path / "report"
-    missing = _missing(gathered)
-    facts = _made_from(gathered)
-    there = None if again else _there(page, folder, facts)
-    if there is not None:
-        return ReportReport(False, str(page), str(folder), there, page.stat().st_size, missing)
-    from .told import facts_of
-
-    chosen = views(gathered)
-    with blame(folder):
-        for name in ("figures", "data"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    _sweep(folder, set(chosen))
-    _write_refusals(gathered, folder)
-    shown: dict[str, Shown] = {}
+    data = ReportData(folder)
+    data.stale()  # what does not belong together is refused before anything is drawn
+    _judge(data, record=record)
+    page, out = folder.path / "report.html", folder.path / "report"
+    made_from = _made_from(data)
+    known = None if again else _known_figures(page, out, made_from)
+    if known is not None:
+        return ReportReport(False, str(page), str(out), known, page.stat().st_size, data.missing())
+    spectra = Spectra(data)
+    chosen = views(data, spectra)
+    sweep(out, set(chosen))
+    write_refusals(data.store.rejects, out)
+    figures = {}
     for number, (name, view) in enumerate(chosen.items()):
-        watch(number, len(chosen))
-        shown[name] = _shown(view, folder, most=PAGE_BYTES // max(len(chosen), 1))
-    watch(len(chosen), len(chosen))
-    from .page import page as written
-
-    write_bytes(page, written(facts_of(gathered, figures=shown)).encode())
-    about = {"format": FORMAT, "format_version": VERSION, "made_from": facts, "figures": list(chosen)}
-    about["page"] = hashlib.sha256(page.read_bytes()).hexdigest()
-    write_bytes(folder / "report.json", (json.dumps(about, indent=1) + "\n").encode())
-    return ReportReport(True, str(page), str(folder), list(chosen), page.stat().st_size, missing)
+        progress(count(number, len(chosen)))
+        figures[name] = write_view(view, out, most=PAGE_BYTES // max(len(chosen), 1))
+    progress(count(len(chosen), len(chosen)))
+    write_bytes(page, report_page(data, chi2=spectra.chi2(), figures=figures).encode())
+    facts = {"made_from": made_from, "figures": list(chosen), "page": digest(page)}
+    write_json(out / "report.json", REPORT.header | facts)
+    return ReportReport(True, str(page), str(out), list(chosen), page.stat().st_size, data.missing())
 
 
-def figures(study: Study) -> dict[str, str]:
+def figures(folder: StudyFolder) -> dict[str, str]:
     """Names of the figures that the report of a study has, with what they show."""
-    return {name: view.words for name, view in views(Gathered(study)).items()}
+    data = ReportData(folder)
+    return {name: view.caption for name, view in views(data, Spectra(data)).items()}
 
 
-def figure(study: Study, name: str) -> Figure:
+def figure(folder: StudyFolder, name: str) -> Figure:
     """One figure of the report, drawn anew."""
-    found = views(Gathered(study))
+    data = ReportData(folder)
+    found = views(data, Spectra(data))
     if name not in found:
         raise ConfigError(
-            f"{study.path} has no figure {name!r}; it has {', '.join(found)}"
+            f"{folder.path} has no figure {name!r}; it has {', '.join(found)}"
             + ("" if any(one.startswith("node-") for one in found) else " (more after find)")
         )
     view = found[name]
     return view.draw(view.tables())
 
 
-def _judge(study: Study, gathered: Gathered) -> None:
-    """Have the spectra judged where that can be done; what is there already is not done again."""
-    judge = getattr(study, "outliers", None)
-    small = len(gathered.store) * gathered.grid.size <= JUDGED_PIXELS
-    if small and judge is not None and gathered.findings is not None:
-        with contextlib.suppress(AstroprismError):  # too few held-out spectra, say: the page tells how to ask
-            judge()
+def _judge(data: ReportData, *, record: Callable[[str, dict[str, Any]], object] | None) -> None:
+    """Have the spectra judged where the store is small; what is there already is not done again."""
+    from ..apply.ranking import outlier_table
+
+    folder = data.folder
+    if data.findings is None or len(data.store) * data.grid.size > JUDGED_PIXELS:
+        return
+    with contextlib.suppress(AstroprismError):  # too few held-out spectra, say: the page names the command
+        frame, made = outlier_table(data.store, folder.model_path, out=folder.path)
+        if made and record is not None:
+            record("outliers", {"spectra": len(frame)})
 
 
-# --- files
-
-
-def _shown(view: View, folder: Path, *, most: int) -> Shown:
-    """Draw a view, write its files, and give what the page shows of it in at most so many bytes."""
-    from ..figures.style import files_of, inline_png, inline_svg
-    from .facts import Shown
-
-    tables = view.tables()
-    made = files_of(view.draw(tables))
-    files = {}
-    for kind in ("png", "pdf"):
-        write_bytes(folder / "figures" / f"{view.name}.{kind}", made[kind])
-        files[kind.upper()] = f"report/figures/{view.name}.{kind}"
-    for key, table in tables.items():
-        stem = f"{view.name}-{key}" if key else view.name
-        for kind, content in _table_files(table).items():
-            write_bytes(folder / "data" / f"{stem}.{kind}", content)
-            files[f"{key or 'data'}.{kind}"] = f"report/data/{stem}.{kind}"
-    markup = inline_svg(made["svg"], name=view.name, alt=view.alt)
-    if len(markup) > max(most, 60_000):
-        small = inline_png(made["png"], alt=view.alt)
-        markup = min(markup, small, key=len)
-    return Shown(markup, view.words, files)
-
-
-def _table_files(table: pd.DataFrame) -> dict[str, bytes]:
-    """A table as Parquet, and as CSV where it is not long."""
-    out = io.BytesIO()
-    table.to_parquet(out, index=False)
-    files = {"parquet": out.getvalue()}
-    if len(table) <= 3 * SHORT:
-        files["csv"] = table.to_csv(index=False, float_format="%.7g").encode("utf-8", "replace")
-    return files
-
-
-def _sweep(folder: Path, wanted: set[str]) -> None:
-    """Take away files of an older report that this one does not have."""
-    for place in sorted(folder.glob("figures/*.p[nd][gf]")):
-        if place.stem not in wanted:
-            place.unlink()
-    for place in sorted([*folder.glob("data/*.parquet"), *folder.glob("data/*.csv")]):
-        if not any(place.stem == name or place.stem.startswith(f"{name}-") for name in wanted):
-            place.unlink()
-
-
-def _write_refusals(gathered: Gathered, folder: Path) -> None:
-    rejects = gathered.store.rejects
-    if len(rejects):
-        for kind, content in _table_files(rejects).items():
-            write_bytes(folder / "data" / f"refusals.{kind}", content)
-
-
-# --- what it was made from
-
-
-def _made_from(gathered: Gathered) -> dict[str, Any]:
-    study = gathered.study
+def _made_from(data: ReportData) -> dict[str, Any]:
+    folder = data.folder
     paths = {
-        "model": study.model_path / "model.json",
-        "codes": study.path / "codes_unpruned.parquet",
-        "findings": study.path / "findings.json",
-        "outliers": study.path / "outliers.parquet",
+        "model": folder.model_path / "model.json",
+        "codes": folder.codes_path(unpruned=True),
+        "findings": folder.findings_path,
+        "outliers": folder.path / "outliers.parquet",
     }
-    runs = [run for run in study.history if run["command"] != "report"]
     return {
         "version": __version__,
-        "name": study.path.resolve().name,
-        "store": gathered.store.fingerprint,
-        "refused": len(gathered.store.rejects),
-        "runs": hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest(),
-        **{name: _digest(path) for name, path in paths.items()},
+        "name": data.name,
+        "store": data.store.fingerprint,
+        "refused": len(data.store.rejects),
+        "runs": digest_of_json(data.runs),
+        **{name: digest(path) if path.exists() else None for name, path in paths.items()},
     }
 
 
-def _digest(path: Path) -> str | None:
-    if not path.exists():
-        return None
-    with blame(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _there(page: Path, folder: Path, facts: dict[str, Any]) -> list[str] | None:
+def _known_figures(page: Path, out: Path, made_from: dict[str, Any]) -> list[str] | None:
     """The figures of the report that is there, if it was made from the same and is whole."""
-    about: dict[str, Any] = {}
-    if page.exists() and (folder / "report.json").exists():
-        with contextlib.suppress(Exception):  # a damaged note is as none: the report is made anew
-            about = read_json(folder / "report.json")
-    names = about.get("figures", [])
-    whole = all(os.path.exists(folder / "figures" / f"{name}.png") for name in names)
-    same = about.get("made_from") == facts and about.get("format_version") == VERSION
-    return names if same and whole and about.get("page") == _digest(page) else None
-
-
-def _missing(gathered: Gathered) -> list[str]:
-    """What the study does not have yet, with the command that makes it."""
-    path, told = gathered.study.path, []
-    if gathered.model_facts is None:
-        told.append(f"no model: astroprism train {path}")
-    elif not gathered.has_codes:
-        told.append(f"no codes: astroprism encode {path}")
-    elif gathered.findings is None:
-        told.append(f"no findings: astroprism find {path}")
-    elif not gathered.findings["labels"]:
-        told.append(f"no labels: astroprism find {path} --labels TABLE")
-    return told
+    facts: dict[str, Any] = {}
+    if page.exists() and (out / "report.json").exists():
+        with contextlib.suppress(AstroprismError):  # damaged: the report is made anew
+            facts = read_json(out / "report.json")
+    if not REPORT.fits(facts) or differences(facts.get("made_from", {}), made_from):
+        return None
+    names: list[str] = facts.get("figures", [])
+    whole = all((out / "figures" / f"{name}.png").exists() for name in names)
+    return names if whole and facts.get("page") == digest(page) else None

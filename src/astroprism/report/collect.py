@@ -1,311 +1,473 @@
-"""What a report draws of a study: decoded spectra, fits, examples. Nothing is decided here."""
+"""What a report reads from a study: facts, tables, codes of held-out targets; read once and kept.
+
+What is missing is None or empty, and the report says how to make it. Nothing is decided here.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..figures.cards import QUANTILES, ZOOMS, column, zoom_lines
-from ..figures.style import BINS, binned
-from ..grid import SPEED_OF_LIGHT, air_to_vacuum, vacuum_to_air
-from ..measures.spacing import LEVEL
-from .reading import Floats, Read
+from .. import __version__
+from ..artifacts import digest, read_json
+from ..errors import REASONS, AstroprismError, ModelError
+from ..figures.cards import QUANTILES
+from ..targets import split
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..model.data import Tensors
+    from ..folder import StudyFolder
+    from ..model.trained import TrainedModel
+    from ..schema import CodesFacts, Findings, ModelFacts, Node
 
-# held-out spectra that are decoded: so many, and no more pixels than that
-FIT_SAMPLE, FIT_PIXELS = 300, 2**22
-SHORT = 20_000  # pixels up to which tables beside figures hold every one
-ZOOM_KMS = 200.0  # to each side of a line
-EXAMPLES, ODDEST = 5, 3
+Floats = NDArray[np.float64]
+MOST_CARDS = 40  # nodes with a card of their own; the others are rows of a table
+MOST_TARGETS = 20_000  # dots of a figure
+MOST_WARNINGS, MOST_OUTLIERS = 20, 20
+SNR_SHARES = (0.05, 0.5, 0.95)
+OUTLIER_P = 0.01
+SCORES = ("ablation", "information", "mad")
 
 
-class Gathered(Read):
-    """A study as a report sees it, with what its network makes of codes."""
+class Refusal(NamedTuple):
+    """Spectra refused for one reason, with an example."""
 
-    # --- what the network makes of codes
+    reason: str
+    spectra: int
+    meaning: str
+    example: str
 
-    @cached_property
-    def _network(self) -> Any:
-        return self.study.model(unpruned=True)[0].eval()
+
+@dataclass(frozen=True)
+class ArchiveSummary:
+    """What was ingested.
+
+    passed_over  files that are no spectra by their name
+    busiest      spectra of the target that has most
+    low, high    angstrom
+    snr          below which 5, 50 and 95 % of the spectra lie
+    good         share of the grid's filled pixels that are good
+    doubts       pairs of targets that lie close but have other names
+    """
+
+    accepted: int
+    refused: int
+    files: int
+    passed_over: int
+    refusals: list[Refusal]
+    warnings: dict[str, int]
+    targets: int
+    busiest: int
+    grid: str
+    pixels: int
+    low: float
+    high: float
+    medium: str
+    frames: dict[str, int]
+    formats: dict[str, int]
+    normalised_by: object
+    snr: list[float]
+    sigma_from: dict[str, int]
+    good: float
+    doubts: int
+
+
+class Outlier(NamedTuple):
+    """One of the strangest spectra."""
+
+    spectrum: str
+    target: str
+    p: float
+    reasons: str
+
+
+class OutlierSummary(NamedTuple):
+    """How many spectra were judged, how many have p at most .01, and the strangest ones."""
+
+    spectra: int
+    unlikely: int
+    strangest: list[Outlier]
+
+
+class Reading(NamedTuple):
+    """A label read back from the informative nodes; guessed: of classes, the share of the commonest."""
+
+    label: str
+    reader: str  # 'line' or 'neighbours'
+    value: float | None
+    low: float | None
+    high: float | None
+    guessed: float | None
+    n: int
+
+
+class ReportData:
+    """A study as its report sees it."""
+
+    def __init__(self, folder: StudyFolder) -> None:
+        self.folder, self.store = folder, folder.store
+        self.grid = self.store.grid
 
     @property
-    def has_parts(self) -> bool:
-        """Does the decoder tell star from atmosphere?"""
-        return bool(
-            self.model_facts is not None
-            and self.model_facts["network"]["kind"] == "prism"
-            and not self.model_facts["network"]["config"]["agnostic"]
+    def name(self) -> str:
+        """The name of the study's folder."""
+        return self.folder.path.resolve().name
+
+    # --- what is there
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """A row per spectrum."""
+        return self.store.index
+
+    @cached_property
+    def model_facts(self) -> ModelFacts | None:
+        """model.json."""
+        return self.folder.model_facts()
+
+    @cached_property
+    def model(self) -> TrainedModel:
+        """The network with every node on."""
+        return self.folder.model(unpruned=True)
+
+    @cached_property
+    def history(self) -> pd.DataFrame | None:
+        """A row per moment of the training."""
+        from ..model.history import read_history
+
+        path = self.folder.model_path / "history.parquet"
+        return read_history(path) if self.model_facts is not None and path.exists() else None
+
+    @property
+    def has_codes(self) -> bool:
+        """Are there codes to read?"""
+        return self.model_facts is not None and self.folder.has_codes(unpruned=True)
+
+    @cached_property
+    def findings(self) -> Findings | None:
+        """findings.json."""
+        return self.folder.findings() if self.folder.has_findings() and self.has_codes else None
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table beside findings.json; empty where there are no findings."""
+        import pandas as pd
+
+        return pd.DataFrame() if self.findings is None else self.folder.finding_table(name)
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """What was run on the study, but for reports."""
+        return [run for run in self.folder.history if run["command"] != "report"]
+
+    @cached_property
+    def outliers(self) -> pd.DataFrame | None:
+        """A row per spectrum with the p of its oddity, the oddest first; None where they were not judged."""
+        import pandas as pd
+
+        path = self.folder.path / "outliers.parquet"
+        return pd.read_parquet(path) if self.findings is not None and path.exists() else None
+
+    # --- nodes
+
+    @cached_property
+    def cards(self) -> list[Node]:
+        """Nodes that are informative or doubtful and no copies, the most costly to lose first."""
+        nodes = [] if self.findings is None else self.findings.nodes
+        chosen = [node for node in nodes if node.counted and node.copies_of is None]
+        return sorted(chosen, key=lambda node: (node.doubtful, -(node.ablation_nats or 0.0)))
+
+    @cached_property
+    def node_scores(self) -> pd.DataFrame:
+        """A row per node: scores, their intervals, and its state."""
+        nodes = [] if self.findings is None else self.findings.nodes
+        return (
+            self.table("nodes")
+            .assign(state=[_state(node) for node in nodes])
+            .rename(columns={f"statistical_{end}": f"ablation_{end}" for end in ("low", "high")})
         )
 
     @cached_property
-    def _moving(self) -> bool:
-        return bool(getattr(self._network.config, "moving_air", False))
+    def intervals(self) -> dict[int, dict[str, tuple[float, float]]]:
+        """Low and high end of each node's scores: intervals[node]["ablation"]."""
+        return {
+            int(row["node"]): {score: (row[f"{score}_low"], row[f"{score}_high"]) for score in SCORES}
+            for row in self.node_scores.to_dict(orient="records")
+        }
 
-    def _air(self, count: int, berv: Any = None) -> Any:
-        import torch
-
-        if not self._moving:
-            return None
-        return torch.zeros(count) if berv is None else berv
-
-    def traversal(self, node: int) -> pd.DataFrame:
-        """Decoded spectra at the quantiles of a node, all others at their median; a row a pixel.
-
-        In the observer's frame. Star and atmosphere alone at the outer two quantiles, where there are such.
-        """
-        import pandas as pd
-        import torch
-
-        z = np.tile(np.median(self.means, axis=0), (len(QUANTILES), 1))
-        z[:, node] = self.quantiles(node)
-        codes = torch.from_numpy(z.astype(np.float32))
-        found: dict[str, Any] = {"wavelength": self.grid.wavelength}
-        with torch.no_grad():
-            made = self._network.decode(codes, berv=self._air(len(codes)))
-            found |= {column(q): row.numpy() for q, row in zip(QUANTILES, made, strict=True)}
-            if self.has_parts:
-                ends, air = codes[[0, -1]], self._air(2)
-                parts = self._network.parts(ends)
-                star = self._network.join(
-                    parts._replace(atmosphere=torch.ones_like(parts.atmosphere)), berv=air
+    @property
+    def readings(self) -> list[Reading]:
+        """How well labels are read back from the codes, by each reader."""
+        found = []
+        for name, label in ({} if self.findings is None else self.findings.labels).items():
+            if label.named_rightly is not None:
+                share, guessed = label.named_rightly, label.guessed_rightly
+                found.append(
+                    Reading(name, "neighbours", share.value, share.low, share.high, guessed, label.n)
                 )
-                sky = self._network.join(parts._replace(star=torch.ones_like(parts.star)), berv=air)
-                for place, quantile in enumerate((QUANTILES[0], QUANTILES[-1])):
-                    found[column(quantile, "star")] = star[place].numpy()
-                    found[column(quantile, "air")] = sky[place].numpy()
-        return pd.DataFrame(found)
+                continue
+            for reader, value, interval in (
+                ("line", label.r2_linear, label.r2_linear_interval),
+                ("neighbours", label.r2_knn, label.r2_knn_interval),
+            ):
+                if value is not None:
+                    low, high = interval or (np.nan, np.nan)
+                    found.append(Reading(name, reader, value, low, high, np.nan, label.n))
+        return found
 
-    def zooms(self, node: dict[str, Any], pixels: pd.DataFrame) -> pd.DataFrame:
-        """Windows of a traversal around the lines that the node moves most; a row a pixel and window."""
-        import pandas as pd
+    # --- held-out targets and their codes
 
-        windows: list[tuple[str, float]] = []
-        named = self.named_lines(node)
-        if len(named):
-            speed = self._star_velocity(pixels)
-            for one in zoom_lines(named):
-                vacuum = one.wavelength * (1 + (speed if one.frame == "star" else 0.0) / SPEED_OF_LIGHT)
-                windows.append(
-                    (one.line, float(vacuum_to_air(vacuum)) if self.grid.medium == "air" else vacuum)
-                )
-        else:
-            windows = _busiest(pixels)
-        wave, parts = pixels["wavelength"].to_numpy(), []
-        pixel_kms = SPEED_OF_LIGHT * float(np.median(np.diff(wave)) / np.median(wave))
-        reach = max(ZOOM_KMS, 12 * pixel_kms) / SPEED_OF_LIGHT
-        for name, centre in windows:
-            near = np.abs(wave / centre - 1) <= reach
-            if near.sum() >= 5:
-                parts.append(pixels[near].assign(line=name, centre=centre))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"line": []})
+    @cached_property
+    def held(self) -> NDArray[np.intp]:
+        """Positions of one seeded spectrum of every held-out target that has a code: what findings read."""
+        if self.model_facts is None or not self.has_codes:
+            return np.zeros(0, np.intp)
+        shares, seed = self.model_facts.split, self.seed
+        targets = self.index["target"].to_numpy(dtype=object)
+        names = self.index["spectrum_id"].to_numpy(dtype=object)
+        parts = split.assign(targets, shares.seed, valid=shares.valid, test=shares.test)
+        coded = self.codes([])["spectrum_id"]
+        rows = np.flatnonzero((parts != "train") & np.isin(names, coded.to_numpy(dtype=object)))
+        if rows.size:
+            rows = rows[split.one_per_target(targets[rows], seed, identifiers=names[rows])]
+        if rows.size > MOST_TARGETS:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_TARGETS, replace=False))
+        return rows
 
-    def _star_velocity(self, pixels: pd.DataFrame) -> float:
-        """km/s of the median star, by which its lines are marked."""
-        from ..measures.lines import SURE, star_velocity
+    @property
+    def seed(self) -> int:
+        """The seed that findings were made with."""
+        return int(self.findings.provenance["seed"]) if self.findings is not None else 0
 
-        wave = pixels["wavelength"].to_numpy()
-        vacuum = air_to_vacuum(wave) if self.grid.medium == "air" else wave
-        speed, sure = star_velocity(vacuum, pixels[column(0.5)].to_numpy(dtype=np.float64))
-        return speed if sure >= SURE else 0.0
+    @property
+    def codes_facts(self) -> CodesFacts:
+        """What the codes were made from."""
+        from ..model.encode import codes_facts
 
-    def named_lines(self, node: dict[str, Any]) -> pd.DataFrame:
-        """Lines of the groups that a node moves: wavelength, line, frame, value (a spread of the code)."""
-        import pandas as pd
+        return codes_facts(self.folder.codes_path(unpruned=True))
 
-        spread = self.spread(int(node["node"]))
-        rows = [
-            {
-                "wavelength": top["wavelength"],
-                "line": top["line"],
-                "frame": group["frame"],
-                "value": spread * top["value"],
-            }
-            for group in node["lines"]
-            for top in group["top"]
-        ]
-        return pd.DataFrame(rows, columns=["wavelength", "line", "frame", "value"])
-
-    def profile(self, node: int) -> pd.DataFrame | None:
-        """Change of the flux for one spread of a node's code, at rest; None where none was taken."""
+    def codes(self, columns: list[str], *, wanted: set[str] | None = None) -> pd.DataFrame:
+        """Columns of the codes, of the wanted spectra: never the whole table of a survey at once."""
         import pandas as pd
         from pyarrow import parquet
 
-        path = self.study.path / "findings" / "derivatives.parquet"
-        wanted = [f"star_{node:03d}", f"sky_{node:03d}"]
-        if wanted[0] not in parquet.read_schema(path).names:
-            return None
-        told = pd.read_parquet(path, columns=["wavelength", *wanted]).set_axis(
-            ["wavelength", "star", "sky"], axis=1
-        )
-        return told.assign(star=self.spread(node) * told["star"], sky=self.spread(node) * told["sky"])
-
-    # --- how well it fits
-
-    def decoded(self, rows: NDArray[np.intp], codes: Floats) -> tuple[Tensors, Any]:
-        """Spectra at positions `rows` and what the network makes of their codes (rows, nodes)."""
-        import torch
-
-        from ..model.data import Source, Tensors
-
-        source = Source.from_store(self.store, memory=0).with_air(
-            moving=bool(getattr(self._network.config, "moving_air", False))
-        )
-        got = source.read(rows)
-        berv = None if source.berv is None else torch.from_numpy(source.berv[rows])
-        flux, sigma, good = (torch.from_numpy(part) for part in got)
-        batch = Tensors(flux, sigma, good, berv)
-        with torch.no_grad():
-            made = self._network.decode(torch.from_numpy(codes.astype(np.float32)), berv=batch.berv)
-        return batch, made
+        assert self.codes_facts  # a damaged or foreign table is an error that says so
+        with parquet.ParquetFile(self.folder.codes_path(unpruned=True)) as file:
+            parts = []
+            for batch in file.iter_batches(batch_size=16_384, columns=["spectrum_id", *columns]):
+                frame = batch.to_pandas()
+                parts.append(frame if wanted is None else frame[frame["spectrum_id"].isin(wanted)])
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"spectrum_id": []})
 
     @cached_property
-    def fit(self) -> dict[str, pd.DataFrame]:
-        """How well held-out spectra are rebuilt: spectra (a row each), pixels, and three examples."""
+    def mean_columns(self) -> list[str]:
+        """Columns of the mean codes, one per node."""
+        assert self.model_facts is not None
+        return [f"mean_{node:03d}" for node in range(self.model_facts.network.nodes)]
+
+    @cached_property
+    def means(self) -> Floats:
+        """Mean codes of the held-out targets (held, nodes)."""
+        return self._of_held(self.mean_columns)
+
+    def sds(self, node: int) -> Floats:
+        """Standard deviations of one node's codes (held,)."""
+        return self._of_held([f"sd_{node:03d}"])[:, 0]
+
+    def _of_held(self, names: list[str]) -> Floats:
+        identifiers = self.index["spectrum_id"].iloc[self.held]
+        found = self.codes(names, wanted=set(identifiers)).set_index("spectrum_id")
+        return found.loc[list(identifiers)].to_numpy(dtype=np.float64)
+
+    def quantiles(self, node: int) -> Floats:
+        """Codes at the quantiles of the figures (5,)."""
+        return np.asarray(np.quantile(self.means[:, node], QUANTILES), dtype=np.float64)
+
+    def spread(self, node: int) -> float:
+        """Half the width of the middle 68 % of a node's codes."""
+        low, high = np.quantile(self.means[:, node], [0.16, 0.84])
+        return float(high - low) / 2
+
+    def label(self, name: str) -> pd.Series[Any]:
+        """A label of the held-out targets."""
         import pandas as pd
 
-        from ..model.loss import chi2_per_pixel, residual
+        columns = ["spectrum_id", name]
+        table = pd.read_parquet(self.folder.table_path("labels"), columns=columns).set_index("spectrum_id")
+        return table[name].reindex(self.index["spectrum_id"].iloc[self.held]).reset_index(drop=True)
 
-        most = min(FIT_SAMPLE, max(16, FIT_PIXELS // self.grid.size))
-        place = np.arange(self.held.size)
-        if place.size > most:
-            place = np.sort(np.random.default_rng(0).choice(place, most, replace=False))
-        chi2, squares, sums, count = (
-            [],
-            np.zeros(self.grid.size),
-            np.zeros(self.grid.size),
-            np.zeros(self.grid.size),
+    def time(self) -> Floats:
+        """Dates of the held-out targets (MJD); NaN where unknown."""
+        if "time" not in self.index:
+            return np.full(self.held.size, np.nan)
+        return self.index["time"].to_numpy(dtype=np.float64)[self.held]
+
+    # --- summaries for the page
+
+    def archive_summary(self) -> ArchiveSummary:
+        """What was ingested."""
+        index, store = self.index, self.store
+        wavelength = self.grid.wavelength[self.grid.filled]
+        snr = index["snr"].to_numpy(dtype=float)
+        snr = snr[np.isfinite(snr)]
+        ingests = [run for run in self.folder.history if run["command"] == "ingest"]
+        warned = index["warnings"][index["warnings"] != ""]
+        warnings = _counts(warned.str.split("; ").explode()) if len(warned) else {}
+        return ArchiveSummary(
+            accepted=len(index),
+            refused=len(store.rejects),
+            files=_rows(store.path / "files.parquet"),
+            passed_over=max((int(run.get("passed_over", 0)) for run in ingests), default=0),
+            refusals=_refusals(store.rejects),
+            warnings=dict(list(warnings.items())[:MOST_WARNINGS]),
+            targets=int(index["target"].nunique()),
+            busiest=int(index["target"].value_counts().iloc[0]) if len(index) else 0,
+            grid=self.grid.text,
+            pixels=self.grid.size,
+            low=float(wavelength[0]),
+            high=float(wavelength[-1]),
+            medium=self.grid.medium,
+            frames=_counts(index["frame"]),
+            formats=_counts(index["reader"]),
+            normalised_by=store.config.get("normalise"),
+            snr=[float(one) for one in np.quantile(snr, SNR_SHARES)] if snr.size else [],
+            sigma_from=_counts(index["sigma_from"]),
+            good=float(index["n_good"].mean()) / max(1, wavelength.size) if len(index) else 0.0,
+            doubts=_rows(store.path / "target-doubts.parquet"),
         )
-        for some in np.array_split(place, max(1, place.size * self.grid.size // 2**20)):
-            batch, made = self.decoded(self.held[some], self.means[some])
-            left = residual(batch.flux, made, good=batch.good)
-            chi2.append(chi2_per_pixel(left, batch.sigma, good=batch.good).numpy())
-            good = batch.good.numpy() if batch.good is not None else np.ones(left.shape, bool)
-            scaled = np.where(good, left.numpy() / batch.sigma.numpy(), 0.0)
-            squares, sums, count = squares + (scaled**2).sum(0), sums + scaled.sum(0), count + good.sum(0)
-        rows = self.held[place]
-        spectra = self.index.iloc[rows][["spectrum_id", "target", "snr"]].assign(chi2=np.concatenate(chi2))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rms, mean = np.sqrt(squares / count), sums / count
-        pixels = pd.DataFrame({"wavelength": self.grid.wavelength, "rms": rms, "mean": mean})
-        order = np.argsort(spectra["chi2"].to_numpy(), kind="stable")
-        parts = []
-        for share in (0.1, 0.5, 0.95):
-            one = int(order[round(share * (order.size - 1))])
-            row = spectra.iloc[one]
-            title = (
-                f"{row['target'] or row['spectrum_id']}, S/N {row['snr']:.0f}: chi2 {row['chi2']:.2f} a "
-                f"pixel, "
-                f"{round(100 * share)} % of spectra fit better"
+
+    def outlier_summary(self) -> OutlierSummary | None:
+        """The strangest spectra; None where they were not judged."""
+        table = self.outliers
+        if table is None:
+            return None
+        rows = table.head(MOST_OUTLIERS).to_dict(orient="records")
+        return OutlierSummary(
+            spectra=len(table),
+            unlikely=int((table["p"].to_numpy(dtype=float) <= OUTLIER_P).sum()),
+            strangest=[
+                Outlier(row["spectrum_id"], row.get("target", ""), row["p"], row["reasons"]) for row in rows
+            ],
+        )
+
+    def provenance(self) -> dict[str, str]:
+        """What the page was made from: versions, fingerprints, seeds."""
+        model, findings = self.model_facts, self.findings
+        facts: dict[str, str] = {"report": f"astroprism {__version__}", "store": self.store.fingerprint}
+        if model is not None:
+            facts["trained with"] = ", ".join(
+                f"{name} {value}" for name, value in (model.versions or {}).items()
             )
-            parts.append(self._fit_table(rows[[one]], self.means[place[[one]]], title))
+            facts["model was trained on store"] = model.store.fingerprint
+            facts["seeds"] = f"training {model.seed}, split {model.split.seed}"
+        if findings is not None:
+            made = findings.provenance
+            facts["seeds"] += f", findings {made['seed']}"
+            facts["findings with"] = f"astroprism {made['version']}"
+            facts["weights"], facts["codes"] = str(made["weights"]), str(made["codes"])
+            facts["labels"] = str(made["labels"] or "none given")
+            draws = findings.null_draws
+            facts["null draws behind p"] = ", ".join(f"{name} {number:,}" for name, number in draws.items())
+        simulation = self.folder.path / "archive" / "simulation.json"
+        if simulation.exists():
+            known = read_json(simulation).get("config", {})
+            facts["simulated"] = "; ".join(
+                f"{name} {listed(value)}" for name, value in known.items() if value not in (None, [], {})
+            )
+        return facts
+
+    def settings(self) -> dict[str, str]:
+        """All settings of the training."""
+        model = self.model_facts
+        if model is None:
+            return {}
+        groups = {"options": model.asked, "recipe": model.recipe, "network": model.network.config}
         return {
-            "spectra": spectra.reset_index(drop=True),
-            "pixels": thin(pixels),
-            "examples": pd.concat(parts, ignore_index=True),
+            f"{group}: {name}": listed(value)
+            for group, values in groups.items()
+            for name, value in values.items()
         }
 
-    def _fit_table(self, row: NDArray[np.intp], codes: Floats, title: str) -> pd.DataFrame:
-        """One spectrum with its reconstruction, a row a pixel; NaN where masked."""
-        import pandas as pd
+    def missing(self) -> list[str]:
+        """What the study does not have yet, with the command that makes it."""
+        path = self.folder.path
+        if self.model_facts is None:
+            return [f"no model: astroprism train {path}"]
+        if not self.has_codes:
+            return [f"no codes: astroprism encode {path}"]
+        if self.findings is None:
+            return [f"no findings: astroprism find {path}"]
+        if not self.findings.labels:
+            return [f"no labels: astroprism find {path} --labels TABLE"]
+        return []
 
-        batch, made = self.decoded(row, codes)
-        flux, model, sigma = (one[0].numpy().astype(np.float64) for one in (batch.flux, made, batch.sigma))
-        if batch.good is not None:
-            flux = np.where(batch.good[0].numpy(), flux, np.nan)
-        told = thin(
-            pd.DataFrame(
-                {
-                    "wavelength": self.grid.wavelength,
-                    "flux": flux,
-                    "reconstruction": model,
-                    "residual": (flux - model) / sigma,
-                }
-            )
-        )
-        return told.assign(title=title, spectrum_id=self.index["spectrum_id"].iloc[int(row[0])])
-
-    def chi2(self) -> tuple[float, float, float, int]:
-        """Median chi2 a pixel of held-out spectra, its 90 % interval by order statistics, and of how many."""
-        told = np.sort(self.fit["spectra"]["chi2"].dropna().to_numpy(dtype=np.float64))
-        half = LEVEL * np.sqrt(told.size) / 2
-        first, last = int(np.floor(told.size / 2 - half)), int(np.ceil(told.size / 2 + half))
-        return float(np.median(told)), told[max(0, first)], told[min(told.size - 1, last)], told.size
-
-    def extremes(self, node: dict[str, Any]) -> pd.DataFrame:
-        """The two spectra of lowest and the two of highest code, rebuilt; a row a pixel."""
-        import pandas as pd
-
-        dossier, parts = node["dossier"] or {}, []
-        for kind in ("lowest", "highest"):
-            for one in dossier.get(kind, [])[:2]:
-                row = np.array([self.store.locate(one["spectrum_id"])])
-                place = np.flatnonzero(self.held == row[0])
-                if not place.size:
-                    continue
-                title = f"{kind}: {one['target'] or one['spectrum_id']}, code {one['code']:.2f}"
-                parts.append(self._fit_table(row, self.means[place], title))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"title": []})
-
-    def strangest(self) -> pd.DataFrame:
-        """The oddest spectra, rebuilt; a row a pixel."""
-        import pandas as pd
-
-        assert self.outliers is not None
-        first = self.outliers.head(ODDEST)
-        names = [f"mean_{i:03d}" for i in range(self.nodes)]
-        codes = self._read_codes(names, wanted=set(first["spectrum_id"])).set_index("spectrum_id")
-        parts = []
-        for one in first.to_dict(orient="records"):
-            row = np.array([self.store.locate(one["spectrum_id"])])
-            title = f"{one['target'] or one['spectrum_id']}: {str(one['reasons']).split('; ')[0]}"
-            parts.append(self._fit_table(row, codes.loc[[one["spectrum_id"]]].to_numpy(np.float64), title))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"title": []})
-
-    def examples(self) -> pd.DataFrame:
-        """A few spectra from low to high signal-to-noise, a row a pixel."""
-        import pandas as pd
-
-        if not len(self.index):
-            return pd.DataFrame({"snr": [], "spectrum_id": []})
-        order = np.argsort(self.index["snr"].to_numpy(), kind="stable")
-        chosen = order[np.unique(np.linspace(0, len(order) - 1, EXAMPLES).round().astype(int))]
-        parts = []
-        for row in chosen:
-            batch = self.store.read([int(row)])
-            flux, sigma = (np.where(batch.good[0], one[0], np.nan) for one in (batch.flux, batch.sigma))
-            told = thin(pd.DataFrame({"wavelength": self.grid.wavelength, "flux": flux, "sigma": sigma}))
-            parts.append(told.assign(**self.index.iloc[row][["spectrum_id", "target", "snr"]].to_dict()))
-        return pd.concat(parts, ignore_index=True)
+    def stale(self) -> list[str]:
+        """What was made from something that has changed since; an error where the parts do not fit."""
+        remarks, folder, spectra = [], self.folder, len(self.store)
+        if self.model_facts is not None and self.model_facts.store.spectra < spectra:
+            new = spectra - self.model_facts.store.spectra
+            remarks.append(f"{new:,} spectra were ingested after the training and are not part of it")
+        weights = digest(folder.model_path / "unpruned.safetensors") if self.has_codes else ""
+        if self.has_codes:
+            codes = self.codes_facts
+            if codes.weights != weights:
+                raise ModelError(
+                    f"the codes of {folder.path} are of another model than the one there; run: "
+                    f"astroprism encode {folder.path}"
+                )
+            if codes.spectra < spectra:
+                remarks.append(f"{spectra - codes.spectra:,} spectra have no codes yet; run encode")
+        if self.findings is not None:
+            made_from = self.findings.provenance
+            if made_from["weights"] != weights:
+                raise AstroprismError(
+                    f"the findings of {folder.path} are of another model than the one there; run: "
+                    f"astroprism find {folder.path}"
+                )
+            if made_from["store"] != self.store.fingerprint:
+                remarks.append(
+                    "spectra were ingested after the findings were made; run find again to count them in"
+                )
+        return remarks
 
 
-def thin(pixels: pd.DataFrame) -> pd.DataFrame:
-    """A table of pixels as a figure draws it: long ones in columns from lowest to highest value."""
-    import pandas as pd
-
-    if len(pixels) <= SHORT:
-        return pixels
-    place = pixels["wavelength"].to_numpy()
-    names = [name for name in pixels if name != "wavelength"]
-    found = {str(name): binned(place, pixels[name].to_numpy(), bins=BINS)[1] for name in names}
-    return pd.DataFrame({"wavelength": binned(place, pixels[names[0]].to_numpy(), bins=BINS)[0], **found})
+def listed(value: object) -> str:
+    """A setting as text."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _busiest(pixels: pd.DataFrame) -> list[tuple[str, float]]:
-    """Where a traversal changes most, apart from each other: (name, wavelength)."""
-    wave = pixels["wavelength"].to_numpy()
-    ends = [pixels[column(quantile)].to_numpy() for quantile in (QUANTILES[0], QUANTILES[-1])]
-    change = np.abs(ends[1] - ends[0])
-    found: list[float] = []
-    for pixel in np.argsort(-change, kind="stable")[:2000]:
-        if all(abs(wave[pixel] / one - 1) > 2.2 * ZOOM_KMS / SPEED_OF_LIGHT for one in found):
-            found.append(float(wave[pixel]))
-        if len(found) == ZOOMS:
-            break
-    return [(f"{one:.1f} angstrom", one) for one in sorted(found)]
+def _state(node: Node) -> str:
+    """What the counts make of a node."""
+    if not node.counted:
+        return "below"
+    if node.copies_of is not None:
+        return "copy"
+    return "informative" if node.informative else "doubtful"
+
+
+def _refusals(rejects: pd.DataFrame) -> list[Refusal]:
+    """Reasons of refusal, the commonest first."""
+    found = []
+    for reason, group in rejects.groupby("reason") if len(rejects) else ():
+        first = group.sort_values(["path", "item"]).iloc[0]
+        place = str(first["path"]).replace("\\", "/").rsplit("/", 1)[-1]
+        example = f"{place}: {str(first['message'])[:160]}"
+        found.append(Refusal(str(reason), len(group), REASONS.get(str(reason), ""), example))
+    return sorted(found, key=lambda one: (-one.spectra, one.reason))
+
+
+def _rows(path: Any) -> int:
+    """Rows of a Parquet file; 0 where it is not there."""
+    from pyarrow import parquet
+
+    return int(parquet.read_metadata(path).num_rows) if path.exists() else 0
+
+
+def _counts(values: Any) -> dict[str, int]:
+    """Counts, the commonest first; equal ones in the order of their names."""
+    found = {str(key): int(count) for key, count in values.value_counts().items()}
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))

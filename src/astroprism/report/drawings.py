@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..figures import cards as report_cards
-from ..figures import dossier as report_dossier
-from ..figures import fit as report_archive
-from ..figures import nodes as report_nodes
+from ..figures import archive, cards, fit, nodes, training
 from ..figures.words import chance, node_title, node_words, ranged
-from .collect import Gathered, thin
-from .reading import MOST_CARDS
+from .collect import MOST_CARDS, ReportData
+from .spectra import Spectra, thin
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ..schema import CountSummary, Findings, Match, Node
+
 Tables = dict[str, "pd.DataFrame"]
+SOFT_ABLATION, SOFT_INFORMATION = 1 / 3, 0.1  # of the bound; nats: what the high ends of the counts reach
 
 
 @dataclass(frozen=True)
@@ -28,396 +28,356 @@ class View:
     """One figure of the report.
 
     name     of its files, and what `Study.figure` takes
-    words    what it shows, as a caption; alt: the same for those who cannot see it, with what there is to see
+    caption  what it shows; alt: the same for those who cannot see it, with what there is to see
     tables   its data: '' is NAME.parquet, others NAME-KEY.parquet
     draw     the tables as a figure
     """
 
     name: str
-    words: str
+    caption: str
     alt: str
     tables: Callable[[], Tables]
     draw: Callable[[Tables], Figure]
 
 
-def views(of: Gathered) -> dict[str, View]:
+def views(data: ReportData, spectra: Spectra) -> dict[str, View]:
     """All views that this study has, in the order of the report."""
-    found = [*_archive(of)]
-    if of.history is not None:
-        found += _training(of)
-    if of.has_codes and of.held.size:
-        found += _fit(of)
-    if of.findings is not None:
-        found += _counts(of)
-        for node in of.cards[:MOST_CARDS]:
-            found += _card(of, node)
-        if of.has_outliers:
-            found += _outliers(of)
+    found = _archive(data, spectra)
+    found += _training(data)
+    if data.has_codes and data.held.size:
+        found += _fit(data, spectra)
+    if data.findings is not None:
+        found += _counts(data, data.findings)
+        for node in data.cards[:MOST_CARDS]:
+            found += _card(data, spectra, node)
+        found += _outliers(data, spectra)
     return {view.name: view for view in found}
 
 
-def _archive(of: Gathered) -> list[View]:
-    medium = of.grid.medium
-    columns = [name for name in ("spectrum_id", "target", "snr", "time") if name in of.index]
+# --- the archive, the training, the fit
+
+
+def _archive(data: ReportData, spectra: Spectra) -> list[View]:
+    columns = [name for name in ("spectrum_id", "target", "snr", "time") if name in data.index]
     return [
         View(
             "archive",
             "What was ingested: signal-to-noise, how often each target was observed, and when.",
-            f"Three histograms of {len(of.index):,} spectra.",
-            lambda: {"": of.index[columns]},
-            lambda tables: report_archive.archive_figure(tables[""]),
+            f"Three histograms of {len(data.index):,} spectra.",
+            lambda: {"": data.index[columns]},
+            lambda tables: archive.archive_figure(tables[""]),
         ),
         View(
             "examples",
-            "Five spectra as the network sees them, from low to high signal-to-noise; the grey band is "
-            "one sigma, "
-            "gaps are masked pixels.",
+            "Five spectra as the network sees them, from low to high signal-to-noise; the grey band is one "
+            "sigma, gaps are masked pixels.",
             "Five spectra of the archive, one above the other.",
-            lambda: {"": of.examples()},
-            lambda tables: report_archive.examples_figure(tables[""], medium=medium),
+            lambda: {"": spectra.examples()},
+            lambda tables: archive.examples_figure(tables[""], medium=data.grid.medium),
         ),
     ]
 
 
-def _training(of: Gathered) -> list[View]:
-    history, about = of.history, of.model_facts
-    assert history is not None
-    assert about is not None
-    chi2 = about["chi2"]
-    told = ", ".join(
-        f"{words} {chi2[name]:.2f}"
-        for name, words in (("train", "training"), ("valid", "held out"))
-        if chi2[name] is not None
-    )
+def _training(data: ReportData) -> list[View]:
+    history, model = data.history, data.model_facts
+    if history is None or model is None:
+        return []
+    ends = {"training": model.chi2.train, "held out": model.chi2.valid}
+    chi2 = ", ".join(f"{words} {value:.2f}" for words, value in ends.items() if value is not None)
     return [
         View(
             "training",
-            "Top: chi2 a pixel; the dotted line is 1, the noise. Middle: nodes that carry more than 0.1 "
-            "nat. Bottom: "
-            "the schedules (beta weighs the code's cost, floor is added to sigma, blur smooths what is "
-            "compared, "
-            "rate is the step length). Numbers mark the events listed below.",
-            f"Curves over {about['steps']:,} training steps; chi2 a pixel at the end: {told or 'not told'}.",
+            "Top: chi2 per pixel; the dotted line is 1, the noise. Middle: nodes that carry more than 0.1 "
+            "nat. Bottom: the schedules (beta weighs the code's cost, floor is added to sigma, blur smooths "
+            "what is compared, rate is the step length). Numbers mark the events listed below.",
+            f"Curves over {model.steps:,} training steps; chi2 per pixel at the end: {chi2 or 'not known'}.",
             lambda: {"": history},
-            lambda tables: report_archive.training_figure(tables[""]),
+            lambda tables: training.training_figure(tables[""]),
         )
     ]
 
 
-def _fit(of: Gathered) -> list[View]:
-    medium = of.grid.medium
+def _fit(data: ReportData, spectra: Spectra) -> list[View]:
+    medium = data.grid.medium
     return [
         View(
             "chi2",
-            "Left: chi2 a pixel of held-out spectra at their mean code, without any floor under sigma. "
-            "Right: the same "
-            "beside signal-to-noise. What rises to the right are details that the noise no longer hides "
-            "and the "
-            "network does not know.",
-            "Histogram of chi2 a pixel, and its scatter over signal-to-noise; its median is told above.",
-            lambda: {"": of.fit["spectra"]},
-            lambda tables: report_archive.chi2_figure(tables[""]),
+            "Left: chi2 per pixel of held-out spectra at their mean code, without any floor under sigma. "
+            "Right: the same beside signal-to-noise. What rises to the right are details that the noise no "
+            "longer hides and the network does not know.",
+            "Histogram of chi2 per pixel, and its scatter over signal-to-noise; its median is given above.",
+            lambda: {"": spectra.fit["spectra"]},
+            lambda tables: fit.chi2_figure(tables[""]),
         ),
         View(
             "residuals",
-            "Where in wavelength held-out spectra are rebuilt worse than their noise: root mean square "
-            "and mean of "
-            "(flux - reconstruction) / sigma. 1 and 0 would be perfect.",
+            "Where in wavelength held-out spectra are rebuilt worse than their noise: root mean square and "
+            "mean of (flux - reconstruction) / sigma. 1 and 0 would be perfect.",
             "Two curves over wavelength.",
-            lambda: {"": of.fit["pixels"]},
-            lambda tables: report_archive.residual_figure(tables[""], medium=medium),
+            lambda: {"": spectra.fit["pixels"]},
+            lambda tables: fit.residual_figure(tables[""], medium=medium),
         ),
         View(
             "reconstructions",
-            "Three held-out spectra: one of the best, a middling and one of the worst fits, with what "
-            "is left in sigma.",
+            "Three held-out spectra: one of the best, a middling and one of the worst fits, with the "
+            "residual in sigma.",
             "Three spectra with their reconstructions drawn over them and residuals below.",
-            lambda: {"": of.fit["examples"]},
-            lambda tables: report_archive.reconstructions_figure(tables[""], medium=medium),
+            lambda: {"": spectra.fit["examples"]},
+            lambda tables: fit.reconstructions_figure(tables[""], medium=medium),
         ),
     ]
 
 
-def _counts(of: Gathered) -> list[View]:
-    import pandas as pd
+# --- all nodes
 
-    findings = of.findings
-    assert findings is not None
-    count = findings["count"]
-    bounds = {
-        "ablation": count["statistical"]["bound_nats"],
-        "information": count["information"]["bound_nats"],
-        "mad": count["mad"]["threshold"],
-    } | {"soft_ablation": count["statistical"]["bound_nats"] / 3, "soft_information": 0.1}
-    found = [
-        View(
-            "counts",
-            "Every node by both methods, 90 % intervals over held-out targets; what nodes without a "
-            "cause reach has "
-            "been taken off. Dashed: the bound; dotted: the soft bound that makes the high end of the count.",
-            f"Scores of {len(findings['nodes'])} nodes; {count['statistical']['k']} lie above the first "
-            f"bound, "
-            f"{count['information']['k']} above the second.",
-            lambda: {"": of.node_scores},
-            lambda tables: report_nodes.counts_figure(tables[""], bounds=bounds),
-        )
-    ]
-    if findings["labels"]:
-        titles = {int(one["node"]): _short_title(one) for one in of.cards}
-        found.append(
-            View(
-                "matches",
-                "Mutual information of each node's sampled codes with each label, in nats; intervals "
-                "are on the "
-                "cards. Framed: the label explains the node (low end at least 0.1 nat, q at most .05); "
-                "dotted frame: it "
-                "does so only as the shadow of another label. Grey numbers: q above .05.",
-                f"Table in colours of {len(titles)} nodes by {len(findings['labels'])} labels.",
-                lambda: {"": of.table("matches")},
-                lambda tables: report_nodes.matches_figure(tables[""], titles=titles),
-            )
-        )
-        found.append(
-            View(
-                "readout",
-                "Share of each label's variance that the informative nodes give back on targets set "
-                "aside, with 90 % "
-                "intervals. Where neighbours do better than a line, the label is there, but bent.",
-                "Dots with bars, two a label.",
-                lambda: {"": readouts(findings)},
-                lambda tables: report_nodes.readout_figure(tables[""]),
-            )
-        )
-    if findings["labels"] and len(of.table("bins")):
-        found.append(
-            View(
-                "bins",
-                "The seed paper's estimate of mutual information hangs on the number of bins: with many "
-                "bins even a "
-                "shuffled label seems to share information with the node. The green band is the "
-                "estimate used here.",
-                "Small panels, one a label: nats against number of bins.",
-                lambda: {"": of.table("bins"), "unbiased": of.table("matches")},
-                lambda tables: report_nodes.sweep_figure(tables[""], unbiased=tables["unbiased"]),
-            )
-        )
-    survived = pd.DataFrame(
-        [
-            {"title": _short_title(one), **survival}
-            for one in of.cards
-            if (survival := survival_of(one)) is not None
-        ]
-    )
+
+def _counts(data: ReportData, findings: Findings) -> list[View]:
+    found = [_scores(data, findings)]
+    if findings.labels:
+        found += _labels(data, findings)
+    survived = survival_table(data.cards)
     if len(survived):
         found.append(
             View(
                 "survival",
                 "How well each feature came back when the network was trained anew, from other seeds on "
-                "other halves "
-                "of the targets: 1 is always, with its range.",
+                "other halves of the targets: 1 is always, with its range.",
                 f"Dots with bars for {len(survived)} nodes.",
                 lambda: {"": survived},
-                lambda tables: report_nodes.survival_figure(tables[""]),
+                lambda tables: nodes.survival_figure(tables[""]),
             )
         )
     return found
 
 
-def _short_title(node: dict[str, Any]) -> str:
-    return f"{node['node']}: {node_words(node)}"
+def _scores(data: ReportData, findings: Findings) -> View:
+    count = findings.count
+    ablation, information = _bound(count.statistical), _bound(count.information)
+    bounds = {
+        "ablation": ablation,
+        "information": information,
+        "mad": count.mad.threshold or 0.0,
+        "soft_ablation": SOFT_ABLATION * ablation,
+        "soft_information": SOFT_INFORMATION,
+    }
+    above = [0 if one is None else one.k for one in (count.statistical, count.information)]
+    return View(
+        "counts",
+        "Every node by both methods, 90 % intervals over held-out targets; what nodes without a cause reach "
+        "has been taken off. Dashed: the bound; dotted: the soft bound that makes the high end of the count.",
+        f"Scores of {len(findings.nodes)} nodes; {above[0]} lie above the first bound, {above[1]} above the "
+        "second.",
+        lambda: {"": data.node_scores},
+        lambda tables: nodes.counts_figure(tables[""], bounds=bounds),
+    )
 
 
-def readouts(findings: dict[str, Any]) -> pd.DataFrame:
-    """A row a label and reader: value, low, high; guessed: of classes, the share of the commonest."""
+def _bound(count: CountSummary | None) -> float:
+    return 0.0 if count is None or count.bound_nats is None else count.bound_nats
+
+
+def _labels(data: ReportData, findings: Findings) -> list[View]:
+    titles = {node.node: _short_title(node) for node in data.cards}
+    found = [
+        View(
+            "matches",
+            "Mutual information of each node's sampled codes with each label, in nats; intervals are on the "
+            "cards. Framed: the label explains the node (low end at least 0.1 nat, q at most .05); dotted "
+            "frame: it does so only as the shadow of another label. Grey numbers: q above .05.",
+            f"Table in colours of {len(titles)} nodes by {len(findings.labels)} labels.",
+            lambda: {"": data.table("matches")},
+            lambda tables: nodes.matches_figure(tables[""], titles=titles),
+        ),
+        View(
+            "readout",
+            "Share of each label's variance that the informative nodes give back on targets set aside, with "
+            "90 % intervals. Where neighbours do better than a line, the label is there, but bent.",
+            "Dots with bars, two per label.",
+            lambda: {"": readout_table(data)},
+            lambda tables: nodes.readout_figure(tables[""]),
+        ),
+    ]
+    if len(data.table("bins")):
+        found.append(
+            View(
+                "bins",
+                "The seed paper's estimate of mutual information depends on the number of bins: with many "
+                "bins even a shuffled label seems to share information with the node. The green band is the "
+                "estimate used here.",
+                "Small panels, one per label: nats against number of bins.",
+                lambda: {"": data.table("bins"), "unbiased": data.table("matches")},
+                lambda tables: nodes.sweep_figure(tables[""], unbiased=tables["unbiased"]),
+            )
+        )
+    return found
+
+
+def readout_table(data: ReportData) -> pd.DataFrame:
+    """A row per label and reader: value, low, high; guessed: of classes, the share of the commonest."""
+    import pandas as pd
+
+    columns = ["label", "reader", "value", "low", "high", "guessed", "n"]
+    return pd.DataFrame(data.readings, columns=columns)
+
+
+def survival_table(chosen: list[Node]) -> pd.DataFrame:
+    """A row per node that retrainings were compared with: title, value, low, high."""
     import pandas as pd
 
     rows = []
-    for name, told in findings["labels"].items():
-        rightly = told.get("named_rightly")
-        if rightly is not None:
-            rows.append(
-                {
-                    "label": name,
-                    "reader": "neighbours",
-                    "value": rightly["value"],
-                    "low": rightly["low"],
-                    "high": rightly["high"],
-                    "guessed": told["guessed_rightly"],
-                    "n": told["n"],
-                }
-            )
-            continue
-        for reader, key in (("line", "r2_linear"), ("neighbours", "r2_knn")):
-            if told[key] is not None:
-                low, high = told.get(f"{key}_interval", (np.nan, np.nan))
-                rows.append(
-                    {
-                        "label": name,
-                        "reader": reader,
-                        "value": told[key],
-                        "low": low,
-                        "high": high,
-                        "guessed": np.nan,
-                        "n": told["n"],
-                    }
-                )
-    return pd.DataFrame(rows, columns=["label", "reader", "value", "low", "high", "guessed", "n"])
+    for node in chosen:
+        if node.survival is not None:
+            low, high = node.survival_interval or (node.survival, node.survival)
+            rows.append({"title": _short_title(node), "value": node.survival, "low": low, "high": high})
+    return pd.DataFrame(rows)
 
 
-def survival_of(node: dict[str, Any]) -> dict[str, float] | None:
-    """value, low, high of a node's survival; None where no retraining was made."""
-    value = node.get("survival")
-    if not isinstance(value, int | float):
-        return None
-    low, high = node.get("survival_interval") or (value, value)
-    return {"value": float(value), "low": float(low), "high": float(high)}
+def _short_title(node: Node) -> str:
+    return f"{node.node}: {node_words(node)}"
 
 
 # --- the card of a node
 
 
-def _card(of: Gathered, node: dict[str, Any]) -> list[View]:
-    number, medium, title = int(node["node"]), of.grid.medium, node_title(node)
+def _card(data: ReportData, spectra: Spectra, node: Node) -> list[View]:
+    number, medium, title = node.node, data.grid.medium, node_title(node)
     stem = f"node-{number:03d}"
 
     def traversal() -> Tables:
-        pixels = of.traversal(number)
-        return {"": thin(pixels), "lines": of.zooms(node, pixels)}
+        pixels = spectra.traversal(number)
+        return {"": thin(pixels), "lines": spectra.zooms(node, pixels)}
 
-    parts = " Third: the change of star and atmosphere apart." if of.has_parts else ""
+    parts = " Third: the change of star and atmosphere apart." if spectra.has_parts else ""
     found = [
         View(
             f"{stem}-traversal",
-            "Top: what the decoder makes of five quantiles of this node's codes over held-out targets, "
-            "all other nodes "
-            f"at their median. Second: the same less the middle one.{parts} Below: the lines that move most.",
+            "Top: what the decoder makes of five quantiles of this node's codes over held-out targets, all "
+            f"other nodes at their median. Second: the same less the middle one.{parts} Below: the lines "
+            "that move most.",
             f"Decoded spectra as {title} moves from its 5 % to its 95 % quantile.",
             traversal,
-            lambda tables: report_cards.traversal_figure(
-                tables[""], zooms=tables["lines"], codes=list(of.quantiles(number)), medium=medium
+            lambda tables: cards.traversal_figure(
+                tables[""], zooms=tables["lines"], codes=list(data.quantiles(number)), medium=medium
             ),
         )
     ]
-    if (profile := of.profile(number)) is not None:
-        lines = ", ".join(str(one["name"]) for one in node["lines"][:4]) or "none"
+    if (profile := spectra.profile(number)) is not None:
+        lines = ", ".join(group.name for group in node.lines[:4]) or "none"
         found.append(
             View(
                 f"{stem}-lines",
-                "How much the flux changes for one spread of the code (root mean square over spectra), "
-                "moved to rest. "
-                "Named are the strongest lines of those groups that stand out against lines at random "
-                "places.",
+                "How much the flux changes for one spread of the code (root mean square over spectra), moved "
+                "to rest. Named are the strongest lines of those groups that stand out against lines at "
+                "random places.",
                 f"Size of the derivative over wavelength; groups of lines that stand out: {lines}.",
-                lambda: {"": profile, "named": of.named_lines(node)},
-                lambda tables: report_cards.derivative_figure(tables[""], named=tables["named"]),
+                lambda: {"": profile, "named": spectra.named_lines(node)},
+                lambda tables: cards.derivative_figure(tables[""], named=tables["named"]),
             )
         )
     found.append(
         View(
             f"{stem}-codes",
             "Codes of held-out targets; the lines are the five quantiles of the picture above.",
-            f"Histogram of the codes of node {number} over {of.held.size} targets.",
-            lambda: {"": codes_table(of, number)},
-            lambda tables: report_cards.codes_figure(tables[""], node=number),
+            f"Histogram of the codes of node {number} over {data.held.size} targets.",
+            lambda: {"": _held(data, "target").assign(mean=data.means[:, number], sd=data.sds(number))},
+            lambda tables: cards.codes_figure(tables[""], node=number),
         )
     )
     if (best := best_match(node)) is not None:
-        name = str(best["label"])
-        words = f"{ranged(best['mi_nats'], best['mi_low'], best['mi_high'])} nats, q {chance(best['q'])}"
+        name = best.label
+        words = f"{ranged(best.mi_nats, best.mi_low, best.mi_high)} nats, q {chance(best.q)}"
         found.append(
             View(
                 f"{stem}-label",
-                f"The code against its best label, {name}; a dot a held-out target, orange: running median.",
+                f"The code against its best label, {name}; one dot per held-out target, orange: running "
+                "median.",
                 f"Scatter of the code against {name}: {words}.",
-                lambda: {"": codes_table(of, number, label=name)},
-                lambda tables: report_cards.scatter_figure(tables[""], node=number, label=name, words=words),
+                lambda: {
+                    "": _held(data, "target").assign(
+                        code=data.means[:, number], label=data.label(name).to_numpy()
+                    )
+                },
+                lambda tables: cards.scatter_figure(tables[""], node=number, label=name, words=words),
             )
         )
-    if node["unexplained"]:
-        found += _dossier(of, node, stem)
+    if node.unexplained:
+        found += _dossier(data, spectra, node, stem)
     return found
 
 
-def best_match(node: dict[str, Any]) -> dict[str, Any] | None:
+def best_match(node: Node) -> Match | None:
     """The match to draw: the strongest that explains, else the strongest."""
-    told = [one for one in node["matches"] if one["mi_nats"] is not None]
-    return next((one for one in told if one["explains"] and not one["shadow_of"]), told[0] if told else None)
+    known = [match for match in node.matches if match.mi_nats is not None]
+    explaining = [match for match in known if match.explains and not match.shadow_of]
+    return next(iter(explaining or known), None)
 
 
-def codes_table(of: Gathered, node: int, *, label: str | None = None) -> pd.DataFrame:
-    """Codes of the held-out targets, with a label or their dates beside them."""
-    told = of.index.iloc[of.held][["spectrum_id", "target"]].reset_index(drop=True)
-    if label is not None:
-        return told.assign(code=of.means[:, node], label=of.label(label).to_numpy())
-    return told.assign(mean=of.means[:, node], sd=of.sds(node))
+def _held(data: ReportData, *columns: str) -> pd.DataFrame:
+    """The held-out targets: identifier of the spectrum, and columns of the index."""
+    return data.index.iloc[data.held][["spectrum_id", *columns]].reset_index(drop=True)
 
 
-def _dossier(of: Gathered, node: dict[str, Any], stem: str) -> list[View]:
-    number, medium = int(node["node"]), of.grid.medium
-    dossier = node["dossier"] or {}
-    keywords = of.table("keywords")
+def _dossier(data: ReportData, spectra: Spectra, node: Node, stem: str) -> list[View]:
+    number, medium = node.node, data.grid.medium
+    keywords = data.table("keywords")
     mine = keywords[keywords["node"] == number] if len(keywords) else keywords
     if len(mine):
-        mine = mine.sort_values(["nats", "screen"], ascending=False, na_position="last").reset_index(
-            drop=True
-        )
-    trend = dossier.get("trend")
-    time = of.time()
+        order = ["nats", "screen"]
+        mine = mine.sort_values(order, ascending=False, na_position="last").reset_index(drop=True)
+    trend = None if node.dossier is None else node.dossier.trend
+    time = data.time()
     found = [
         View(
             f"{stem}-extremes",
-            "The held-out spectra whose codes are lowest and highest, with reconstructions and what is "
-            "left in sigma. "
-            "Look at them first: what do they share?",
+            "The held-out spectra whose codes are lowest and highest, with reconstructions and the residual "
+            "in sigma. Look at them first: what do they share?",
             "Four spectra with reconstructions and residuals.",
-            lambda: {"": of.extremes(node)},
-            lambda tables: report_dossier.extremes_figure(tables[""], medium=medium),
+            lambda: {"": spectra.extremes(node)},
+            lambda tables: fit.reconstructions_figure(tables[""], medium=medium),
         ),
         View(
             f"{stem}-keywords",
-            "Header keywords that share most information with the code, with 90 % intervals; grey "
-            "strokes do not pass "
-            "q .05 over all nodes and keywords.",
+            "Header keywords that share most information with the code, with 90 % intervals; grey strokes do "
+            "not pass q .05 over all nodes and keywords.",
             f"Dots with bars for the strongest of {len(mine)} keywords.",
             lambda: {"": mine},
-            lambda tables: report_dossier.keywords_figure(tables[""], node=number),
+            lambda tables: cards.keywords_figure(tables[""], node=number),
         ),
     ]
     if np.isfinite(time).any():
-        told = of.index.iloc[of.held][["spectrum_id"]].reset_index(drop=True).assign(time=time)
         found.append(
             View(
                 f"{stem}-time",
-                "The code by date, a dot a held-out target; orange: the drift with its 90 % interval.",
+                "The code by date, one dot per held-out target; orange: the drift with its 90 % interval.",
                 f"Scatter of the code of node {number} against the year of observation.",
-                lambda: {"": told.assign(code=of.means[:, number])},
-                lambda tables: report_dossier.trend_figure(tables[""], node=number, trend=trend),
+                lambda: {"": _held(data).assign(time=time, code=data.means[:, number])},
+                lambda tables: cards.trend_figure(tables[""], node=number, trend=trend),
             )
         )
     return found
 
 
-def _outliers(of: Gathered) -> list[View]:
-    medium = of.grid.medium
+# --- outliers
 
-    def judged() -> Tables:
-        assert of.outliers is not None
-        return {"": of.outliers}
 
+def _outliers(data: ReportData, spectra: Spectra) -> list[View]:
+    outliers = data.outliers
+    if outliers is None:
+        return []
     return [
         View(
             "outliers",
-            "How the p of all spectra are spread: even where no spectrum is odd; a heap at the left are "
-            "odd ones.",
+            "How the p of all spectra are spread: even where no spectrum is odd; a heap at the left are odd "
+            "ones.",
             "Histogram of p over all spectra.",
-            judged,
-            lambda tables: report_dossier.outliers_figure(tables[""]),
+            lambda: {"": outliers},
+            lambda tables: fit.outliers_figure(tables[""]),
         ),
         View(
             "strangest",
-            "The oddest spectra with what the network makes of them, and what is left in sigma.",
+            "The oddest spectra with what the network makes of them, and the residual in sigma.",
             "Three spectra with reconstructions and residuals.",
-            lambda: {"": of.strangest()},
-            lambda tables: report_archive.reconstructions_figure(tables[""], medium=medium),
+            lambda: {"": spectra.strangest()},
+            lambda tables: fit.reconstructions_figure(tables[""], medium=data.grid.medium),
         ),
     ]
