@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .apply.files import ApplyReport
     from .apply.spectra import Applied
-    from .explorer.server.serving import Running
+    from .explorer import RunningServer
     from .findings.find import FindOptions, FindReport
     from .ingest import IngestOptions, IngestReport, Progress
     from .model.encode import EncodeOptions, EncodeReport
@@ -330,7 +330,7 @@ class Study(StudyFolder):
 
         return figure(self, name)
 
-    def explore(self, *, port: int | None = None, host: str | None = None) -> Running:
+    def explore(self, *, port: int | None = None, host: str | None = None) -> RunningServer:
         """Look at the study in the browser, or, as the last line of a notebook's cell, right there.
 
         Returns the server with its `url` and `stop`; it ends with this process. See `astroprism.explorer`.
