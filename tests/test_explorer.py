@@ -21,10 +21,13 @@ from astroprism.errors import ConfigError
 from astroprism.explorer import Viewer, create_app, start
 from astroprism.explorer.data.cache import Cache
 from astroprism.explorer.data.curves import detail, window
+from astroprism.explorer.data.decoder import Decoder
 from astroprism.explorer.refusals import Refused, tidy, without_folders
 from astroprism.explorer.server.answers import as_csv, as_json, packed, unpacked
 from astroprism.explorer.server.guard import Guard
 from astroprism.explorer.server.uploads import safe_name
+from astroprism.schema import CodesFacts
+from doublet import archive
 from learned import learned_findings
 from requests_to_an_explorer import malformed
 from studies import write_findings
@@ -219,6 +222,39 @@ def test_decoding_is_the_network(client, study, viewer):
     assert near["wavelength"][-1] >= 5893
     assert facts["pixels"] == len(near["flux"])
     assert facts["z"]["3"] == pytest.approx(float(viewer.columns.mean(3)[4]))
+
+
+def test_uploads_are_encoded_with_a_second_look_at_other_velocities():
+    """As `encode` does: else a velocity that took one line of a doublet for the other would stay."""
+    from astroprism.model.trained import TrainedModel
+
+    network, batch, true, fooled = archive(1)
+    assert fooled.all()
+    model, flux, sigma = TrainedModel(network), batch.flux[0].numpy(), batch.sigma[0].numpy()
+    good = np.ones(flux.shape, dtype=bool)
+    for relocked, polished in ((True, True), (True, False), (False, True), (False, False)):
+        facts = CodesFacts(
+            spectra=1, nodes=2, network="prism", kept=[0, 1], weights="", polished=polished, relocked=relocked
+        )
+        mean, sd = Decoder(model, codes=facts).encode(flux, sigma, good, berv=0.0)
+        expected = model.encode(batch, relock=relocked, polished=polished)
+        np.testing.assert_array_equal(mean, expected.mean[0].numpy())
+        np.testing.assert_array_equal(sd, expected.sd[0].numpy())
+        assert (abs(10 * mean[0] - float(true[0])) < 0.5) == relocked
+    mean, _ = Decoder(model).encode(flux, sigma, good, berv=0.0)
+    assert abs(10 * mean[0] - float(true[0])) < 0.5
+
+
+def test_uploads_are_encoded_as_the_codes_of_the_study(study, viewer):
+    facts = viewer.columns.codes_facts
+    assert not facts.polished
+    read = study.store.read([3, 40])
+    for row, flux, sigma, good in zip([3, 40], read.flux, read.sigma, read.good, strict=True):
+        mean, sd = viewer.decoder.encode(flux, sigma, good, berv=viewer.columns.air(row))
+        known = [float(viewer.columns.mean(node)[row]) for node in range(facts.nodes)]
+        np.testing.assert_allclose(mean, known, atol=1e-4)
+        known = [float(viewer.columns.sd(node)[row]) for node in range(facts.nodes)]
+        np.testing.assert_allclose(sd, known, rtol=1e-3)
 
 
 def test_maps_have_one_point_per_spectrum(client, study, viewer):
