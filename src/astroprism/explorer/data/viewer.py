@@ -161,46 +161,42 @@ class Viewer:
         speed = own if berv is None else berv
         if abs(speed) > 1000:
             raise Refused(400, f"berv {speed:g} km/s is more than the Earth moves")
-        made = self.decoder.decode(code, berv=speed)
+        decoded = self.decoder.decode(code, berv=speed)
         pixels = window(self.wavelength, low, high)
-        values = {"flux": made.flux[pixels]}
-        if parts and made.star is not None and made.air is not None:
-            values |= {"star": made.star[pixels], "air": made.air[pixels]}
+        values = {"flux": decoded.flux[pixels]}
+        if parts and decoded.star is not None and decoded.air is not None:
+            values |= {"star": decoded.star[pixels], "air": decoded.air[pixels]}
         if compare:
-            values["reference"] = self._base(base, speed).flux[pixels]
+            values["reference"] = self.decoder.decode(self.base_code(base)[0], berv=speed).flux[pixels]
         curves = detail(self.wavelength[pixels], values, width=width)
         facts = {
             "z": {str(node): float(code[node]) for node in self.columns.nodes},
-            "velocity": self.velocity(made),
+            "velocity": self.velocity(decoded),
             "berv": speed if self.decoder.moving_air else None,
-            "ms": 1e3 * made.seconds,
+            "ms": 1e3 * decoded.seconds,
         }
         return Curves(curves.wavelength, curves.values, curves.facts | facts)
 
     @property
-    def _rest(self) -> float | None:
+    def _zero(self) -> float | None:
         """km/s of the lines of a star at the network's zero; None where cross-correlation does not find them.
 
         The network's zero is its own: nothing in training says where a line should lie.
         """
-        return self._cache("rest", self._find_rest)  # type: ignore[no-any-return]
+        return self._cache("zero", self._find_zero)  # type: ignore[no-any-return]
 
-    def _find_rest(self) -> float | None:
+    def _find_zero(self) -> float | None:
         code, _ = self.base_code(None)
-        made = self.decoder.decode(code)
-        if made.star is None or made.velocity is None:
+        decoded = self.decoder.decode(code)
+        if decoded.star is None or decoded.velocity is None:
             return None
         vacuum = convert_medium(self.wavelength, self.folder.store.grid.medium, "vacuum")
-        speed, sure = star_velocity(vacuum, made.star)
-        return speed - made.velocity if sure >= SURE else None
+        speed, sure = star_velocity(vacuum, decoded.star)
+        return speed - decoded.velocity if sure >= SURE else None
 
-    def velocity(self, made: DecodedSpectrum) -> float | None:
+    def velocity(self, decoded: DecodedSpectrum) -> float | None:
         """km/s of the star's lines in a decoded spectrum, from their places in the laboratory."""
-        return None if made.velocity is None or self._rest is None else made.velocity + self._rest
-
-    def _base(self, base: int | None, berv: float) -> DecodedSpectrum:
-        code, _ = self.base_code(base)
-        return self.decoder.decode(code, berv=berv)
+        return None if decoded.velocity is None or self._zero is None else decoded.velocity + self._zero
 
     # --- spectra
 
@@ -211,22 +207,22 @@ class Viewer:
         self.columns.check(row)
         pixels = window(self.wavelength, low, high)
         read = self.folder.store.read([row])
-        made = None
+        decoded = None
         if self.has_model and self.columns.has_codes and np.isfinite(self._any_code(row)):
             code, berv = self.base_code(row)
-            made = self.decoder.decode(code, berv=berv)
-        return self.fit(read.flux[0], read.sigma[0], read.good[0], made, pixels=pixels, width=width)
+            decoded = self.decoder.decode(code, berv=berv)
+        return self.fit(read.flux[0], read.sigma[0], read.good[0], decoded, pixels=pixels, width=width)
 
     def _any_code(self, row: int) -> float:
-        held = self.columns.decoded
-        return float(self.columns.mean(held[0])[row]) if held else 0.0
+        nodes = self.columns.decoded
+        return float(self.columns.mean(nodes[0])[row]) if nodes else 0.0
 
     def fit(
         self,
         flux: NDArray[np.float32],
         sigma: NDArray[np.float32],
         good: NDArray[np.bool_],
-        made: DecodedSpectrum | None,
+        decoded: DecodedSpectrum | None,
         *,
         pixels: slice,
         width: int | None,
@@ -236,11 +232,11 @@ class Viewer:
         observed, error = np.where(use, flux, np.nan), np.where(use, sigma, np.nan)
         values: dict[str, NDArray[Any]] = {"flux": observed[pixels], "sigma": error[pixels]}
         facts: dict[str, Any] = {"chi2": None}
-        if made is not None:
-            residual = (observed - made.flux) / error
-            values |= {"reconstruction": made.flux[pixels], "residual": residual[pixels]}
+        if decoded is not None:
+            residual = (observed - decoded.flux) / error
+            values |= {"reconstruction": decoded.flux[pixels], "residual": residual[pixels]}
             facts = {"chi2": float(np.nanmean(np.square(residual, dtype=np.float64))) if use.any() else None}
-            facts["velocity"] = self.velocity(made)
+            facts["velocity"] = self.velocity(decoded)
         values["good"] = use[pixels]
         curves = detail(self.wavelength[pixels], values, width=width)
         return Curves(curves.wavelength, curves.values, curves.facts | facts)
