@@ -3,7 +3,7 @@
 The aims, on two cores: a first view in 2 s, from a slider to the decoded spectrum 100 ms (95th percentile),
 neighbours in 30 ms (95th percentile), at most 3 GiB.
 
-Run: python benchmarks/explorer.py [--keep FOLDER] [--spectra N] [--pixels P] [--asked N]
+Run: python benchmarks/explorer.py [--keep FOLDER] [--spectra N] [--pixels P] [--requests N]
 
 The study takes 1 GB of disk: its shards are links to one file, in which 1,000 rows share 8 spectra. `wall` is
 what a user waits; `work` the processor time of the server, which other load on the machine does not stretch.
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,69 +100,108 @@ def _store(place: Path, grid: Any, index: Any) -> None:
 
 def _codes(folder: Path, index: Any, codes: Any, rng: Any) -> None:
     import pyarrow as pa
-    from pyarrow import parquet
 
-    from astroprism.model.encode import FORMAT, VERSION
+    from astroprism.artifacts import write_table
+    from astroprism.schema import CODES
 
     columns = {name: pa.array(index[name], pa.string()) for name in ("spectrum_id", "target")}
     columns |= {f"mean_{i:03d}": codes[:, i] for i in range(NODES)}
     columns |= {f"sd_{i:03d}": rng.uniform(0.01, 0.1, len(codes)).astype(np.float32) for i in range(NODES)}
     made_from = {"network": "prism", "kept": list(range(NODES)), "weights": "made up", "polished": True}
-    about = {"format": FORMAT, "format_version": VERSION, "made_from": made_from}
-    table = pa.table(columns).replace_schema_metadata({"astroprism": json.dumps(about)})
-    parquet.write_table(table, folder / "codes.parquet")
+    header = {**CODES.header, "made_from": made_from | {"relocked": True, "steps": 0}}
+    write_table(folder / "codes.parquet", pa.table(columns), header=header)
 
 
 def _model(folder: Path, pixels: int, step: float) -> None:
     from astroprism.model.checkpoint import write_model
     from astroprism.network import Prism
     from astroprism.network.prism import sized_for
+    from astroprism.schema import Chi2, ModelFacts, NetworkFacts, Split, StoreFacts, TrainedOn
 
     network = Prism(replace(sized_for(pixels, step=step, moving_air=True), n_latent=NODES), seed=0)
-    about = {
-        "steps": 0,
-        "kept": list(range(NODES)),
-        "recipe": {},
-        "split": {"seed": 0, "valid": 0.1, "test": 0.1},
-    }
-    write_model(folder, network, unpruned=network.state_dict(), about=about)
+    facts = ModelFacts(
+        network=NetworkFacts("prism", asdict(network.config)),
+        steps=0,
+        seed=0,
+        recipe={},
+        asked={},
+        store=StoreFacts("made up", 0, "made up", None),
+        split=Split(0, 0.1, 0.1, 0, 0, 0),
+        trained_on=TrainedOn(0, 0),
+        precision="float32",
+        chi2=Chi2(None, None),
+        kept=list(range(NODES)),
+        events=[],
+        warnings=[],
+    )
+    write_model(folder, network, unpruned=network.state_dict(), about=facts.to_json())
 
 
 def _findings(folder: Path, index: Any, codes: Any, grid: Any, rng: Any) -> None:
-    import pandas as pd
+    from astroprism.artifacts import write_json, write_table
+    from astroprism.schema import FINDINGS, Counts, CountSummary, Findings, Match, Node
 
+    def node(i: int) -> Node:
+        numbers = dict.fromkeys(
+            ("mi_low", "mi_high", "p", "q", "share_of_entropy", "conditional_mi_nats", "conditional_low")
+        )
+        match = Match(
+            label=f"label{i}",
+            mi_nats=2.0,
+            **numbers,
+            conditional_high=None,
+            given=[],
+            shadow_of=[],
+            explains=True,
+            n=len(codes),
+        )
+        return Node(
+            node=i,
+            information_nats=2.0,
+            ablation_nats=100.0 - i,
+            mad=None,
+            dispersion_ratio=None,
+            informative=True,
+            informative_by=["statistical", "information"],
+            doubtful=False,
+            copies_of=None,
+            response={},
+            intervention=None,
+            matches=[match] if i < LABELS else [],
+            predicted_by_labels=None,
+            unexplained=i >= LABELS,
+            lines=[],
+            survival=None,
+            dossier=None,
+            claimed=True,
+        )
+
+    counted = list(range(INFORMATIVE))
+    count = CountSummary(k=INFORMATIVE, low=INFORMATIVE, high=INFORMATIVE, nodes=counted)
+    findings = Findings(
+        count=Counts(count, count, count, agree=True, spectra=len(codes)),
+        nodes=[node(i) for i in counted],
+        labels={},
+        labels_left_out={},
+        keywords_left_out=0,
+        targets=len(codes),
+        null_draws={},
+        stability=None,
+        warnings=[],
+    )
+    write_json(folder / "findings.json", findings.to_json() | FINDINGS.header)
     labels = {f"label{i}": codes[:, i] * 100.0 + rng.normal(size=len(codes)) for i in range(LABELS)}
-    nodes = []
-    for i in range(INFORMATIVE):
-        pair = {"label": f"label{i}", "mi_nats": 2.0, "explains": True, "shadow_of": []}
-        told = {
-            "node": i,
-            "informative": True,
-            "doubtful": False,
-            "copies_of": None,
-            "unexplained": i >= LABELS,
-        }
-        told |= {"matches": [pair] if i < LABELS else [], "lines": [], "response": {}, "survival": None}
-        nodes.append(told | {"ablation_nats": 100.0 - i, "information_nats": 2.0, "dossier": None})
-    count = {"k": INFORMATIVE, "low": INFORMATIVE, "high": INFORMATIVE, "nodes": list(range(INFORMATIVE))}
-    found = {
-        "count": {"statistical": count, "information": count, "agree": True},
-        "nodes": nodes,
-        "warnings": [],
-    }
-    (folder / "findings.json").write_text(json.dumps(found))
-    tables = folder / "findings"
-    tables.mkdir()
-    kinds = np.array(["G", "K", "M"])[rng.integers(0, 3, len(codes))]
-    frame = pd.DataFrame({"spectrum_id": index["spectrum_id"], **labels, "kind": kinds})
-    frame.to_parquet(tables / "labels.parquet")
+    kinds = np.array(["G", "K", "M"], dtype=object)[rng.integers(0, 3, len(codes))]
+    columns = {"spectrum_id": list(index["spectrum_id"]), **labels, "kind": kinds}
+    write_table(folder / "findings" / "labels.parquet", columns, header=FINDINGS.header)
     profile = {
         f"{one}_{i:03d}": rng.uniform(size=grid.size) for i in range(INFORMATIVE) for one in ("star", "sky")
     }
-    pd.DataFrame({"wavelength": grid.wavelength, **profile}).to_parquet(tables / "derivatives.parquet")
+    columns = {"wavelength": grid.wavelength, **profile}
+    write_table(folder / "findings" / "derivatives.parquet", columns, header=FINDINGS.header)
 
 
-class Asked:
+class Client:
     """One server and how long its answers take."""
 
     def __init__(self, study: Path) -> None:
@@ -205,7 +244,7 @@ class Asked:
         return sum(one[0] for one in found) / 1e3, sum(one[1] for one in found) / 1e3
 
 
-def told(name: str, found: list[tuple[float, float]], aim: str = "") -> None:
+def print_row(name: str, found: list[tuple[float, float]], aim: str = "") -> None:
     """Median and 95th percentile."""
     wall, work = np.array(found).T
     ends = [f"{np.quantile(one, q):7.1f}" for one in (wall, work) for q in (0.5, 0.95)]
@@ -213,12 +252,12 @@ def told(name: str, found: list[tuple[float, float]], aim: str = "") -> None:
 
 
 def main() -> None:
-    """Make the study, serve it, ask."""
+    """Make the study, serve it, send requests."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", type=Path, help="work in this folder; a study that is there is used")
     parser.add_argument("--spectra", type=int, default=300_000)
     parser.add_argument("--pixels", type=int, default=327_680)
-    parser.add_argument("--asked", type=int, default=200)
+    parser.add_argument("--requests", type=int, default=200)
     given = parser.parse_args()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="astroprism-explorer-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +266,7 @@ def main() -> None:
         begun = time.perf_counter()
         made_up(study, spectra=given.spectra, pixels=given.pixels)
         print(f"study made in {time.perf_counter() - begun:.0f} s", flush=True)
-    server = Asked(study)
+    server = Client(study)
     try:
         print(
             f"{given.spectra:,} spectra, {NODES} nodes ({INFORMATIVE} informative), {given.pixels:,} pixels"
@@ -262,8 +301,8 @@ def main() -> None:
             ),
             ("search", lambda: f"/api/search?text={rng.integers(10**6)}", ""),
         ):
-            count = given.asked if aim else max(5, given.asked // 10)
-            told(name, [server.get(make())[:2] for _ in range(count)], aim)
+            count = given.requests if aim else max(5, given.requests // 10)
+            print_row(name, [server.get(make())[:2] for _ in range(count)], aim)
         print(f"memory {server.most():.2f} GiB at most (aim: 3)")
     finally:
         server.process.send_signal(signal.SIGINT)

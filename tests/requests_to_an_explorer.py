@@ -1,4 +1,4 @@
-"""Malformed requests and files, as a stranger or a broken page would send them; seeded."""
+"""Malformed requests and files, as an attacker or a broken page would send them; seeded."""
 
 from __future__ import annotations
 
@@ -197,20 +197,20 @@ def _quoted(text: str) -> str:
 
 
 def _headers(rng: random.Random) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    headers: dict[str, Any] = {}
     if rng.random() < 0.15:
-        told["host"] = rng.choice(
+        headers["host"] = rng.choice(
             ["evil.example", "127.0.0.1:8765", "[::1]:8765", "a" * 3000, "127.0.0.1:99999", "::::"]
         )
     if rng.random() < 0.15:
-        told["origin"] = rng.choice(["null", "http://evil.example", "http://127.0.0.1:8765", "x" * 2000])
+        headers["origin"] = rng.choice(["null", "http://evil.example", "http://127.0.0.1:8765", "x" * 2000])
     if rng.random() < 0.1:
-        told["cookie"] = rng.choice(["a", "=;=;", "astroprism-8765=1", "\x01", 'a="' + "b" * 4000])
+        headers["cookie"] = rng.choice(["a", "=;=;", "astroprism-8765=1", "\x01", 'a="' + "b" * 4000])
     if rng.random() < 0.1:
-        told["authorization"] = rng.choice(["Bearer x", "Basic =", "Bearer"])
+        headers["authorization"] = rng.choice(["Bearer x", "Basic =", "Bearer"])
     if rng.random() < 0.05:
-        told["range"] = rng.choice(["bytes=0-", "bytes=99-1", "x"])
-    return {name: value.encode("latin-1") for name, value in told.items()}
+        headers["range"] = rng.choice(["bytes=0-", "bytes=99-1", "x"])
+    return {name: value.encode("latin-1") for name, value in headers.items()}
 
 
 def _file(rng: random.Random) -> bytes:

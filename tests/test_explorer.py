@@ -1,4 +1,4 @@
-"""The explorer's server: right answers, to those who may ask, whatever they ask."""
+"""The explorer's server: right answers, to those who may use it, whatever they send."""
 
 import base64
 import gzip
@@ -13,70 +13,28 @@ import urllib.error
 import urllib.request
 
 import numpy as np
-import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
 from astroprism import EncodeOptions, IngestOptions, Study, TrainOptions
 from astroprism.errors import ConfigError
 from astroprism.explorer import Viewer, create_app, start
-from astroprism.explorer.data.cache import Once
+from astroprism.explorer.data.cache import Cache
 from astroprism.explorer.data.curves import detail, window
+from astroprism.explorer.data.decoder import Decoder
+from astroprism.explorer.refusals import Refused, tidy, without_folders
 from astroprism.explorer.server.answers import as_csv, as_json, packed, unpacked
-from astroprism.explorer.server.drop import safe_name
 from astroprism.explorer.server.guard import Guard
-from astroprism.explorer.server.refusals import Refused, tidy, told
+from astroprism.explorer.server.uploads import safe_name
+from astroprism.schema import CodesFacts
+from doublet import archive
+from learned import learned_findings
 from requests_to_an_explorer import malformed
+from studies import write_findings
 
 HOME = "http://127.0.0.1:8765"
 MARKUP = "<img src=x onerror=alert(1)>"
 FORMULA = '=HYPERLINK("http://x","y")'
-SHOWN = {0: "rv", 3: "teff", 5: None, 7: None}
-
-
-def a_node(number, label):
-    """What `find` would tell of a node."""
-    pair = {"label": label, "mi_nats": 1.5, "mi_low": 1.4, "mi_high": 1.6, "p": 1e-5, "q": 1e-4}
-    pair |= {"explains": True, "shadow_of": [], "n": 60}
-    return {
-        "node": number,
-        "informative": number != 7,
-        "doubtful": number == 7,
-        "copies_of": None,
-        "unexplained": label is None,
-        "matches": [pair] if label else [],
-        "information_nats": 2.0,
-        "ablation_nats": 100.0 - number,
-        "lines": [
-            {"name": "Na I", "element": "Na", "frame": "star", "enrichment": 2.0, "p": 0.001, "q": 0.01}
-        ],
-        "response": {},
-        "survival": None,
-        "dossier": None,
-    }
-
-
-def write_findings(study, labels):
-    """Findings as they would be of a network that had learned: the one of these tests has not."""
-    from astroprism.findings.assemble import FEW
-
-    rng = np.random.default_rng(3)
-    nodes = [a_node(number, label) for number, label in SHOWN.items()]
-    one = {"k": 3, "low": 3, "high": 4, "nodes": [0, 3, 5]}
-    count = {"statistical": one, "information": one, "agree": True}
-    found = {"count": count, "nodes": nodes, "labels": {}, "targets": FEW, "warnings": []}
-    (study.path / "findings.json").write_text(json.dumps(found))
-    tables = study.path / "findings"
-    tables.mkdir()
-    labels.to_parquet(tables / "labels.parquet")
-    profile = {"wavelength": study.store.grid.wavelength}
-    for node in SHOWN:
-        profile |= {
-            f"{frame}_{node:03d}": rng.uniform(size=study.store.grid.size) for frame in ("star", "sky")
-        }
-    pd.DataFrame(profile).to_parquet(tables / "derivatives.parquet")
-    keyword = {"node": [3, 3], "label": ["EXPTIME", "AIRMASS"], "nats": [0.4, np.nan], "screen": [0.3, 0.1]}
-    pd.DataFrame(keyword | {"p": [1e-4, 0.3], "q": [1e-3, 0.5]}).to_parquet(tables / "keywords.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +51,13 @@ def study(tmp_path_factory) -> Study:
     recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
     study.train(options=TrainOptions(steps=20, config=recipe, device="cpu", valid=0.25, test=0.25))
     study.encode(options=EncodeOptions(device="cpu", polish=False))
-    rng = np.random.default_rng(0)
-    labels = {"spectrum_id": study.index["spectrum_id"], "teff": rng.normal(5800, 300, 90)}
+    index = study.index
+    findings, tables = learned_findings(
+        identifiers=index["spectrum_id"], targets=index["target"], wavelength=study.store.grid.wavelength
+    )
     kinds = np.array([MARKUP, FORMULA, "plain"], dtype=object)
-    labels |= {"rv": rng.normal(0, 20, 90), "kind": kinds[rng.integers(0, 3, 90)]}
-    write_findings(study, pd.DataFrame(labels))
+    tables["labels"]["kind"] = kinds[np.random.default_rng(0).integers(0, 3, 90)]
+    write_findings(study.path, findings, tables)
     return study
 
 
@@ -171,7 +131,7 @@ def test_binary_answers_are_laid_out_as_written():
 def test_texts_from_files_are_tamed():
     assert tidy("a\nb\x00\u202ec" + "x" * 500) == ("a b c" + "x" * 500)[:198] + ".."
     assert tidy("\ud800") == "?" or "\ud800" not in tidy("\ud800")
-    assert told(ValueError("cannot open /home/me/secret/a.fits, or C:\\Users\\me\\b.fits")) == (
+    assert without_folders(ValueError("cannot open /home/me/secret/a.fits, or C:\\Users\\me\\b.fits")) == (
         "cannot open a.fits, or b.fits"
     )
     assert json.loads(as_json({"x": np.float64("inf"), "y": [np.nan, np.int64(3)]})) == {
@@ -188,56 +148,56 @@ def test_texts_from_files_are_tamed():
         assert len(safe) <= 80
 
 
-def test_a_value_is_made_once_by_many_threads():
-    made, once = [], Once()
+def test_a_value_is_computed_by_one_of_many_threads():
+    made, cache = [], Cache()
 
     def make():
         time.sleep(0.02)
         made.append(1)
         return 5
 
-    threads = [threading.Thread(target=once, args=("key", make)) for _ in range(8)]
+    threads = [threading.Thread(target=cache, args=("key", make)) for _ in range(8)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
     assert made == [1]
-    recent = Once(most=2)
+    recent = Cache(size=2)
     for key in "abc":
         recent.put(key, key)
     assert [recent.get(key) for key in "abc"] == [None, "b", "c"]
     with pytest.raises(ZeroDivisionError):
-        once("bad", lambda: 1 / 0)
-    assert once("bad", lambda: 7) == 7
+        cache("bad", lambda: 1 / 0)
+    assert cache("bad", lambda: 7) == 7
 
 
 # --- answers
 
 
-def test_the_study_is_told(client, study):
-    told_of = client.get("/api/study").json()
-    assert told_of["spectra"] == 90
-    assert told_of["targets"] == 90
-    assert [one["node"] for one in told_of["nodes"]] == [0, 3, 5, 7]
-    assert [one["label"] for one in told_of["nodes"]] == ["rv", "teff", None, None]
-    assert [one["nuisance"] for one in told_of["nodes"]] == [True, False, False, False]
-    first = told_of["nodes"][1]
+def test_the_summary_of_a_study(client, study):
+    content = client.get("/api/study").json()
+    assert content["spectra"] == 90
+    assert content["targets"] == 90
+    assert [one["node"] for one in content["nodes"]] == [0, 3, 5, 7]
+    assert [one["label"] for one in content["nodes"]] == ["rv", "teff", None, None]
+    assert [one["nuisance"] for one in content["nodes"]] == [True, False, False, False]
+    first = content["nodes"][1]
     assert first["unit"] == "K"
     assert len(first["quantiles"]) == len(first["label_curve"]) == 7
     assert first["low"] < first["median"] < first["high"]
-    assert {one["name"]: one["kind"] for one in told_of["labels"]} == {
+    assert {one["name"]: one["kind"] for one in content["labels"]} == {
         "kind": "text",
         "rv": "number",
         "teff": "number",
     }
-    assert told_of["has"] == {
+    assert content["has"] == {
         "model": True, "codes": True, "findings": True, "labels": True, "outliers": False,
-        "umap": told_of["has"]["umap"], "apply": True,
+        "umap": content["has"]["umap"], "apply": True,
     }  # fmt: skip
-    assert any(line["kind"] == "atom" for line in told_of["lines"])
-    low, high = told_of["grid"]["low"], told_of["grid"]["high"]
-    assert all(low <= line["wavelength"] <= high for line in told_of["lines"])
-    for query in told_of["start"].values():
+    assert any(line["kind"] == "atom" for line in content["lines"])
+    low, high = content["grid"]["low"], content["grid"]["high"]
+    assert all(low <= line["wavelength"] <= high for line in content["lines"])
+    for query in content["start"].values():
         assert client.get(f"/api/python?{query}").status_code == 200
 
 
@@ -248,7 +208,7 @@ def test_decoding_is_the_network(client, study, viewer):
     code, _ = viewer.base_code(None)
     base = code.copy()
     code[3], code[5] = 0.5, -0.25
-    network, _ = study.model(unpruned=viewer.columns.unpruned)
+    network = study.model(unpruned=viewer.columns.unpruned).network
     berv = torch.zeros(2) if network.config.moving_air else None
     with torch.no_grad():
         made = network.decode(torch.from_numpy(np.stack([code, base])), berv=berv).numpy()
@@ -264,7 +224,40 @@ def test_decoding_is_the_network(client, study, viewer):
     assert facts["z"]["3"] == pytest.approx(float(viewer.columns.mean(3)[4]))
 
 
-def test_maps_have_a_row_a_spectrum(client, study, viewer):
+def test_uploads_are_encoded_with_a_second_look_at_other_velocities():
+    """As `encode` does: else a velocity that took one line of a doublet for the other would stay."""
+    from astroprism.model.trained import TrainedModel
+
+    network, batch, true, fooled = archive(1)
+    assert fooled.all()
+    model, flux, sigma = TrainedModel(network), batch.flux[0].numpy(), batch.sigma[0].numpy()
+    good = np.ones(flux.shape, dtype=bool)
+    for relocked, polished in ((True, True), (True, False), (False, True), (False, False)):
+        facts = CodesFacts(
+            spectra=1, nodes=2, network="prism", kept=[0, 1], weights="", polished=polished, relocked=relocked
+        )
+        mean, sd = Decoder(model, codes=facts).encode(flux, sigma, good, berv=0.0)
+        expected = model.encode(batch, relock=relocked, polished=polished)
+        np.testing.assert_array_equal(mean, expected.mean[0].numpy())
+        np.testing.assert_array_equal(sd, expected.sd[0].numpy())
+        assert (abs(10 * mean[0] - float(true[0])) < 0.5) == relocked
+    mean, _ = Decoder(model).encode(flux, sigma, good, berv=0.0)
+    assert abs(10 * mean[0] - float(true[0])) < 0.5
+
+
+def test_uploads_are_encoded_as_the_codes_of_the_study(study, viewer):
+    facts = viewer.columns.codes_facts
+    assert not facts.polished
+    read = study.store.read([3, 40])
+    for row, flux, sigma, good in zip([3, 40], read.flux, read.sigma, read.good, strict=True):
+        mean, sd = viewer.decoder.encode(flux, sigma, good, berv=viewer.columns.air(row))
+        known = [float(viewer.columns.mean(node)[row]) for node in range(facts.nodes)]
+        np.testing.assert_allclose(mean, known, atol=1e-4)
+        known = [float(viewer.columns.sd(node)[row]) for node in range(facts.nodes)]
+        np.testing.assert_allclose(sd, known, rtol=1e-3)
+
+
+def test_maps_have_one_point_per_spectrum(client, study, viewer):
     arrays, facts = arrays_of(client.get("/api/map?x=node:3&y=pca:0&colour=label:kind"))
     assert all(len(one) == 90 for one in arrays.values())
     np.testing.assert_array_equal(
@@ -482,7 +475,7 @@ def test_files_that_cannot_be_used_are_refused(client, study):
 
 
 def test_a_file_that_fills_memory_or_time_ends_its_reader_only(client, study, monkeypatch):
-    from astroprism.explorer.server import reading
+    from astroprism.explorer.server import reader
 
     header = [
         f"SIMPLE  = {'T':>20}",
@@ -497,7 +490,7 @@ def test_a_file_that_fills_memory_or_time_ends_its_reader_only(client, study, mo
     large = TestClient(create_app(study, guard=Guard(port=8765, upload=4 << 20), warm=False), base_url=HOME)
     answer = dropped(large, bomb, name="bomb.fits.gz")
     assert answer.status_code == 422
-    monkeypatch.setattr(reading, "SECONDS", 0.05)
+    monkeypatch.setattr(reader, "SECONDS", 0.05)
     begun = time.monotonic()
     answer = dropped(client, b"5000 1\n" * 1000, name="slow.txt")
     assert answer.status_code == 422
@@ -505,10 +498,10 @@ def test_a_file_that_fills_memory_or_time_ends_its_reader_only(client, study, mo
     assert time.monotonic() - begun < 10
 
 
-# --- who may ask
+# --- who may use it
 
 
-def test_who_may_ask(client, study):
+def test_requests_from_elsewhere_are_refused(client, study):
     ok = client.get("/api/study")
     assert ok.status_code == 200
     policy = ok.headers["content-security-policy"]
@@ -562,8 +555,8 @@ def test_a_token_is_needed_where_others_could_reach_it(study):
     assert "SameSite=Strict" in cookie
     assert open_to.get("/api/study").status_code == 200  # by the cookie
     assert open_to.get("/api/study", headers={"host": "evil.example:8765"}).status_code == 403
-    told_of = open_to.get("/?token=secret-token&x=%0d%0aset-cookie:a", follow_redirects=False)
-    assert "\r" not in told_of.headers["location"]
+    content = open_to.get("/?token=secret-token&x=%0d%0aset-cookie:a", follow_redirects=False)
+    assert "\r" not in content.headers["location"]
 
 
 def test_notebooks_of_this_machine_may_frame_it(study):
@@ -656,14 +649,14 @@ def test_the_command_serves_until_it_is_interrupted(study):
     assert "Traceback" not in errors
 
 
-def test_a_study_without_a_model_is_still_shown(study, tmp_path):
+def test_a_study_without_a_model_has_pages(study, tmp_path):
     bare = Study(tmp_path / "bare")
     bare.path.mkdir()
     bare.store_path.symlink_to(study.store_path)
     client = TestClient(create_app(bare, guard=Guard(port=8765)), base_url=HOME)
-    told_of = client.get("/api/study").json()
-    assert told_of["network"] is None
-    assert told_of["nodes"] == []
+    content = client.get("/api/study").json()
+    assert content["network"] is None
+    assert content["nodes"] == []
     arrays, facts = arrays_of(client.get("/api/spectrum/3"))
     assert "reconstruction" not in arrays
     assert facts["labels"] == {}

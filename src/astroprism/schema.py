@@ -80,9 +80,19 @@ class NetworkFacts(Record, frozen=True):
         return int(self.config["n_latent"])
 
     @property
+    def agnostic(self) -> bool:
+        """Whether its decoder knows of no star, atmosphere and velocity, though it is a prism."""
+        return bool(self.config.get("agnostic", False))
+
+    @property
     def physical(self) -> bool:
-        """Whether the decoder has a star, an atmosphere and a velocity."""
-        return self.kind == "prism" and not self.config["agnostic"]
+        """Whether its decoder has a star, an atmosphere and a velocity."""
+        return self.kind == "prism" and not self.agnostic
+
+    @property
+    def moving_air(self) -> bool:
+        """Whether it reads the barycentric correction of each spectrum."""
+        return bool(self.config.get("moving_air", False))
 
 
 class StoreFacts(Record, frozen=True):

@@ -1,8 +1,7 @@
-"""A browser, and the explorer's server on a tiny study that a stranger labelled."""
+"""A browser, and the explorer's server on a tiny study whose labels hold markup."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,10 +12,11 @@ import numpy as np
 import pytest
 from waiting import quiet
 
+from learned import learned_findings
+from studies import write_findings
+
 MARKUP = "<img src=x onerror=alert(1)>"
 STARS = 240
-# what findings would say of a network that had learned: the one of these tests has hardly
-SHOWN = {0: "rv", 3: "teff", 5: None, 7: None}
 
 
 def chromium() -> str | None:
@@ -27,8 +27,6 @@ def chromium() -> str | None:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A few hundred stars, a tiny network, labels with markup in them, findings made up for four nodes."""
-    import pandas as pd
-
     from astroprism import Study, TrainOptions
     from astroprism.simulate import SimulationConfig, write_archive
 
@@ -41,42 +39,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
     recipe.write_text("batch = 16\nprune_at = []\nprune_kl = []\ngive_back = []\n")
     study.train(options=TrainOptions(steps=40, config=recipe, device="cpu", valid=0.2, test=0.2))
     study.encode()
-    rng = np.random.default_rng(0)
-    names = study.index["spectrum_id"]
-    kinds = np.array([MARKUP, "dwarf", "giant"], dtype=object)
-    labels = {
-        "spectrum_id": names,
-        "teff": rng.normal(5800, 300, STARS),
-        "rv": rng.normal(0, 20, STARS),
-        "kind": kinds[rng.integers(0, 3, STARS)],
-    }
-    pd.DataFrame(labels).to_csv(folder / "labels.csv", index=False)
-    study.find(folder / "labels.csv")
-    path = study.path / "findings.json"
-    found = json.loads(path.read_text())
-    found["nodes"] = [_told(one) for one in found["nodes"]]
-    path.write_text(json.dumps(found))
-    return study
-
-
-def _told(node: dict[str, Any]) -> dict[str, Any]:
-    label = SHOWN.get(node["node"], "")
-    plain = {"informative": False, "doubtful": False, "copies_of": None, "unexplained": False}
-    if label == "":
-        return node | plain
-    pair = {"label": label, "mi_nats": 1.5, "mi_low": 1.4, "mi_high": 1.6, "p": 1e-5, "q": 1e-4}
-    pair |= {"conditional_mi_nats": 1.2, "explains": True, "shadow_of": [], "n": 60}
-    return (
-        node
-        | plain
-        | {
-            "informative": node["node"] != 7,
-            "doubtful": node["node"] == 7,
-            "unexplained": label is None,
-            "matches": [pair] if label else [],
-            "ablation_nats": 100.0 - node["node"],
-        }
+    index = study.index
+    findings, tables = learned_findings(
+        identifiers=index["spectrum_id"], targets=index["target"], wavelength=study.store.grid.wavelength
     )
+    kinds = np.array([MARKUP, "dwarf", "giant"], dtype=object)
+    tables["labels"]["kind"] = kinds[np.random.default_rng(0).integers(0, 3, STARS)]
+    write_findings(study.path, findings, tables)
+    return study
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +80,7 @@ def browser() -> Iterator[Any]:
 
 
 class Watched:
-    """A page, and what it must not do: log errors, throw, or ask anybody else than 127.0.0.1."""
+    """A page, and what it must not do: log errors, throw, or send requests elsewhere than to 127.0.0.1."""
 
     def __init__(self, page: Any, home: str) -> None:
         self.page, self.home = page, home

@@ -266,7 +266,7 @@ def test_the_python_of_a_view_is_shown(watched):
     compile(text, "view.py", "exec")
     assert "Study(" in text
     page.keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
+    page.locator("dialog").wait_for(state="detached")
 
 
 def test_a_server_that_is_gone_is_told(watched):

@@ -1,10 +1,10 @@
 """The web explorer: a server on this machine that computes, and a page that draws.
 
-    Viewer       what the server shows, for Python: decode, columns, spectra, neighbours
-    create_app   the server's application
-    start        the server in the background, as a notebook wants it
+    data/     what the pages show; `Viewer` is all of it, for the server and for Python
+    server/   routes, their parameters, the guard before them, uploaded files
+    static/   the page, built from the TypeScript in explorer/ at the root of the repository
 
-docs/design/explorer.md has its answers, and who may ask.
+docs/design/explorer.md lists the routes and who may use them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.viewer import Viewer
     from .server.app import create_app
-    from .server.serving import start
+    from .server.background import RunningServer, start
 
-__all__ = ["Viewer", "create_app", "start"]
+__all__ = ["RunningServer", "Viewer", "create_app", "start"]
 
 
 def __getattr__(name: str) -> Any:  # the web server is loaded by those who serve
@@ -28,8 +28,8 @@ def __getattr__(name: str) -> Any:  # the web server is loaded by those who serv
         from .server.app import create_app
 
         return create_app
-    if name == "start":
-        from .server.serving import start
+    if name in ("RunningServer", "start"):
+        from .server import background
 
-        return start
+        return getattr(background, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

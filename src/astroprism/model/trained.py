@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..device import BATCH_PIXELS, device_for
 from ..network import PaperNetwork, Prism, load_released
-from ..network.doppler import shift, velocity_of
+from ..network.doppler import pixels_of, shift, velocity_of
 from ..network.prism import cut
 from ..schema import ModelFacts
 from .checkpoint import read_model
@@ -157,18 +157,18 @@ class TrainedModel:
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Decoded:
-        """Spectra of codes (b, n), and their parts where the network has them; berv (b,) in km/s."""
-        network = self.network
-        if not isinstance(network, Prism) or network.config.agnostic:
-            return Decoded(network.decode(z, berv=berv), None, None, None)
-        config, parts = network.config, network.parts(z)
-        clear = parts._replace(star=torch.ones_like(parts.star), shift=torch.zeros_like(parts.shift))
-        return Decoded(
-            network.join(parts, berv=berv),
-            cut(shift(parts.star, parts.shift), config=config),
-            network.join(clear, berv=berv),
-            velocity_of(parts.shift, config.step),
-        )
+        """Spectra of codes (b, n), and their parts where the network has them; BERV as in `to_device`."""
+        if not self.moving_air:
+            berv = None
+        elif berv is None:
+            berv = z.new_zeros(len(z))
+        if not (isinstance(self.network, Prism) and self.physical):
+            return Decoded(self.network.decode(z, berv=berv), None, None, None)
+        config, parts = self.network.config, self.network.parts(z)
+        star, air = cut(shift(parts.star, parts.shift), config=config), parts.atmosphere
+        if berv is not None:
+            air = cut(shift(air, pixels_of(berv, config.step)), config=config)
+        return Decoded(star * air, star, air, velocity_of(parts.shift, config.step))
 
     def decode_array(
         self, mean: NDArray[np.floating], *, berv: NDArray[np.floating] | None = None

@@ -1,1 +1,1 @@
-"""What the pages of the explorer show: columns, curves, codes, spectra; no web server in it."""
+"""What the pages of the explorer show, without a web server: columns, axes, curves, spectra, nodes."""

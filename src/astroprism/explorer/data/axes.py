@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..server.refusals import Refused, tidy
-from .cache import Once
+from ...figures.words import label_axis
+from ..refusals import Refused, tidy
+from .cache import Cache
 from .columns import INDEX_NUMBERS, SAMPLE, Columns
 
 COMPONENTS = 5
@@ -31,8 +32,8 @@ class Axis:
     values: NDArray[np.float32]
     categories: tuple[str, ...] | None = None
 
-    def about(self) -> dict[str, Any]:
-        """What is told beside the values."""
+    def facts(self) -> dict[str, Any]:
+        """What an answer says beside the values."""
         known = self.values[np.isfinite(self.values)]
         ends = None
         if self.categories is None and known.size:
@@ -52,22 +53,22 @@ class Axes:
 
     def __init__(self, columns: Columns, *, titles: dict[int, str]) -> None:
         self.columns, self.titles = columns, titles
-        self._once = Once()
+        self._cache = Cache()
 
     def known(self) -> list[dict[str, str]]:
         """Key, title and kind of all there are."""
-        told = [(f"node:{node}", self.titles[node], "number") for node in self.columns.shown]
-        told += [(f"label:{name}", tidy(name), kind) for name, kind in self.columns.labels.items()]
-        told += [(f"pca:{i}", f"principal component {i + 1}", "number") for i in range(self._components())]
+        known = [(f"node:{node}", self.titles[node], "number") for node in self.columns.nodes]
+        known += [(f"label:{name}", tidy(name), kind) for name, kind in self.columns.labels.items()]
+        known += [(f"pca:{i}", f"principal component {i + 1}", "number") for i in range(self._components())]
         if has_umap() and self._components():
-            told += [(f"umap:{i}", f"UMAP {i + 1}", "number") for i in range(2)]
+            known += [(f"umap:{i}", f"UMAP {i + 1}", "number") for i in range(2)]
         if self.columns.outliers is not None:
-            told.append(("outlier", "outlier score", "number"))
+            known.append(("outlier", "outlier score", "number"))
         index = self.columns.index
         for name in INDEX_NUMBERS:
             if name in index and bool(np.isfinite(self.columns.number(name)).any()):
-                told.append((name if name in OWN else f"index:{name}", OWN.get(name, name), "number"))
-        return [{"key": key, "title": title, "kind": kind} for key, title, kind in told]
+                known.append((name if name in OWN else f"index:{name}", OWN.get(name, name), "number"))
+        return [{"key": key, "title": title, "kind": kind} for key, title, kind in known]
 
     def axis(self, key: str) -> Axis:
         """The column of a key."""
@@ -97,15 +98,15 @@ class Axes:
         unit = unit_of(name)
         if self.columns.labels[name] == "number":
             return Axis(key, tidy(name), unit, values)
-        codes, names = self._once(("categories", name), lambda: _categories(values))
+        codes, names = self._cache(("categories", name), lambda: _categories(values))
         return Axis(key, tidy(name), unit, codes, names)
 
     def _components(self) -> int:
-        return min(COMPONENTS, len(self.columns.shown))
+        return min(COMPONENTS, len(self.columns.nodes))
 
     def _whitened(self) -> NDArray[np.float32]:
         """Codes of the nodes that are no copies, in units of their spread (n, k)."""
-        nodes = self.columns.distinct or self.columns.shown
+        nodes = self.columns.distinct or self.columns.nodes
         if not nodes:
             raise Refused(409, "this study has no codes yet; run: astroprism encode")
         points = self.columns.means(nodes)
@@ -124,7 +125,7 @@ class Axes:
             made[:, : turned.shape[1]] = points @ turned.astype(np.float32)
             return made
 
-        return self._once("pca", make)  # type: ignore[no-any-return]
+        return self._cache("pca", make)  # type: ignore[no-any-return]
 
     def _umap(self) -> NDArray[np.float32]:
         if not has_umap():
@@ -140,7 +141,7 @@ class Axes:
             made[rows] = umap.UMAP(random_state=0, n_jobs=1).fit_transform(points[rows])
             return made
 
-        return self._once("umap", make)  # type: ignore[no-any-return]
+        return self._cache("umap", make)  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -151,8 +152,6 @@ def has_umap() -> bool:
 
 def unit_of(label: str) -> str:
     """The usual unit of a label; '' where we know none."""
-    from ...figures.words import label_axis
-
     axis = label_axis(label)
     return axis.removeprefix(f"{label} (").removesuffix(")") if axis != label else ""
 
@@ -170,9 +169,9 @@ def _categories(values: NDArray[np.object_]) -> tuple[NDArray[np.float32], tuple
     codes, names = pd.factorize(pd.Series(values, dtype=object))
     count = np.bincount(codes[codes >= 0], minlength=len(names))
     order = np.argsort(-count, kind="stable")
-    shown = order if len(order) <= MOST_CATEGORIES else order[: MOST_CATEGORIES - 1]
-    rank = np.full(len(names) + 1, len(shown), np.float32)
-    rank[shown] = np.arange(len(shown))
+    common = order if len(order) <= MOST_CATEGORIES else order[: MOST_CATEGORIES - 1]
+    rank = np.full(len(names) + 1, len(common), np.float32)
+    rank[common] = np.arange(len(common))
     rank[-1] = np.nan  # factorize gives -1 where there is no text
-    told = [tidy(names[i], longest=60) for i in shown]
-    return rank[codes], tuple(told if len(shown) == len(order) else [*told, "other"])
+    texts = [tidy(names[i], longest=60) for i in common]
+    return rank[codes], tuple(texts if len(common) == len(order) else [*texts, "other"])

@@ -1,4 +1,4 @@
-"""Values made when they are first asked for, once, whatever the number of threads that ask."""
+"""Values computed when they are first needed, each by one thread while the others wait for it."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 
-class Once:
-    """Made values by key; those of `recent` are a bounded cache, the least recently used goes first."""
+class Cache:
+    """Values by key.
 
-    def __init__(self, *, most: int | None = None) -> None:
-        self._most = most
+    size  number of values that are kept, the most recently used ones; None: all
+    """
+
+    def __init__(self, *, size: int | None = None) -> None:
+        self._size = size
         self._lock = threading.Lock()
-        self._made: OrderedDict[Hashable, Any] = OrderedDict()
-        self._making: dict[Hashable, threading.Lock] = {}
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._turns: dict[Hashable, threading.Lock] = {}  # of keys whose values are being computed
 
-    def __call__(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The value of `key`, made by `make` where it is not there yet; an error is raised, not kept."""
+    def __call__(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """The value of `key`, computed where it is not there yet; an error is raised, not kept."""
         with self._lock:
-            if key in self._made:
-                self._made.move_to_end(key)
-                return self._made[key]
-            turn = self._making.setdefault(key, threading.Lock())
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+            turn = self._turns.setdefault(key, threading.Lock())
         with turn:
             with self._lock:
-                if key in self._made:
-                    return self._made[key]
+                if key in self._values:
+                    return self._values[key]
             try:
-                value = make()
-                with self._lock:
-                    self._made[key] = value
-                    while self._most is not None and len(self._made) > self._most:
-                        self._made.popitem(last=False)
+                value = compute()
+                self.put(key, value)
             finally:
                 with self._lock:
-                    self._making.pop(key, None)
+                    self._turns.pop(key, None)
         return value
 
     def get(self, key: Hashable) -> Any:
         """The value of `key`, None where it is not there."""
         with self._lock:
-            return self._made.get(key)
+            return self._values.get(key)
 
     def put(self, key: Hashable, value: Any) -> None:
         """Keep a value."""
         with self._lock:
-            self._made[key] = value
-            self._made.move_to_end(key)
-            while self._most is not None and len(self._made) > self._most:
-                self._made.popitem(last=False)
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while self._size is not None and len(self._values) > self._size:
+                self._values.popitem(last=False)

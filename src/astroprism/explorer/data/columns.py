@@ -1,69 +1,80 @@
-"""Columns of a study, a value a spectrum in the store's order: names, numbers of the index, labels, codes.
+"""Columns of a study, one value per spectrum in the store's order: names, numbers, labels, codes, outliers.
 
-Each is read when it is first asked for, as float32. Shapes: n spectra, k nodes held.
+Each is read when it is first needed, numbers as float32. Shapes: n spectra, k nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..server.refusals import Refused
-from .cache import Once
+from ...folder import StudyFolder
+from ...model.encode import codes_facts
+from ...schema import CodesFacts, Findings, ModelFacts, Node
+from ...similar.metric import nuisances
+from ...targets import split
+from ..refusals import Refused
+from .cache import Cache
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .shown import StudyLike
-
 INDEX_NUMBERS = ("snr", "time", "berv", "resolution", "ra", "dec", "n_good", "scale")
 SAMPLE = 40_000  # rows that quantiles are taken of
-FEWEST_NUMBERS = 2  # different numbers, below which a label is no axis
+LONGEST_SEARCH = 100  # characters
 
 
 class Columns:
     """What the explorer reads of a study besides spectra and network."""
 
-    def __init__(self, study: StudyLike) -> None:
-        self.study = study
-        self._once = Once()
+    def __init__(self, folder: StudyFolder) -> None:
+        self.folder = folder
+        self._cache = Cache()
 
     def __len__(self) -> int:
-        return len(self.study.store)
+        return len(self.folder.store)
 
     @property
     def index(self) -> pd.DataFrame:
         """The store's index."""
-        return self._once("index", lambda: self.study.store.index)  # type: ignore[no-any-return]
+        return self._cache("index", lambda: self.folder.index)  # type: ignore[no-any-return]
 
     def text(self, name: str) -> Any:
         """A text of the index as a pyarrow array: 300,000 Python strings would take 30 MB."""
         import pyarrow as pa
 
-        return self._once(("text", name), lambda: pa.array(self.index[name], pa.string()))
+        return self._cache(("text", name), lambda: pa.array(self.index[name], pa.string()))
 
     @property
-    def findings(self) -> dict[str, Any] | None:
+    def model_facts(self) -> ModelFacts | None:
+        """model.json; None where no network was trained."""
+        return self._cache("model", self.folder.model_facts)  # type: ignore[no-any-return]
+
+    @property
+    def findings(self) -> Findings | None:
         """findings.json; None where `find` was not run."""
 
-        def read() -> dict[str, Any] | None:
-            there = (self.study.path / "findings.json").exists()
-            return self.study.findings() if there else None
+        def read() -> Findings | None:
+            return self.folder.findings() if self.folder.has_findings() else None
 
-        return self._once("findings", read)  # type: ignore[no-any-return]
+        return self._cache("findings", read)  # type: ignore[no-any-return]
+
+    def found(self, node: int) -> Node | None:
+        """What `find` found of a node; None where it found nothing."""
+        nodes = self.findings.nodes if self.findings is not None else ()
+        return next((one for one in nodes if one.node == node), None)
 
     def table(self, name: str) -> pd.DataFrame | None:
         """A table beside the findings; None where it is not there."""
 
         def read() -> pd.DataFrame | None:
-            there = (self.study.path / "findings" / f"{name}.parquet").exists()
-            return self.study.finding_table(name) if there else None
+            return self.folder.finding_table(name) if self.folder.table_path(name).exists() else None
 
-        return self._once(("table", name), read)  # type: ignore[no-any-return]
+        return self._cache(("table", name), read)  # type: ignore[no-any-return]
 
     # --- labels
 
@@ -74,7 +85,7 @@ class Columns:
         def read() -> dict[str, str]:
             from pyarrow import parquet, types
 
-            path = self.study.path / "findings" / "labels.parquet"
+            path = self.folder.table_path("labels")
             if not path.exists():
                 return {}
             schema = parquet.read_schema(path)
@@ -86,7 +97,7 @@ class Columns:
                 if field.name != "spectrum_id" and not types.is_nested(field.type)
             }
 
-        return self._once("labels", read)  # type: ignore[no-any-return]
+        return self._cache("labels", read)  # type: ignore[no-any-return]
 
     def label(self, name: str) -> NDArray[Any]:
         """Values of a label (n,): float32, or texts with None where there is none."""
@@ -94,13 +105,12 @@ class Columns:
             raise Refused(
                 404, f"the findings know no label {name!r}; known: {', '.join(self.labels) or 'none'}"
             )
-        return self._once(("label", name), lambda: self._read_label(name))  # type: ignore[no-any-return]
+        return self._cache(("label", name), lambda: self._read_label(name))  # type: ignore[no-any-return]
 
     def _read_label(self, name: str) -> NDArray[Any]:
         from pyarrow import parquet
 
-        path = self.study.path / "findings" / "labels.parquet"
-        table = parquet.read_table(path, columns=["spectrum_id", name])
+        table = parquet.read_table(self.folder.table_path("labels"), columns=["spectrum_id", name])
         column = table[name].to_pandas()
         if self.labels[name] == "number":
             values: NDArray[Any] = column.to_numpy(dtype=np.float32, na_value=np.nan)
@@ -147,95 +157,84 @@ class Columns:
     @property
     def unpruned(self) -> bool:
         """Whether codes and model are the unpruned: where the pruned lack a node that findings count."""
-        return self._once("unpruned", self._needs_unpruned)  # type: ignore[no-any-return]
+        return self._cache("unpruned", self._needs_unpruned)  # type: ignore[no-any-return]
 
     def _needs_unpruned(self) -> bool:
-        if self.findings is None or not (self.study.path / "codes.parquet").exists():
+        if self.findings is None or not self.folder.has_codes():
             return False
-        from ...model.encode import codes_facts
-
-        kept = codes_facts(self.study.path / "codes.parquet")["kept"]
-        shown = {
-            one["node"] for one in self.findings["nodes"] if one["informative"] and one["copies_of"] is None
-        }
-        return not shown <= set(kept) and (self.study.path / "codes_unpruned.parquet").exists()
+        kept = codes_facts(self.folder.codes_path()).kept
+        counted = {one.node for one in self.findings.informative}
+        return not counted <= set(kept) and self.folder.has_codes(unpruned=True)
 
     @property
     def codes_path(self) -> Path:
-        """The table of codes that is shown."""
-        return self.study.path / ("codes_unpruned.parquet" if self.unpruned else "codes.parquet")
+        """The table of codes that the pages show."""
+        return self.folder.codes_path(unpruned=self.unpruned)
 
     @property
-    def shown(self) -> list[int]:
-        """Nodes shown: informative or doubtful, the strongest first; without findings, those kept."""
-        return self._once("shown", self._shown)  # type: ignore[no-any-return]
+    def codes_facts(self) -> CodesFacts:
+        """How those codes were made."""
+        return self._cache("codes facts", lambda: codes_facts(self.codes_path))  # type: ignore[no-any-return]
 
-    def _shown(self) -> list[int]:
+    @property
+    def nodes(self) -> list[int]:
+        """Nodes on the pages: informative or doubtful, the strongest first; without findings, those kept."""
+        return self._cache("nodes", self._nodes)  # type: ignore[no-any-return]
+
+    def _nodes(self) -> list[int]:
         if not self.has_codes:
             return []
         if self.findings is None:
-            return list(self._facts["kept"])
-        told = [one for one in self.findings["nodes"] if one["informative"] or one["doubtful"]]
-        told.sort(
-            key=lambda one: (
-                not one["informative"],
-                one["copies_of"] is not None,
-                -(one["ablation_nats"] or 0),
-            )
+            return list(self.codes_facts.kept)
+        counted = [one for one in self.findings.nodes if one.counted]
+        counted.sort(
+            key=lambda one: (not one.informative, one.copies_of is not None, -(one.ablation_nats or 0))
         )
-        return [int(one["node"]) for one in told if one["node"] < self._facts["nodes"]]
+        return [one.node for one in counted if one.node < self.codes_facts.nodes]
 
     @property
     def distinct(self) -> list[int]:
-        """Nodes shown that are informative and copies of no other; without findings, all."""
+        """Those of `nodes` that are informative and copies of no other; without findings, all."""
         if self.findings is None:
-            return self.shown
-        alone = {
-            one["node"] for one in self.findings["nodes"] if one["informative"] and one["copies_of"] is None
-        }
-        return [node for node in self.shown if node in alone]
+            return self.nodes
+        alone = {one.node for one in self.findings.informative}
+        return [node for node in self.nodes if node in alone]
 
     @property
     def nuisances(self) -> dict[int, str]:
         """Nodes of the velocity, the atmosphere, the noise or the instrument, and why."""
-        from ...similar.metric import nuisances
-
-        return self._once("nuisances", lambda: {} if self.findings is None else nuisances(self.findings))  # type: ignore[no-any-return]
+        return self._cache(  # type: ignore[no-any-return]
+            "nuisances", lambda: {} if self.findings is None else nuisances(self.findings)
+        )
 
     @property
     def outliers(self) -> dict[str, Any] | None:
         """score and p (n,), reasons, as `outliers` judged them; None where it did not run."""
-        return self._once("outliers", self._read_outliers)  # type: ignore[no-any-return]
+        return self._cache("outliers", self._read_outliers)  # type: ignore[no-any-return]
 
     def _read_outliers(self) -> dict[str, Any] | None:
         from pyarrow import parquet
 
-        path = self.study.path / "outliers.parquet"
+        path = self.folder.path / "outliers.parquet"
         if not path.exists():
             return None
         names = {"score": "outlier_surprise", "p": "outlier_p", "reasons": "outlier_reasons"}
         if not {"spectrum_id", *names.values()} <= set(parquet.read_schema(path).names):
             return None  # of another version: `outliers` makes it anew
         table = parquet.read_table(path, columns=["spectrum_id", *names.values()])
-        told: dict[str, Any] = {
+        columns: dict[str, Any] = {
             name: self._in_order(table["spectrum_id"], table[column].to_numpy().astype(np.float32), np.nan)
             for name, column in list(names.items())[:2]
         }
         reasons = np.array(table[names["reasons"]].to_pylist(), dtype=object)
-        return told | {"reasons": self._in_order(table["spectrum_id"], reasons, "")}
+        return columns | {"reasons": self._in_order(table["spectrum_id"], reasons, "")}
 
     @property
-    def _facts(self) -> dict[str, Any]:
-        from ...model.encode import codes_facts
-
-        return self._once("facts", lambda: codes_facts(self.codes_path))  # type: ignore[no-any-return]
-
-    @property
-    def held(self) -> list[int]:
-        """Nodes that the decoder reads: all of the unpruned network, else those kept, and those shown."""
+    def decoded(self) -> list[int]:
+        """Nodes that the decoder reads: all of the unpruned network, else those kept, and `nodes`."""
         if self.unpruned:
-            return list(range(self._facts["nodes"]))
-        return sorted({*map(int, self._facts["kept"]), *self.shown})
+            return list(range(self.codes_facts.nodes))
+        return sorted({*self.codes_facts.kept, *self.nodes})
 
     def mean(self, node: int) -> NDArray[np.float32]:
         """Mean codes of a node (n,); NaN where a spectrum has no code yet."""
@@ -248,9 +247,9 @@ class Columns:
     def _code(self, kind: str, node: int) -> NDArray[np.float32]:
         if not self.has_codes:
             raise Refused(409, "this study has no codes yet; run: astroprism encode")
-        if not 0 <= node < self._facts["nodes"]:
-            raise Refused(404, f"there is no node {node}; the network has 0 .. {self._facts['nodes'] - 1}")
-        return self._once((kind, node), lambda: self._read_codes([f"{kind}_{node:03d}"])[0])  # type: ignore[no-any-return]
+        if not 0 <= node < self.codes_facts.nodes:
+            raise Refused(404, f"there is no node {node}; the network has 0 .. {self.codes_facts.nodes - 1}")
+        return self._cache((kind, node), lambda: self._read_codes([f"{kind}_{node:03d}"])[0])  # type: ignore[no-any-return]
 
     def means(self, nodes: Sequence[int]) -> NDArray[np.float32]:
         """Mean codes of several nodes (n, k)."""
@@ -258,23 +257,23 @@ class Columns:
         return np.stack([self.mean(node) for node in nodes], axis=1)
 
     def load(self, nodes: Sequence[int]) -> None:
-        """Read the columns of these nodes in one go."""
+        """Read the columns of these nodes together."""
 
         def read() -> bool:
-            wanted = [node for node in nodes if self._once.get(("mean", node)) is None]
+            wanted = [node for node in nodes if self._cache.get(("mean", node)) is None]
             if wanted:
                 for node, column in zip(
                     wanted, self._read_codes([f"mean_{node:03d}" for node in wanted]), strict=True
                 ):
-                    self._once.put(("mean", node), column)
+                    self._cache.put(("mean", node), column)
             return True
 
-        self._once(("load", tuple(nodes)), read)
+        self._cache(("load", tuple(nodes)), read)
 
     def _read_codes(self, names: Sequence[str]) -> list[NDArray[np.float32]]:
         from pyarrow import parquet
 
-        place = self._once("code places", self._code_places)
+        place = self._cache("code places", self._code_places)
         out = []
         # a few columns at a time: pyarrow's own copy of 128 would double the memory for a moment
         for start in range(0, len(names), 16):
@@ -298,8 +297,8 @@ class Columns:
         return np.arange(0, len(self), max(1, len(self) // SAMPLE))
 
     def row_codes(self, row: int) -> dict[int, tuple[float, float]]:
-        """Node -> (mean, sd) of one spectrum, of the nodes shown."""
-        return {node: (float(self.mean(node)[row]), float(self.sd(node)[row])) for node in self.shown}
+        """Node -> (mean, sd) of one spectrum, of `nodes`."""
+        return {node: (float(self.mean(node)[row]), float(self.sd(node)[row])) for node in self.nodes}
 
     # --- one spectrum
 
@@ -313,15 +312,15 @@ class Columns:
         """A number of the index (n,); NaN where it is not known."""
         if name not in INDEX_NUMBERS or name not in self.index:
             raise Refused(404, f"the index has no number {name!r}")
-        return self._once(("number", name), lambda: self.index[name].to_numpy(np.float32))  # type: ignore[no-any-return]
+        return self._cache(("number", name), lambda: self.index[name].to_numpy(np.float32))  # type: ignore[no-any-return]
 
     def labels_of(self, row: int) -> dict[str, Any]:
         """The labels of one spectrum."""
-        told = {}
+        values = {}
         for name, kind in self.labels.items():
             value = self.label(name)[row]
-            told[name] = float(value) if kind == "number" else value
-        return told
+            values[name] = float(value) if kind == "number" else value
+        return values
 
     def air(self, row: int) -> float:
         """How fast the atmosphere of a spectrum moves, km/s: its BERV, where that is in the wavelengths."""
@@ -331,19 +330,11 @@ class Columns:
 
     def part(self, row: int) -> str | None:
         """train, valid or test; None without a model."""
-        from ...targets import split
-
-        shares = self._once("shares", self._shares)
-        if shares is None:
+        if self.model_facts is None:
             return None
+        shares = self.model_facts.split
         target = str(self.text("target")[row].as_py())
-        return str(split.assign([target], shares["seed"], valid=shares["valid"], test=shares["test"])[0])
-
-    def _shares(self) -> dict[str, Any] | None:
-        from ...artifacts import read_json
-
-        path = self.study.model_path / "model.json"
-        return read_json(path).get("split") if path.exists() else None
+        return str(split.assign([target], shares.seed, valid=shares.valid, test=shares.test)[0])
 
     def brief(self, row: int) -> dict[str, Any]:
         """A spectrum in a list."""
@@ -352,3 +343,40 @@ class Columns:
             "spectrum_id": self.text("spectrum_id")[int(row)].as_py(),
             "target": self.text("target")[int(row)].as_py(),
         }
+
+    # --- many spectra
+
+    def search(self, text: str, *, n: int) -> dict[str, Any]:
+        """Spectra whose identifier or target contains the text, without regard to case."""
+        import pyarrow.compute as pc
+
+        wanted = text.strip()
+        if not wanted or len(wanted) > LONGEST_SEARCH:
+            raise Refused(400, f"give a text of 1 to {LONGEST_SEARCH} characters")
+        hit = pc.or_(
+            *(
+                pc.fill_null(pc.match_substring(self.text(name), wanted, ignore_case=True), False)
+                for name in ("spectrum_id", "target")
+            )
+        )
+        rows = np.flatnonzero(hit.to_numpy(zero_copy_only=False))
+        return {"total": int(rows.size), "found": [self.brief(int(row)) for row in rows[:n]]}
+
+    def selection(self, rows: Sequence[int]) -> tuple[list[str], Iterator[list[Any]]]:
+        """Names of the columns, and the rows: identifier, target, the file's name, S/N, labels."""
+        for row in (min(rows), max(rows)) if rows else ():
+            self.check(row)
+        labels = [(name, self.label(name)) for name in self.labels]
+        names = ["row", "spectrum_id", "target", "file", "snr", *(name for name, _ in labels)]
+        chosen = np.array(rows, dtype=np.intp)
+        files = self.index["path"].iloc[chosen].tolist() if "path" in self.index else [""] * len(rows)
+        texts = [self.index[name].iloc[chosen].tolist() for name in ("spectrum_id", "target")]
+        snr = self.number("snr")[chosen]
+        values = [column[chosen] for _, column in labels]
+
+        def lines() -> Iterator[list[Any]]:
+            for i, row in enumerate(rows):
+                file = PurePath(str(files[i])).name
+                yield [row, texts[0][i], texts[1][i], file, snr[i], *(column[i] for column in values)]
+
+        return names, lines()

@@ -1,6 +1,6 @@
-"""Level of detail: a window of a spectrum in as many points as a screen can show.
+"""Curves over a window of wavelength, in as many points as a screen can show.
 
-Shapes: p pixels of the window, k pixels a bin.
+Shapes: p pixels of the window, k pixels per bin.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..server.refusals import Refused
+from ..refusals import Refused
 
 FEWEST = 8  # pixels a window shows at least
 WIDTH, NARROWEST, WIDEST = 1200, 16, 4096
@@ -20,7 +20,7 @@ WIDTH, NARROWEST, WIDEST = 1200, 16, 4096
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves over one column of wavelengths, angstrom; facts: what else is told of them."""
+    """Curves over one column of wavelengths, angstrom; facts: what else is known of them."""
 
     wavelength: NDArray[np.float64]
     values: dict[str, NDArray[Any]]
@@ -49,7 +49,7 @@ def window(wavelength: NDArray[np.float64], low: float | None, high: float | Non
 def detail(
     wavelength: NDArray[np.float64], values: Mapping[str, NDArray[Any]], *, width: int | None
 ) -> Curves:
-    """Curves (p,) as they are where a screen of `width` pixels can show them, else two points a bin.
+    """Curves (p,) as they are where a screen of `width` pixels can show them, else two points per bin.
 
     The two are the bin's lowest and highest value in the order in which they come, so that a line through
     them looks as the line through all pixels would. NaN counts as no data. `sigma` gives its mean in a bin,
@@ -58,7 +58,7 @@ def detail(
     count = wavelength.size
     facts = {"low": float(wavelength[0]), "high": float(wavelength[-1]), "pixels": count}
     if width is None or count <= 2 * width:
-        plain = {name: _sent(array) for name, array in values.items()}
+        plain = {name: _unbinned(array) for name, array in values.items()}
         return Curves(wavelength, plain, facts | {"binned": False, "pixels_a_bin": 1})
     k = -(-count // width)
     bins = -(-count // k)
@@ -68,8 +68,7 @@ def detail(
     made: dict[str, NDArray[Any]] = {}
     for name, array in values.items():
         if array.dtype == bool:
-            seen = _folded(array, bins, k, fill=False).any(1)
-            made[name] = np.repeat(seen, 2).astype(np.uint8)
+            made[name] = np.repeat(_folded(array, bins, k, fill=False).any(1), 2).astype(np.uint8)
         elif name == "sigma":
             made[name] = np.repeat(_mean(_folded(array, bins, k, fill=np.nan)), 2)
         else:
@@ -77,7 +76,7 @@ def detail(
     return Curves(wavelength[places], made, facts | {"binned": True, "pixels_a_bin": k})
 
 
-def _sent(array: NDArray[Any]) -> NDArray[Any]:
+def _unbinned(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.uint8) if array.dtype == bool else array.astype(np.float32)
 
 

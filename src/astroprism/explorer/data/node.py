@@ -1,4 +1,4 @@
-"""All that is known of one node, for its page."""
+"""The page of one node: all that is known of it, its derivative, traversal and scatter."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..server.refusals import Refused
+from ..refusals import Refused
 from .curves import Curves, detail, window
-from .summary import QUANTILES, found_of
+from .summary import QUANTILES
 
 if TYPE_CHECKING:
     from .viewer import Viewer
@@ -19,19 +19,19 @@ SCATTER = 20_000
 
 
 def entry(viewer: Viewer, node: int) -> dict[str, Any]:
-    """The node as /api/study tells of it."""
-    told = next((one for one in viewer.summary["nodes"] if one["node"] == node), None)
-    if told is None:
-        shown = ", ".join(map(str, viewer.columns.shown)) or "none"
-        raise Refused(404, f"there is no page on node {node}; shown are {shown}")
-    return dict(told)
+    """The node as /api/study has it."""
+    found = next((one for one in viewer.summary["nodes"] if one["node"] == node), None)
+    if found is None:
+        known = ", ".join(map(str, viewer.columns.nodes)) or "none"
+        raise Refused(404, f"there is no page on node {node}; shown are {known}")
+    return dict(found)
 
 
 def node_page(viewer: Viewer, node: int) -> dict[str, Any]:
     """The content of /api/node/{node}."""
-    told = entry(viewer, node)
+    own = entry(viewer, node)
     columns = viewer.columns
-    found = found_of(columns.findings, node)
+    found = columns.found(node)
     code = columns.mean(node)
     known = np.flatnonzero(np.isfinite(code))
     order = known[np.argsort(code[known], kind="stable")]
@@ -40,16 +40,17 @@ def node_page(viewer: Viewer, node: int) -> dict[str, Any]:
         np.histogram(values, bins=BINS) if values.size else (np.zeros(BINS), np.linspace(-3, 3, BINS + 1))
     )
     profile = columns.table("derivatives")
-    return told | {
-        "dossier": found.get("dossier"),
-        "line_groups": found.get("lines", []),
-        "predicted_by_labels": found.get("predicted_by_labels"),
+    predicted = None if found is None else found.predicted_by_labels
+    return own | {
+        "dossier": None if found is None or found.dossier is None else found.dossier.to_json(),
+        "line_groups": [] if found is None else [group.to_json() for group in found.lines],
+        "predicted_by_labels": None if predicted is None else predicted.to_json(),
         "keywords": _keywords(viewer, node),
         "sweep": _rows(viewer, "bins", node, ("label", "bins", "nats", "null_mean", "null_high")),
         "lowest": [_extreme(viewer, int(row), code) for row in order[:EXTREMES]],
         "highest": [_extreme(viewer, int(row), code) for row in order[::-1][:EXTREMES]],
         "histogram": {"edges": edges.tolist(), "counts": [int(one) for one in counts]},
-        "against": told["label"],
+        "against": own["label"],
         "derivative": profile is not None and f"star_{node:03d}" in profile,
         "traversal": viewer.has_model,
     }
@@ -90,7 +91,7 @@ def derivative(
     high: float | None = None,
     width: int | None = None,
 ) -> Curves:
-    """How much a unit of the node changes the flux, at rest with the star and with the observer."""
+    """How much a unit of the node changes the flux, in the rest frames of the star and of the observer."""
     entry(viewer, node)
     profile = viewer.columns.table("derivatives")
     if profile is None or f"star_{node:03d}" not in profile:
@@ -113,20 +114,20 @@ def traversal(
     width: int | None = None,
 ) -> Curves:
     """The decoded spectrum with the node at each of its seven quantiles."""
-    told = entry(viewer, node)
+    own = entry(viewer, node)
     code, berv = viewer.base_code(base)
     pixels = window(viewer.wavelength, low, high)
     values = {}
-    for place, mark in enumerate(told["quantiles"]):
+    for place, mark in enumerate(own["quantiles"]):
         moved = code.copy()
         moved[node] = mark
         values[f"flux_{place}"] = viewer.decoder.decode(moved, berv=berv).flux[pixels]
     curves = detail(viewer.wavelength[pixels], values, width=width)
     facts = {
-        "values": told["quantiles"],
-        "labels": told["label_curve"],
-        "label": told["label"],
-        "unit": told["unit"],
+        "values": own["quantiles"],
+        "labels": own["label_curve"],
+        "label": own["label"],
+        "unit": own["unit"],
         "quantiles": list(QUANTILES),
     }
     return Curves(curves.wavelength, curves.values, curves.facts | facts)
@@ -142,4 +143,4 @@ def scatter(viewer: Viewer, node: int, label: str) -> tuple[dict[str, NDArray[An
     if total > SCATTER:
         rows = np.sort(np.random.default_rng(0).choice(rows, SCATTER, replace=False))
     arrays = {"code": code[rows], "label": axis.values[rows], "row": rows.astype(np.int32)}
-    return arrays, {"total": total, "node": node, "axis": axis.about()}
+    return arrays, {"total": total, "node": node, "axis": axis.facts()}

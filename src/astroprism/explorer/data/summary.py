@@ -1,4 +1,4 @@
-"""What the page must know of a study before it draws anything: nodes, labels, lines, axes."""
+"""Summary of a study, which the page reads before it draws anything: nodes, labels, lines, axes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import __version__
+from ...figures.words import node_title
 from ...grid import convert_medium
-from ..server.refusals import tidy
+from ...measures.lines import atomic_groups, line_name, telluric_groups
+from ...schema import Match
+from ..refusals import tidy
 from .axes import has_umap, unit_of
-from .columns import FEWEST_NUMBERS, Columns
+from .columns import Columns
 from .nearest import MOST
 
 if TYPE_CHECKING:
@@ -22,35 +25,32 @@ UPLOAD = 64 << 20  # bytes of a file that may be dropped
 SELECTION = 2_000_000  # rows of a selection
 FAINTEST = 0.05  # depth in the Sun, or under a usual sky, of lines that are marked
 MOST_LINES = 1500
-NEAR = 0.02  # share of the spectra around a quantile whose labels tell what it means
+NEAR = 0.02  # share of the spectra around a quantile whose labels say what it means
+FEWEST = 2  # spectra per quantile that have the label, below which there is no curve
 
 
 def titles(columns: Columns) -> dict[int, str]:
     """Node -> 'node 21: radial velocity'."""
-    from ...figures.words import node_title
-
-    if columns.findings is None:
-        return {node: f"node {node}" for node in columns.shown}
-    told = {one["node"]: one for one in columns.findings["nodes"]}
-    return {node: tidy(node_title(told[node])) for node in columns.shown}
+    found = {node: columns.found(node) for node in columns.nodes}
+    return {node: f"node {node}" if one is None else tidy(node_title(one)) for node, one in found.items()}
 
 
 def summary(viewer: Viewer) -> dict[str, Any]:
     """The content of /api/study."""
     import pyarrow.compute as pc
 
-    columns, store = viewer.columns, viewer.study.store
+    columns, store = viewer.columns, viewer.folder.store
     grid, findings = store.grid, columns.findings
     axes = viewer.axes.known()
-    nodes = [_node(viewer, node) for node in columns.shown]
-    count = findings["count"] if findings else None
-    has_apply = bool(viewer.has_model and columns.has_codes and findings)
+    nodes = [_node(viewer, node) for node in columns.nodes]
+    count = None if findings is None else findings.count
+    has_apply = viewer.has_model and columns.has_codes and findings is not None
     return {
-        "name": tidy(viewer.study.path.resolve().name),
+        "name": tidy(viewer.folder.path.resolve().name),
         "version": __version__,
         "spectra": len(store),
         "targets": pc.count_distinct(columns.text("target")).as_py(),
-        "encoded": int(np.isfinite(columns.mean(columns.shown[0])).sum()) if columns.shown else 0,
+        "encoded": int(np.isfinite(columns.mean(columns.nodes[0])).sum()) if columns.nodes else 0,
         "grid": {
             "low": float(viewer.wavelength[0]),
             "high": float(viewer.wavelength[-1]),
@@ -59,8 +59,8 @@ def summary(viewer: Viewer) -> dict[str, Any]:
             "medium": grid.medium,
         },
         "network": _network(viewer),
-        "count": count,
-        "agree": count["agree"] if count else None,
+        "count": None if count is None else count.to_json(),
+        "agree": None if count is None else count.agree,
         "nodes": nodes,
         "labels": [
             {"name": name, "kind": kind, "n": _known(columns.label(name)), "unit": unit_of(name)}
@@ -71,7 +71,7 @@ def summary(viewer: Viewer) -> dict[str, Any]:
         "quantiles": list(QUANTILES),
         "limits": {"upload_bytes": UPLOAD, "selection": SELECTION, "neighbours": MOST},
         "start": _start(nodes, [one["key"] for one in axes]),
-        "warnings": list(findings["warnings"]) if findings else [],
+        "warnings": [] if findings is None else list(findings.warnings),
         "has": {
             "model": viewer.has_model,
             "codes": columns.has_codes,
@@ -85,29 +85,24 @@ def summary(viewer: Viewer) -> dict[str, Any]:
 
 
 def _network(viewer: Viewer) -> dict[str, Any] | None:
-    if not viewer.has_model:
+    facts = viewer.columns.model_facts
+    if facts is None:
         return None
-    from ...artifacts import read_json
-
-    about = read_json(viewer.study.model_path / "model.json")
-    kind, config = about["network"]["kind"], about["network"]["config"]
-    agnostic = bool(config.get("agnostic", False))
+    network = facts.network
     return {
-        "kind": kind,
-        "nodes": config["n_latent"],
-        "agnostic": agnostic,
-        "moving_air": bool(config.get("moving_air", False)),
-        "parts": kind == "prism" and not agnostic,
-        "steps": about.get("steps"),
+        "kind": network.kind,
+        "nodes": network.nodes,
+        "agnostic": network.agnostic,
+        "moving_air": network.moving_air,
+        "parts": network.physical,
+        "steps": facts.steps,
     }
 
 
 def _node(viewer: Viewer, node: int) -> dict[str, Any]:
     columns = viewer.columns
-    findings = columns.findings
-    told = found_of(findings, node)
-    pairs = [pair for pair in told.get("matches", ()) if pair["explains"] and not pair["shadow_of"]]
-    label = max(pairs, key=lambda pair: float(pair["mi_nats"]))["label"] if pairs else None
+    found = columns.found(node)
+    label = None if found is None else _best_label(found.explained_by)
     code = columns.mean(node)[columns.sample()]
     known = code[np.isfinite(code)].astype(np.float64)
     marks = np.quantile(known, np.array(QUANTILES) / 100) if known.size else np.zeros(len(QUANTILES))
@@ -116,10 +111,10 @@ def _node(viewer: Viewer, node: int) -> dict[str, Any]:
     return {
         "node": node,
         "title": viewer.titles[node],
-        "informative": told.get("informative", True),
-        "doubtful": told.get("doubtful", False),
-        "unexplained": told.get("unexplained", False),
-        "copies_of": told.get("copies_of"),
+        "informative": found is None or found.informative,
+        "doubtful": found is not None and found.doubtful,
+        "unexplained": found is not None and found.unexplained,
+        "copies_of": None if found is None else found.copies_of,
         "nuisance": node in columns.nuisances,
         "label": label,
         "unit": unit_of(label) if label else "",
@@ -129,21 +124,17 @@ def _node(viewer: Viewer, node: int) -> dict[str, Any]:
         "high": min(high, marks[-1] + 0.5 * room),
         "quantiles": marks.tolist(),
         "label_curve": label_curve(columns, node, label, marks) if label else None,
-        "information_nats": told.get("information_nats"),
-        "ablation_nats": told.get("ablation_nats"),
-        "matches": told.get("matches", []),
-        "response": told.get("response", {}),
-        "survival": told.get("survival"),
-        "lines": [one["name"] for one in (told.get("dossier") or told).get("lines", ())],
+        "information_nats": None if found is None else found.information_nats,
+        "ablation_nats": None if found is None else found.ablation_nats,
+        "matches": [] if found is None else [match.to_json() for match in found.matches],
+        "response": {} if found is None else found.response,
+        "survival": None if found is None else found.survival,
+        "lines": [] if found is None else [group.name for group in (found.dossier or found).lines],
     }
 
 
-def found_of(findings: dict[str, Any] | None, node: int) -> dict[str, Any]:
-    """What findings.json has of a node; nothing where it has none."""
-    for one in findings["nodes"] if findings else ():
-        if one["node"] == node:
-            return dict(one)
-    return {}
+def _best_label(matches: list[Match]) -> str | None:
+    return max(matches, key=lambda match: match.mi_nats or 0.0).label if matches else None
 
 
 def label_curve(columns: Columns, node: int, label: str, marks: NDArray[np.float64]) -> list[float] | None:
@@ -153,7 +144,7 @@ def label_curve(columns: Columns, node: int, label: str, marks: NDArray[np.float
     rows = columns.sample()
     code, value = columns.mean(node)[rows], columns.label(label)[rows]
     known = np.isfinite(code) & np.isfinite(value)
-    if known.sum() < len(marks) * FEWEST_NUMBERS:
+    if known.sum() < len(marks) * FEWEST:
         return None
     order = np.argsort(code[known], kind="stable")
     code, value = code[known][order], value[known][order]
@@ -171,9 +162,7 @@ def _known(values: NDArray[Any]) -> int:
 
 def _lines(viewer: Viewer) -> list[dict[str, Any]]:
     """Lines within the grid, in its medium; the deepest where there are too many."""
-    from ...measures.lines import atomic_groups, line_name, telluric_groups
-
-    grid = viewer.study.store.grid
+    grid = viewer.folder.store.grid
     low, high = float(viewer.wavelength[0]), float(viewer.wavelength[-1])
     found: list[dict[str, Any]] = []
     for kind, groups in (("atom", atomic_groups()), ("telluric", telluric_groups())):
@@ -200,10 +189,10 @@ def _start(nodes: list[dict[str, Any]], axes: list[str]) -> dict[str, str]:
         one for one in nodes if not one["nuisance"] and one["copies_of"] is None and not one["doubtful"]
     ]
     chosen = (stellar + [one for one in nodes if one not in stellar])[:2]
-    told = {"sliders": "view=sliders", "map": "view=map"}
+    views = {"sliders": "view=sliders", "map": "view=map"}
     if chosen:
         keys = [f"node:{one['node']}" for one in chosen]
         colour = next((f"label:{one['label']}" for one in chosen if one["label"]), "snr")
         colour = colour if colour in axes else "snr"
-        told["map"] = f"view=map&x={keys[0]}&y={keys[-1]}&colour={colour}"
-    return told
+        views["map"] = f"view=map&x={keys[0]}&y={keys[-1]}&colour={colour}"
+    return views

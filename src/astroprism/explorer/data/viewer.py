@@ -1,80 +1,87 @@
-"""All that the explorer shows of a study, for the server and for scripts.
+"""Everything that the explorer shows of a study, for the server and for scripts.
 
     viewer = Viewer(Study("STUDY"))
     curves = viewer.decode({21: 1.3}, low=5880, high=5900)
 
-Whatever is asked first is read then, and kept. Shapes: n spectra, p pixels.
+Files are read when they are first needed, and kept. Shapes: n spectra, p pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...apply.reference import calibrated_model
 from ...errors import MissingExtra
-from ..server.refusals import Refused
+from ...findings.effects import SURE
+from ...folder import StudyFolder
+from ...grid import convert_medium
+from ...measures.lines import star_velocity
+from ...measures.probe import predict
+from ..refusals import Refused
 from .axes import Axes, Axis
-from .cache import Once
+from .cache import Cache
 from .columns import Columns
 from .curves import Curves, detail, window
-from .decoder import Decoded, Decoder
+from .decoder import DecodedSpectrum, Decoder
 from .nearest import Nearest
-
-if TYPE_CHECKING:
-    from .shown import StudyLike
+from .summary import summary, titles
 
 FARTHEST = 20.0  # spreads from its median that a node may be set to
 
 
 class Viewer:
-    """A study as it is looked at. Nothing in it is changed."""
+    """What there is to see of a study. Nothing in it is changed."""
 
-    def __init__(self, study: StudyLike) -> None:
-        self.study = study
-        self.columns = Columns(study)
+    def __init__(self, folder: StudyFolder) -> None:
+        self.folder = folder
+        self.columns = Columns(folder)
         self.nearest = Nearest(self.columns)
-        self._once = Once()
+        self._cache = Cache()
 
     @cached_property
     def wavelength(self) -> NDArray[np.float64]:
         """Of the store's grid (p,), angstrom, in the store's medium."""
-        return self.study.store.grid.wavelength
+        return self.folder.store.grid.wavelength
 
     @property
     def has_model(self) -> bool:
         """Whether a network was trained."""
-        return (self.study.model_path / "model.json").exists()
+        return self.columns.model_facts is not None
 
     @property
     def decoder(self) -> Decoder:
-        """The network, loaded when it is first asked for."""
+        """The trained model, loaded when it is first needed."""
 
-        def make() -> Decoder:
+        def load() -> Decoder:
             if not self.has_model:
                 raise Refused(409, "this study has no model yet; run: astroprism train")
             try:
-                network, about = self.study.model(unpruned=self.columns.unpruned)
+                model = self.folder.model(unpruned=self.columns.unpruned)
             except ImportError as error:
                 raise MissingExtra("decoding needs torch; run: pip install 'astroprism[train]'") from error
-            return Decoder(network, about)
+            return Decoder(model, codes=self.columns.codes_facts if self.columns.has_codes else None)
 
-        return self._once("decoder", make)  # type: ignore[no-any-return]
+        return self._cache("decoder", load)  # type: ignore[no-any-return]
 
     @property
     def titles(self) -> dict[int, str]:
         """Node -> a short title."""
-        from .summary import titles
+        return self._cache("titles", lambda: titles(self.columns))  # type: ignore[no-any-return]
 
-        return self._once("titles", lambda: titles(self.columns))  # type: ignore[no-any-return]
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The content of /api/study."""
+        return self._cache("summary", lambda: summary(self))  # type: ignore[no-any-return]
 
     @property
     def axes(self) -> Axes:
         """Columns that a map may show."""
-        return self._once("axes", lambda: Axes(self.columns, titles=self.titles))  # type: ignore[no-any-return]
+        return self._cache("axes", lambda: Axes(self.columns, titles=self.titles))  # type: ignore[no-any-return]
 
     def column(self, key: str) -> Axis:
         """A column (n,) by its key: node:21, label:teff, pca:0, snr, outlier .."""
@@ -84,22 +91,22 @@ class Viewer:
 
     @property
     def middle(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Median and standard deviation of every node (nodes of the network,); 0 and 1 where none is held."""
+        """Median and standard deviation of every node (nodes of the network,); 0 and 1 without codes."""
 
-        def make() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        def compute() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             count = self.decoder.nodes
             median, spread = np.zeros(count, np.float32), np.ones(count, np.float32)
             if self.columns.has_codes:
                 rows = self.columns.sample()
-                self.columns.load(self.columns.held)
-                for node in self.columns.held:
+                self.columns.load(self.columns.decoded)
+                for node in self.columns.decoded:
                     known = self.columns.mean(node)[rows]
                     known = known[np.isfinite(known)]
                     if known.size:
                         median[node], spread[node] = np.median(known), max(float(known.std()), 1e-6)
             return median, spread
 
-        return self._once("middle", make)  # type: ignore[no-any-return]
+        return self._cache("middle", compute)  # type: ignore[no-any-return]
 
     def base_code(self, base: int | None) -> tuple[NDArray[np.float32], float]:
         """The code of a spectrum, or every node at its median, and the atmosphere's velocity in km/s."""
@@ -108,7 +115,7 @@ class Viewer:
             return median.copy(), 0.0
         self.columns.check(base)
         code = median.copy()
-        for node in self.columns.held:
+        for node in self.columns.decoded:
             value = self.columns.mean(node)[base]
             if not np.isfinite(value):
                 raise Refused(404, f"spectrum {base} has no code yet; run: astroprism encode")
@@ -154,49 +161,42 @@ class Viewer:
         speed = own if berv is None else berv
         if abs(speed) > 1000:
             raise Refused(400, f"berv {speed:g} km/s is more than the Earth moves")
-        made = self.decoder.decode(code, berv=speed)
+        decoded = self.decoder.decode(code, berv=speed)
         pixels = window(self.wavelength, low, high)
-        values = {"flux": made.flux[pixels]}
-        if parts and made.star is not None and made.air is not None:
-            values |= {"star": made.star[pixels], "air": made.air[pixels]}
+        values = {"flux": decoded.flux[pixels]}
+        if parts and decoded.star is not None and decoded.air is not None:
+            values |= {"star": decoded.star[pixels], "air": decoded.air[pixels]}
         if compare:
-            values["reference"] = self._base(base, speed).flux[pixels]
+            values["reference"] = self.decoder.decode(self.base_code(base)[0], berv=speed).flux[pixels]
         curves = detail(self.wavelength[pixels], values, width=width)
         facts = {
-            "z": {str(node): float(code[node]) for node in self.columns.shown},
-            "velocity": self.velocity(made),
+            "z": {str(node): float(code[node]) for node in self.columns.nodes},
+            "velocity": self.velocity(decoded),
             "berv": speed if self.decoder.moving_air else None,
-            "ms": 1e3 * made.seconds,
+            "ms": 1e3 * decoded.seconds,
         }
         return Curves(curves.wavelength, curves.values, curves.facts | facts)
 
     @property
-    def _rest(self) -> float | None:
-        """km/s at which the star that the network does not move shows its lines; None where they do not tell.
+    def _zero(self) -> float | None:
+        """km/s of the lines of a star at the network's zero; None where cross-correlation does not find them.
 
         The network's zero is its own: nothing in training says where a line should lie.
         """
-        return self._once("rest", self._find_rest)  # type: ignore[no-any-return]
+        return self._cache("zero", self._find_zero)  # type: ignore[no-any-return]
 
-    def _find_rest(self) -> float | None:
-        from ...grid import convert_medium
-        from ...measures.lines import SURE, star_velocity
-
+    def _find_zero(self) -> float | None:
         code, _ = self.base_code(None)
-        made = self.decoder.decode(code)
-        if made.star is None or made.velocity is None:
+        decoded = self.decoder.decode(code)
+        if decoded.star is None or decoded.velocity is None:
             return None
-        vacuum = convert_medium(self.wavelength, self.study.store.grid.medium, "vacuum")
-        speed, sure = star_velocity(vacuum, made.star)
-        return speed - made.velocity if sure >= SURE else None
+        vacuum = convert_medium(self.wavelength, self.folder.store.grid.medium, "vacuum")
+        speed, sure = star_velocity(vacuum, decoded.star)
+        return speed - decoded.velocity if sure >= SURE else None
 
-    def velocity(self, made: Decoded) -> float | None:
+    def velocity(self, decoded: DecodedSpectrum) -> float | None:
         """km/s of the star's lines in a decoded spectrum, from their places in the laboratory."""
-        return None if made.velocity is None or self._rest is None else made.velocity + self._rest
-
-    def _base(self, base: int | None, berv: float) -> Decoded:
-        code, _ = self.base_code(base)
-        return self.decoder.decode(code, berv=berv)
+        return None if decoded.velocity is None or self._zero is None else decoded.velocity + self._zero
 
     # --- spectra
 
@@ -206,43 +206,43 @@ class Viewer:
         """A spectrum of the store, its reconstruction from its code, and the residual in sigma."""
         self.columns.check(row)
         pixels = window(self.wavelength, low, high)
-        read = self.study.store.read([row])
-        made = None
+        read = self.folder.store.read([row])
+        decoded = None
         if self.has_model and self.columns.has_codes and np.isfinite(self._any_code(row)):
             code, berv = self.base_code(row)
-            made = self.decoder.decode(code, berv=berv)
-        return self.fit(read.flux[0], read.sigma[0], read.good[0], made, pixels=pixels, width=width)
+            decoded = self.decoder.decode(code, berv=berv)
+        return self.fit(read.flux[0], read.sigma[0], read.good[0], decoded, pixels=pixels, width=width)
 
     def _any_code(self, row: int) -> float:
-        held = self.columns.held
-        return float(self.columns.mean(held[0])[row]) if held else 0.0
+        nodes = self.columns.decoded
+        return float(self.columns.mean(nodes[0])[row]) if nodes else 0.0
 
     def fit(
         self,
         flux: NDArray[np.float32],
         sigma: NDArray[np.float32],
         good: NDArray[np.bool_],
-        made: Decoded | None,
+        decoded: DecodedSpectrum | None,
         *,
         pixels: slice,
         width: int | None,
     ) -> Curves:
         """Curves of a spectrum (p,) and what the network makes of it."""
         use = good & np.isfinite(flux) & (sigma > 0)
-        seen, error = np.where(use, flux, np.nan), np.where(use, sigma, np.nan)
-        values: dict[str, NDArray[Any]] = {"flux": seen[pixels], "sigma": error[pixels]}
+        observed, error = np.where(use, flux, np.nan), np.where(use, sigma, np.nan)
+        values: dict[str, NDArray[Any]] = {"flux": observed[pixels], "sigma": error[pixels]}
         facts: dict[str, Any] = {"chi2": None}
-        if made is not None:
-            residual = (seen - made.flux) / error
-            values |= {"reconstruction": made.flux[pixels], "residual": residual[pixels]}
+        if decoded is not None:
+            residual = (observed - decoded.flux) / error
+            values |= {"reconstruction": decoded.flux[pixels], "residual": residual[pixels]}
             facts = {"chi2": float(np.nanmean(np.square(residual, dtype=np.float64))) if use.any() else None}
-            facts["velocity"] = self.velocity(made)
+            facts["velocity"] = self.velocity(decoded)
         values["good"] = use[pixels]
         curves = detail(self.wavelength[pixels], values, width=width)
         return Curves(curves.wavelength, curves.values, curves.facts | facts)
 
-    def codes_told(self, codes: Mapping[int, tuple[float, float]]) -> list[dict[str, Any]]:
-        """Node -> (mean, sd) as it is told: with how many spreads from the median that is."""
+    def describe_codes(self, codes: Mapping[int, tuple[float, float]]) -> list[dict[str, Any]]:
+        """Node -> (mean, sd), for an answer: with the distance from the median in spreads."""
         median, spread = self.middle
         return [
             {"node": node, "value": value, "sd": sd, "spreads": float((value - median[node]) / spread[node])}
@@ -254,7 +254,7 @@ class Viewer:
         columns = self.columns
         one = columns.index.iloc[columns.check(row)]
         part = columns.part(row)
-        told = columns.brief(row) | {
+        facts = columns.brief(row) | {
             name: float(one[name]) if name in one else None for name in ("snr", "berv", "time", "resolution")
         }
         outliers = columns.outliers
@@ -266,7 +266,7 @@ class Viewer:
                 "p": float(outliers["p"][row]),
                 "reasons": reasons,
             }
-        return told | {
+        return facts | {
             "instrument": None,
             "frame": one["frame"],
             "format": one["reader"],
@@ -276,16 +276,16 @@ class Viewer:
             "labels": columns.labels_of(row),
             "predicted": self._predicted(row) if columns.has_codes else None,
             "outlier": judged,
-            "codes": self.codes_told(columns.row_codes(row)) if columns.has_codes and self.has_model else [],
+            "codes": self.describe_codes(columns.row_codes(row))
+            if columns.has_codes and self.has_model
+            else [],
         }
 
     def _predicted(self, row: int) -> dict[str, Any] | None:
-        """Labels read from the code, without the star's own vote; None until the study's probe is at hand."""
-        kit = self._once.get("kit")
+        """Labels predicted from the code, the star's own labels set aside; None until the probe is loaded."""
+        kit = self._cache.get("kit")
         if kit is None:
             return None
-        from ...measures.probe import predict
-
         nodes = list(kit.probe.nodes)
         mean, sd = (np.zeros((1, self.decoder.nodes)) for _ in range(2))
         mean[0, nodes] = [self.columns.mean(node)[row] for node in nodes]
@@ -294,28 +294,25 @@ class Viewer:
             return None
         target = np.array([self.columns.brief(row)["target"] or ""], dtype=object)
         snr = self.columns.number("snr")[[row]].astype(np.float64)
-        told = predict(kit.probe, mean, sd, snr=snr, targets=target)
         return {
             name: {
                 "value": one.value[0] if one.categorical else float(one.value[0]),
                 "low": float(one.low[0]),
                 "high": float(one.high[0]),
             }
-            for name, one in told.items()
+            for name, one in predict(kit.probe, mean, sd, snr=snr, targets=target).items()
         }
 
     @property
     def kit(self) -> Any:
-        """What judges spectra: probe and reference of the study, made where they are not there yet."""
-        from ...apply.reference import calibrated_model
+        """The study's probe and reference, by which spectra are judged; made where they are not there yet."""
+        return self._cache("kit", lambda: calibrated_model(self.folder))
 
-        return self._once("kit", lambda: calibrated_model(self.study))
+    # --- before anybody comes
 
     def warm(self) -> None:
         """Read and compute what the first view needs, so that it need not wait."""
-        from .summary import summary
-
-        self._once("summary", lambda: summary(self))
+        self.summary  # noqa: B018
         if self.has_model and self.columns.has_codes:
             self.decode(width=1200, parts=True)
 
@@ -323,12 +320,5 @@ class Viewer:
         """Read and compute what a next view may need."""
         if self.has_model and self.columns.has_codes:
             self.nearest.compared(None, nuisances=False)
-            if self.columns.findings is not None and (self.study.path / "reference.npz").exists():
+            if self.columns.findings is not None and (self.folder.path / "reference.npz").exists():
                 self.kit  # noqa: B018 (read now what it takes to predict labels)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What /api/study tells."""
-        from .summary import summary
-
-        return self._once("summary", lambda: summary(self))  # type: ignore[no-any-return]

@@ -1,1 +1,1 @@
-"""The server that the browser asks: routes, guard, dropped files."""
+"""The explorer's web server: routes and their parameters, the guard before them, uploaded files."""

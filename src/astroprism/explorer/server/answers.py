@@ -12,40 +12,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...artifacts import jsonable
 from ..data.curves import Curves
-from .refusals import tidy
+from ..refusals import tidy
 
 KINDS = {"f4": "float32", "f8": "float64", "u1": "uint8", "i4": "int32"}
 BINARY = "application/octet-stream"
 
 
-def plain(value: Any) -> Any:
-    """Values for JSON: what is not finite is null, numpy's numbers are Python's, texts are tidy."""
-    if isinstance(value, Mapping):
-        return {tidy(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return tidy(value, longest=2000) if isinstance(value, str) else value
-
-
 def as_json(value: Any) -> bytes:
-    """One JSON text."""
-    return json.dumps(plain(value), allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+    """One JSON text; what is not finite is null, texts are tidy."""
+    plain = _tidied(jsonable(value))
+    return json.dumps(plain, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _tidied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {tidy(key): _tidied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_tidied(item) for item in value]
+    return tidy(value, longest=2000) if isinstance(value, str) else value
 
 
 def packed(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:
     """A header and columns, each at a multiple of 8 bytes; docs/design/explorer.md has the layout."""
     columns = [(name, _little(array)) for name, array in arrays.items()]
-    about = [
+    listed = [
         {"name": name, "dtype": KINDS[array.dtype.str[1:]], "length": array.size} for name, array in columns
     ]
-    header = as_json({"arrays": about, **facts})
+    header = as_json({"arrays": listed, **facts})
     header += b" " * (-(4 + len(header)) % 8)
     parts = [len(header).to_bytes(4, "little"), header]
     for _, array in columns:
@@ -65,7 +60,7 @@ def unpacked(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def curves_packed(curves: Curves, **facts: Any) -> bytes:
-    """Curves and what is told of them."""
+    """Curves and their facts."""
     return packed({"wavelength": curves.wavelength, **curves.values}, curves.facts | facts)
 
 

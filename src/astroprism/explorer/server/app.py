@@ -1,61 +1,74 @@
-"""The server's application: paths to answers. docs/design/explorer.md has them all."""
+"""The server's application: routes to answers. docs/design/explorer.md lists them all."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from ...errors import AstroprismError
+from ...folder import StudyFolder
 from ..data import node as node_page
-from ..data.nearest import MOST
-from ..data.search import search, selection
-from ..data.summary import SELECTION
 from ..data.viewer import Viewer
+from ..refusals import Refused, tidy, without_folders
 from . import scripts
 from .answers import BINARY, as_csv, as_json, curves_packed, packed
-from .drop import Drops
-from .guard import Guard, Guarded, TooLarge
-from .queries import Query
-from .refusals import Refused, tidy, told
-
-if TYPE_CHECKING:
-    from ..data.shown import StudyLike
+from .guard import Guard, Guarded
+from .queries import (
+    DecodeKeys,
+    Keys,
+    MapKeys,
+    NeighbourKeys,
+    NodeInPath,
+    RowInPath,
+    Rows,
+    ScatterKeys,
+    SearchKeys,
+    TraversalKeys,
+    Window,
+    one_value_per_key,
+    refusal,
+)
+from .uploads import Uploads
 
 STATIC = Path(__file__).parents[1] / "static"
-WINDOW = ("low", "high", "width")
 UNBUILT = "the page was not built into this installation; in a clone of the repository run: make explorer\n"
+NoKeys = Annotated[Keys, Query()]
+Ends = Annotated[Window, Query()]
 
 
-def create_app(study: StudyLike, *, guard: Guard, warm: bool = True) -> Guarded:
+def create_app(folder: StudyFolder, *, guard: Guard, warm: bool = True) -> Guarded:
     """The application on a study; `warm` reads in the background what the first view needs."""
-    viewer = Viewer(study)
+    viewer = Viewer(folder)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _errors(app)
     _page(app)
-    _study(app, viewer)
-    _spectra(app, viewer)
-    _nodes(app, viewer)
-    _posts(app, viewer, Drops(viewer))
+    api = APIRouter(prefix="/api", dependencies=[Depends(one_value_per_key)])
+    _study(api, viewer)
+    _spectra(api, viewer)
+    _nodes(api, viewer)
+    _uploads(api, Uploads(viewer))
+    app.include_router(api)
     guarded = Guarded(app, guard)
     if warm:
         arguments = (viewer, guarded.ready)
-        threading.Thread(target=_warmed, args=arguments, name="astroprism-warm", daemon=True).start()
+        threading.Thread(target=_warm, args=arguments, name="astroprism-warm", daemon=True).start()
     else:
         guarded.ready.set()
     return guarded
 
 
-def _warmed(viewer: Viewer, ready: threading.Event) -> None:
-    """What goes wrong here goes wrong again for who asks, and is told there."""
+def _warm(viewer: Viewer, ready: threading.Event) -> None:
+    """What goes wrong here goes wrong again in a request, whose answer says so."""
     try:
         viewer.warm()
         ready.set()
@@ -74,43 +87,39 @@ def _bytes(content: bytes) -> Response:
     return Response(content, media_type=BINARY)
 
 
-def _asked(request: Request, *known: str) -> Query:
-    return Query(request.query_params.multi_items(), known)
-
-
-def _number_in_path(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise Refused(404, f"there is no {what} {tidy(text, longest=40)!r}")
-    return int(text)
-
-
-def _ends(query: Query) -> dict[str, Any]:
-    return {"low": query.number("low"), "high": query.number("high"), "width": query.width()}
-
-
 # --- errors
 
 
 def _errors(app: FastAPI) -> None:
-    def answer(status: int, message: str) -> Response:
-        return Response(as_json({"error": message}), status_code=status, media_type="application/json")
+    def answer(status: int, message: str, headers: Any = None) -> Response:
+        content = as_json({"error": message})
+        return Response(content, status_code=status, media_type="application/json", headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        found = refusal(list(error.errors()))
+        return answer(found.status, str(found))
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> Response:
-        return answer(error.status, told(error))
+        return answer(error.status, without_folders(error))
 
     @app.exception_handler(AstroprismError)
     async def known(_: Request, error: AstroprismError) -> Response:
-        return answer(503, told(error))
+        return answer(503, without_folders(error))
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
-        words = {404: "there is nothing here", 405: "this path is not asked that way"}
-        return answer(error.status_code, words.get(error.status_code, tidy(error.detail)))
+        words = {
+            400: "the body cannot be read",
+            404: "there is nothing here",
+            405: "this path does not take that method",
+        }
+        return answer(error.status_code, words.get(error.status_code, tidy(error.detail)), error.headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> Response:
-        return answer(500, f"unforeseen: {type(error).__name__}; the terminal of the server tells more")
+        return answer(500, f"unforeseen: {type(error).__name__}; see the terminal of the server")
 
 
 # --- the page
@@ -135,158 +144,118 @@ def _page(app: FastAPI) -> None:
 # --- answers
 
 
-def _study(app: FastAPI, viewer: Viewer) -> None:
-    @app.get("/api/study")
-    def study(request: Request) -> Response:
-        _asked(request)
+def _study(api: APIRouter, viewer: Viewer) -> None:
+    @api.get("/study")
+    def study(_: NoKeys) -> Response:
         return _json(viewer.summary)
 
-    @app.get("/api/decode")
-    def decode(request: Request) -> Response:
-        query = _asked(request, "z", "base", "berv", "parts", "compare", *WINDOW)
+    @api.get("/decode")
+    def decode(keys: Annotated[DecodeKeys, Query()]) -> Response:
         begun = time.perf_counter()
         curves = viewer.decode(
-            query.settings("z"),
-            base=scripts.base_of(query),
-            berv=query.number("berv"),
-            parts=query.flag("parts"),
-            compare=query.flag("compare"),
-            **_ends(query),
+            keys.z, base=keys.base, berv=keys.berv, parts=keys.parts, compare=keys.compare, **keys.ends
         )
         return _bytes(curves_packed(curves, ms=1e3 * (time.perf_counter() - begun)))
 
-    @app.get("/api/map")
-    def points(request: Request) -> Response:
-        query = _asked(request, "x", "y", "colour")
-        if not (query.text("x") and query.text("y")):
-            raise Refused(400, "a map needs x and y, such as x=node:0&y=pca:0")
-        x, y = viewer.column(query.text("x")), viewer.column(query.text("y"))
+    @api.get("/map")
+    def points(keys: Annotated[MapKeys, Query()]) -> Response:
+        x, y = viewer.column(keys.x), viewer.column(keys.y)
         arrays = {"x": x.values, "y": y.values}
         for one in (x, y):
             if one.categories is not None:
                 raise Refused(400, f"{one.key} holds texts; x and y need numbers")
-        colour = viewer.column(query.text("colour")) if query.text("colour") else None
+        colour = viewer.column(keys.colour) if keys.colour else None
         if colour is not None:
             arrays["colour"] = colour.values
-        facts = {"spectra": len(viewer.columns), "x": x.about(), "y": y.about()}
-        return _bytes(packed(arrays, facts | {"colour": colour.about() if colour else None}))
+        facts = {"spectra": len(viewer.columns), "x": x.facts(), "y": y.facts()}
+        return _bytes(packed(arrays, facts | {"colour": colour.facts() if colour else None}))
 
-    @app.get("/api/search")
-    def find(request: Request) -> Response:
-        query = _asked(request, "text", "n")
-        return _json(search(viewer.columns, query.text("text"), n=query.whole("n", 20, least=1, most=200)))
+    @api.get("/search")
+    def search(keys: Annotated[SearchKeys, Query()]) -> Response:
+        return _json(viewer.columns.search(keys.text, n=keys.n))
 
-    @app.get("/api/python")
-    def python(request: Request) -> Response:
-        pairs = [
-            (name, value) for name, value in request.query_params.multi_items() if not name.startswith("ui.")
-        ]
-        return PlainTextResponse(scripts.script(pairs, study=tidy(viewer.study.path.resolve().name)))
+    @api.get("/python")
+    def python(request: Request) -> Response:  # which keys there are depends on the view
+        pairs = request.query_params.multi_items()
+        name = tidy(viewer.folder.path.resolve().name)
+        return PlainTextResponse(scripts.script(pairs, study=name))
+
+    @api.post("/selection", dependencies=[Depends(_must_be("application/json"))])
+    def selection(_: NoKeys, body: Rows) -> Response:
+        names, table = viewer.columns.selection(body.rows)
+        headers = {"content-disposition": 'attachment; filename="selection.csv"'}
+        return Response(as_csv(names, table), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _spectra(app: FastAPI, viewer: Viewer) -> None:
-    @app.get("/api/spectrum/{row}")
-    def spectrum(row: str, request: Request) -> Response:
-        query, place = _asked(request, *WINDOW), _number_in_path(row, "spectrum")
-        curves = viewer.spectrum(place, **_ends(query))
-        return _bytes(curves_packed(curves, **viewer.spectrum_facts(place)))
+def _spectra(api: APIRouter, viewer: Viewer) -> None:
+    @api.get("/spectrum/{row}")
+    def spectrum(row: RowInPath, keys: Ends) -> Response:
+        curves = viewer.spectrum(row, **keys.ends)
+        return _bytes(curves_packed(curves, **viewer.spectrum_facts(row)))
 
-    @app.get("/api/neighbours/{row}")
-    def neighbours(row: str, request: Request) -> Response:
-        query, place = _asked(request, "n", "nodes", "nuisances"), _number_in_path(row, "spectrum")
+    @api.get("/neighbours/{row}")
+    def neighbours(row: RowInPath, keys: Annotated[NeighbourKeys, Query()]) -> Response:
         begun = time.perf_counter()
-        found = viewer.nearest.of_row(
-            place,
-            n=query.whole("n", 10, least=1, most=MOST),
-            nodes=query.numbers("nodes"),
-            nuisances=query.flag("nuisances"),
-        )
+        found = viewer.nearest.of_row(row, n=keys.n, nodes=keys.nodes, nuisances=keys.nuisances)
         return _json(found | {"ms": 1e3 * (time.perf_counter() - begun)})
 
 
-def _nodes(app: FastAPI, viewer: Viewer) -> None:
-    @app.get("/api/node/{node}")
-    def about(node: str, request: Request) -> Response:
-        _asked(request)
-        return _json(node_page.node_page(viewer, _number_in_path(node, "node")))
+def _nodes(api: APIRouter, viewer: Viewer) -> None:
+    @api.get("/node/{node}")
+    def page(node: NodeInPath, _: NoKeys) -> Response:
+        return _json(node_page.node_page(viewer, node))
 
-    @app.get("/api/node/{node}/derivative")
-    def derivative(node: str, request: Request) -> Response:
-        ends = _ends(_asked(request, *WINDOW))
-        return _bytes(curves_packed(node_page.derivative(viewer, _number_in_path(node, "node"), **ends)))
+    @api.get("/node/{node}/derivative")
+    def derivative(node: NodeInPath, keys: Ends) -> Response:
+        return _bytes(curves_packed(node_page.derivative(viewer, node, **keys.ends)))
 
-    @app.get("/api/node/{node}/traversal")
-    def traversal(node: str, request: Request) -> Response:
-        query = _asked(request, "base", *WINDOW)
-        base, ends = scripts.base_of(query), _ends(query)
-        made = node_page.traversal(viewer, _number_in_path(node, "node"), base=base, **ends)
-        return _bytes(curves_packed(made))
+    @api.get("/node/{node}/traversal")
+    def traversal(node: NodeInPath, keys: Annotated[TraversalKeys, Query()]) -> Response:
+        return _bytes(curves_packed(node_page.traversal(viewer, node, base=keys.base, **keys.ends)))
 
-    @app.get("/api/node/{node}/scatter")
-    def scatter(node: str, request: Request) -> Response:
-        query = _asked(request, "label")
-        arrays, facts = node_page.scatter(viewer, _number_in_path(node, "node"), query.text("label"))
-        return _bytes(packed(arrays, facts))
+    @api.get("/node/{node}/scatter")
+    def scatter(node: NodeInPath, keys: Annotated[ScatterKeys, Query()]) -> Response:
+        return _bytes(packed(*node_page.scatter(viewer, node, keys.label)))
 
 
-def _posts(app: FastAPI, viewer: Viewer, drops: Drops) -> None:
-    @app.post("/api/selection")
-    async def export(request: Request) -> Response:
-        _asked(request)
-        _wanted(request, "application/json")
-        rows = _rows(await _body(request, request.json))
-        names, table = await run_in_threadpool(selection, viewer.columns, rows)
-        headers = {"content-disposition": 'attachment; filename="selection.csv"'}
-        content = await run_in_threadpool(as_csv, names, table)
-        return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
+def _uploads(api: APIRouter, uploads: Uploads) -> None:
+    @api.post("/drop", dependencies=[Depends(_must_be("multipart/form-data"))])
+    async def drop(_: NoKeys, file: Annotated[UploadFile, Depends(_one_file)]) -> Response:
+        content = await file.read()
+        await file.close()
+        return _json(await run_in_threadpool(uploads.take, content, file.filename or ""))
 
-    @app.post("/api/drop")
-    async def drop(request: Request) -> Response:
-        _asked(request)
-        _wanted(request, "multipart/form-data")
-        form = await _body(request, lambda: request.form(max_files=1, max_fields=4))
-        file = form.get("file")
-        if file is None or isinstance(file, str):
-            raise Refused(400, "the form has no file; send it as multipart/form-data in a field `file`")
-        content, name = await file.read(), file.filename or ""
-        await form.close()
-        return _json(await run_in_threadpool(drops.take, content, name))
+    @api.get("/dropped/{key}/answer")
+    def answer(key: str, _: NoKeys) -> Response:
+        return _json({"key": tidy(key), **uploads.get(key).answer})
 
-    @app.get("/api/dropped/{key}/answer")
-    def answer(key: str, request: Request) -> Response:
-        _asked(request)
-        return _json({"key": tidy(key), **drops.get(key).answer})
-
-    @app.get("/api/dropped/{key}")
-    def dropped(key: str, request: Request) -> Response:
-        query = _asked(request, *WINDOW)
-        return _bytes(curves_packed(drops.curves(key, **_ends(query))))
+    @api.get("/dropped/{key}")
+    def dropped(key: str, keys: Ends) -> Response:
+        return _bytes(curves_packed(uploads.curves(key, **keys.ends)))
 
 
-def _wanted(request: Request, kind: str) -> None:
-    given = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if given != kind:
-        raise Refused(415, f"the body must be {kind}, not {tidy(given, longest=60) or 'nothing'}")
+def _must_be(kind: str) -> Any:
+    """A dependency that refuses bodies of another content type."""
+
+    async def check(request: Request) -> None:
+        given = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if given != kind:
+            raise Refused(415, f"the body must be {kind}, not {tidy(given, longest=60) or 'nothing'}")
+
+    return check
 
 
-async def _body(request: Request, read: Callable[[], Any]) -> Any:
-    """The body as `read` takes it; whatever is wrong with it is the asker's."""
+async def _one_file(request: Request) -> UploadFile:
+    """The field `file` of a form. A parameter of FastAPI would take a thousand files."""
     try:
-        return await read()
-    except (TooLarge, Refused):
-        raise
+        form = await request.form(max_files=1, max_fields=4)
     except HTTPException as error:
+        if error.status_code == 413:
+            raise
         raise Refused(400, f"the body cannot be read: {tidy(error.detail)}") from None
-    except (
-        Exception
-    ) as error:  # parsers of bodies raise what they like: ValueError, RecursionError, KeyError ..
+    except Exception as error:  # parsers of forms raise what they like: ValueError, KeyError ..
         raise Refused(400, f"the body cannot be read ({type(error).__name__})") from None
-
-
-def _rows(body: Any) -> list[int]:
-    rows = body.get("rows") if isinstance(body, dict) else None
-    if not isinstance(rows, list) or not all(type(row) is int for row in rows):
-        raise Refused(400, 'the body must be {"rows": [whole numbers]}')
-    if len(rows) > SELECTION:
-        raise Refused(413, f"{len(rows):,} rows; at most {SELECTION:,}")
-    return rows
+    file = form.get("file")
+    if file is None or isinstance(file, str):
+        raise Refused(400, "the form has no file; send it as multipart/form-data in a field `file`")
+    return file

@@ -1,4 +1,4 @@
-"""Who may ask, and what every answer carries: checked before anything else of the server sees a request."""
+"""Who may use the server, and the headers of every answer: checked before anything else sees a request."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+
+from starlette.exceptions import HTTPException
 
 from .answers import as_json
 
@@ -59,7 +61,7 @@ class Guard:
         return name in _own_names(self.host) or _is_address(name)
 
     def origin_allowed(self, origin: str, host: str) -> bool:
-        """Whether a page of this server asks."""
+        """Whether the request comes from a page of this server."""
         return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
 
     def token_given(self, headers: dict[str, str], query: str) -> str:
@@ -88,7 +90,7 @@ class Guard:
             "font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
             f"frame-ancestors {ancestors}"
         )
-        told = {
+        headers = {
             "content-security-policy": policy,
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",
@@ -97,8 +99,8 @@ class Guard:
             "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
         }
         if not self.inline:
-            told["x-frame-options"] = "DENY"
-        return [(name.encode(), value.encode()) for name, value in told.items()]
+            headers["x-frame-options"] = "DENY"
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 class Guarded:
@@ -126,23 +128,15 @@ class Guarded:
             message = await receive()
             body += len(message.get("body", b""))
             if body > self.guard.upload:
-                raise TooLarge
+                raise TooLarge(self.guard.upload)
             return message
 
-        begun = False
-
         async def marked(message: MutableMapping[str, Any]) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 message = {**message, "headers": self._with(message.get("headers", ()))}
             await send(message)
 
-        try:
-            await self.app(scope, counted, marked)
-        except TooLarge:
-            if not begun:
-                await self._answer(send, 413, _too_large(self.guard.upload))
+        await self.app(scope, counted, marked)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | tuple[int, str, list[tuple[bytes, bytes]]] | None:
         guard = self.guard
@@ -209,8 +203,11 @@ class Guarded:
         await send({"type": "http.response.body", "body": body})
 
 
-class TooLarge(Exception):
-    """More bytes than a request may bring."""
+class TooLarge(HTTPException):
+    """More bytes than a request may bring; the rest of them must not be taken for the next request."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(413, _too_large(most), headers={"connection": "close"})
 
 
 def _too_large(most: int) -> str:

@@ -1,102 +1,272 @@
-"""What a request asks: every value checked, every unknown key refused."""
+"""Parameters of the routes, with their kinds and bounds: FastAPI reads and checks them.
+
+The page keeps the state of its views in the same keys, from which /api/python writes scripts.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from fastapi import Path, Request
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    StrictInt,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from ..data.curves import NARROWEST, WIDEST, WIDTH
-from .refusals import Refused, tidy
+from ..data.nearest import MOST
+from ..data.summary import SELECTION
+from ..refusals import Refused, tidy
 
 LONGEST_VALUE = 20_000  # characters: a lasso of many corners
+MOST_CORNERS = 500
+PAGE = "ui."  # keys that begin so are the page's own
 
 
-class Query:
-    """The keys and values of an address. Keys that begin with `ui.` are the page's own."""
-
-    def __init__(self, pairs: Iterable[tuple[str, str]], known: Sequence[str]) -> None:
-        self._given: dict[str, str] = {}
-        for name, value in pairs:
-            if name.startswith("ui."):
-                continue
-            if name not in known:
-                raise Refused(
-                    400, f"unknown key {tidy(name, longest=40)!r}; known: {', '.join(known) or 'none'}"
-                )
-            if name in self._given:
-                raise Refused(400, f"{name} is given twice")
-            if len(value) > LONGEST_VALUE:
-                raise Refused(400, f"{name} is too long, {len(value):,} characters")
-            self._given[name] = value
-
-    def text(self, name: str, default: str = "") -> str:
-        """As it was given, without control characters."""
-        return tidy(self._given.get(name, "") or default, longest=LONGEST_VALUE)
-
-    def number(self, name: str) -> float | None:
-        """A finite number; None where it is left out."""
-        value = self._given.get(name, "").strip()
-        if not value:
-            return None
-        return number(value, name)
-
-    def whole(self, name: str, default: int, *, least: int, most: int) -> int:
-        """A whole number within limits."""
-        value = self._given.get(name, "").strip()
-        return whole(value, name, least=least, most=most) if value else default
-
-    def choice(self, name: str, known: Sequence[str]) -> str:
-        """One of some words; the first where it is left out."""
-        value = self._given.get(name, "").strip() or known[0]
-        if value not in known:
-            raise Refused(400, f"{name} {tidy(value, longest=40)!r} is none of {', '.join(known)}")
-        return value
-
-    def flag(self, name: str) -> bool:
-        """0 or 1."""
-        return self.choice(name, ("0", "1")) == "1"
-
-    def width(self) -> int:
-        """Screen pixels."""
-        return self.whole("width", WIDTH, least=NARROWEST, most=WIDEST)
-
-    def numbers(self, name: str) -> list[int] | None:
-        """Whole numbers with commas between; None where it is left out."""
-        value = self._given.get(name, "").strip()
-        if not value:
-            return None
-        return [whole(part.strip(), name, least=0, most=10**9) for part in value.split(",")]
-
-    def settings(self, name: str) -> dict[int, float]:
-        """`21:1.3,5:-0.2` as node -> value."""
-        told: dict[int, float] = {}
-        value = self._given.get(name, "").strip()
-        for part in value.split(",") if value else ():
-            node, colon, setting = part.partition(":")
-            if not colon:
-                raise Refused(400, f"{name} {tidy(part, longest=40)!r} is not NODE:VALUE, such as 21:1.3")
-            place = whole(node.strip(), name, least=0, most=10**6)
-            if place in told:
-                raise Refused(400, f"{name} sets node {place} twice")
-            told[place] = number(setting.strip(), name)
-        return told
+async def one_value_per_key(request: Request) -> None:
+    """Refuse keys that are given twice and values that are too long."""
+    given: set[str] = set()
+    for name, value in request.query_params.multi_items():
+        if name.startswith(PAGE):
+            continue
+        if name in given:
+            raise Refused(400, f"{tidy(name, longest=40)} is given twice")
+        if len(value) > LONGEST_VALUE:
+            raise Refused(400, f"{tidy(name, longest=40)} is too long, {len(value):,} characters")
+        given.add(name)
 
 
-def number(text: str, name: str) -> float:
-    """A finite number."""
-    try:
-        value = float(text) if len(text) <= 40 and text.isascii() else math.nan
-    except ValueError:
-        value = math.nan
-    if not abs(value) < 1e15:
-        raise Refused(400, f"{name} {tidy(text, longest=40)!r} is no number, or far too large")
+# --- kinds of values
+
+
+def _digits(value: Any) -> Any:
+    """Pydantic takes more for a whole number than an address should: +3, 1_000, 3.0."""
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("no whole number, 0 or more")
     return value
 
 
-def whole(text: str, name: str, *, least: int, most: int) -> int:
-    """A whole number within limits."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise Refused(400, f"{name} {tidy(text, longest=40)!r} is no whole number, 0 or more")
-    if not least <= int(text) <= most:
-        raise Refused(400, f"{name} {int(text)} is outside of {least} .. {most}")
-    return int(text)
+def _flag(value: Any) -> Any:
+    """Pydantic takes yes, true and on, too."""
+    if value not in ("0", "1"):
+        raise ValueError("neither 0 nor 1")
+    return value == "1"
+
+
+def _parts(text: Any) -> Any:
+    return [part.strip() for part in text.split(",")] if isinstance(text, str) else text
+
+
+def _settings(text: Any) -> Any:
+    """`21:1.3,5:-0.2` as node -> value."""
+    settings: dict[str, str] = {}
+    for part in _parts(text):
+        node, colon, value = part.partition(":")
+        if not colon:
+            raise ValueError(f"{tidy(part, longest=40)!r} is not NODE:VALUE, such as 21:1.3")
+        if node.strip() in settings:
+            raise ValueError(f"node {tidy(node, longest=40)} is set twice")
+        settings[node.strip()] = value
+    return settings
+
+
+def _corners(text: Any) -> Any:
+    """`x:y,x:y,..` as pairs."""
+    corners = []
+    for part in _parts(text):
+        x, colon, y = part.partition(":")
+        if not colon:
+            raise ValueError(f"{tidy(part, longest=40)!r} is not X:Y")
+        corners.append((x, y))
+    return corners
+
+
+def _base(text: Any) -> Any:
+    """A row; None for `mean`."""
+    return None if text == "mean" else text
+
+
+LARGE = 1e15
+Number = Annotated[float, Field(gt=-LARGE, lt=LARGE, allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_digits), Field(ge=0, lt=10**12)]
+NodeNumber = Annotated[Whole, Field(le=10**6)]
+Row = Annotated[Whole, Field(le=10**9)]
+Text = Annotated[str, AfterValidator(lambda text: tidy(text, longest=LONGEST_VALUE))]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Width = Annotated[Whole, Field(ge=NARROWEST, le=WIDEST)]
+Count = Annotated[Whole, Field(ge=1, le=MOST)]
+Base = Annotated[Row | None, BeforeValidator(_base)]
+Settings = Annotated[dict[NodeNumber, Number], BeforeValidator(_settings)]
+Nodes = Annotated[list[Row], BeforeValidator(_parts)]
+Corners = Annotated[list[tuple[Number, Number]], BeforeValidator(_corners), Field(max_length=MOST_CORNERS)]
+
+RowInPath = Annotated[Whole, Path()]
+NodeInPath = Annotated[Whole, Path()]
+
+
+# --- keys of the routes
+
+
+class Keys(BaseModel):
+    """Keys of an address: an unknown one is refused, an empty one counts as left out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            if name.startswith(PAGE):
+                continue
+            if name not in cls.model_fields:
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "unknown key {name}; known: {known}",
+                    {"name": repr(tidy(name, longest=40)), "known": ", ".join(cls.model_fields) or "none"},
+                )
+            text = (value[0] if isinstance(value, list) else value).strip()  # FastAPI gives lists for lists
+            if text:
+                values[name] = text
+        return values
+
+
+class Window(Keys):
+    """A window of wavelength (angstrom), on so many screen pixels."""
+
+    low: Number | None = None
+    high: Number | None = None
+    width: Width = WIDTH
+
+    @property
+    def ends(self) -> dict[str, Any]:
+        """As `Viewer` takes it."""
+        return {"low": self.low, "high": self.high, "width": self.width}
+
+
+class DecodeKeys(Window):
+    """Of /api/decode, and of the sliders."""
+
+    z: Settings = {}
+    base: Base = None
+    berv: Number | None = None
+    parts: Flag = False
+    compare: Flag = False
+
+
+class MapKeys(Keys):
+    """Of /api/map."""
+
+    x: Text = ""
+    y: Text = ""
+    colour: Text = ""
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if not (self.x and self.y):
+            raise PydanticCustomError("axes", "a map needs x and y, such as x=node:0&y=pca:0")
+        return self
+
+
+class NeighbourKeys(Keys):
+    """Of /api/neighbours."""
+
+    n: Count = 10
+    nodes: Nodes | None = None
+    nuisances: Flag = False
+
+
+class SearchKeys(Keys):
+    """Of /api/search."""
+
+    text: Text = ""
+    n: Count = 20
+
+
+class TraversalKeys(Window):
+    """Of /api/node/{node}/traversal."""
+
+    base: Base = None
+
+
+class ScatterKeys(Keys):
+    """Of /api/node/{node}/scatter."""
+
+    label: Text = ""
+
+
+# --- keys of the page's views, beyond those of the routes
+
+
+class MapView(MapKeys):
+    """Of the map: also the row looked at, and the corners of a lasso."""
+
+    row: Text = ""
+    lasso: Corners = []
+
+
+class SpectrumView(Window):
+    """Of a spectrum and its neighbours."""
+
+    row: Row
+    n: Count = 10
+    nodes: Nodes | None = None
+    nuisances: Flag = False
+
+
+class NodeView(Window):
+    """Of a node."""
+
+    node: NodeNumber
+
+
+class DropView(Window):
+    """Of an uploaded file."""
+
+    key: Text = ""
+
+
+class Rows(BaseModel):
+    """The body of /api/selection; checked up to its first mistake, not for millions of them."""
+
+    rows: Annotated[list[StrictInt], FailFast(), Field(max_length=SELECTION)]
+
+
+# --- refusals
+
+
+def refusal(errors: list[Any]) -> Refused:
+    """The answer to mistakes that pydantic found: 404 in the path, 413 for too many rows, else 400."""
+    first = next((one for one in errors if one["loc"][:1] != ("path",)), errors[0])
+    place, *names = [str(part) for part in first["loc"]] or [""]
+    value, kind = first.get("input"), first["type"]
+    if place == "path":
+        what = {"row": "spectrum", "node": "node"}[names[0]]
+        return Refused(404, f"there is no {what} {tidy(value, longest=40)!r}")
+    if place == "body":
+        if kind == "too_long":
+            return Refused(413, f"{first['ctx']['actual_length']:,} rows; at most {SELECTION:,}")
+        if kind == "json_invalid":
+            return Refused(400, f"the body cannot be read ({first['ctx']['error']})")
+        return Refused(400, 'the body must be {"rows": [whole numbers]}')
+    return Refused(400, sentence(first, names[0] if place == "query" and names else place))
+
+
+def sentence(error: Any, name: str) -> str:
+    """What is wrong with the value of a key."""
+    if error["type"] in ("unknown_key", "axes"):
+        return str(error["msg"])
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    why = error["msg"].removeprefix("Value error, ")
+    value = error["input"]
+    given = f" {tidy(value, longest=40)!r}" if isinstance(value, str | int | float) else ""
+    return f"{name}{given}: {why[:1].lower()}{why[1:]}"

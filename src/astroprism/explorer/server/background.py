@@ -8,22 +8,18 @@ import secrets
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import AstroprismError, ConfigError, MissingExtra
-from ..data.summary import UPLOAD
-from .guard import Guard, is_loopback
+from ...folder import StudyFolder
 
-if TYPE_CHECKING:
-    from ..data.shown import StudyLike
-
-PORT, TRIED = 8765, 20  # where no port is asked for, the first free one from here on
+PORT, TRIED = 8765, 20  # where no port is given, the first free one from here on
 START_SECONDS, WARM_SECONDS = 20.0, 60.0
 HEIGHT = 760  # pixels of the frame in a notebook
 
 
-class Running:
-    """A server under way. In a notebook it shows itself; `stop` ends it."""
+class RunningServer:
+    """A server that answers at `url` until `stop`. In a notebook it displays itself."""
 
     def __init__(self, server: Any, thread: threading.Thread, *, url: str, token: str | None) -> None:
         self._server, self._thread = server, thread
@@ -54,8 +50,8 @@ class Running:
 
 
 def start(
-    study: StudyLike, *, port: int | None = None, host: str | None = None, inline: bool = False
-) -> Running:
+    folder: StudyFolder, *, port: int | None = None, host: str | None = None, inline: bool = False
+) -> RunningServer:
     """Serve a study from a thread of this process.
 
     port    None: the first free one from 8765 on; 0: any
@@ -65,12 +61,14 @@ def start(
     try:
         import uvicorn
 
+        from ..data.summary import UPLOAD
         from .app import create_app
+        from .guard import Guard, is_loopback
     except ImportError as error:
         raise MissingExtra(
             f"the explorer needs {error.name}; run: pip install 'astroprism[explorer]'"
         ) from None
-    len(study.store)  # what is wrong with the study is told here, not in the browser
+    len(folder.store)  # what is wrong with the study is an error here, not in the browser
     name = host or "127.0.0.1"
     bound = _bound(name, port)
     place = bound.getsockname()[1]
@@ -78,7 +76,7 @@ def start(
     guard = Guard(
         port=place, host=name, token=token, inline=inline and token is None, upload=UPLOAD + (1 << 16)
     )
-    app = create_app(study, guard=guard)
+    app = create_app(folder, guard=guard)
     config = uvicorn.Config(
         app,
         log_level="error",
@@ -102,10 +100,10 @@ def start(
             raise AstroprismError(f"the server on port {place} did not start")
         time.sleep(0.01)
     app.ready.wait(WARM_SECONDS)  # a browser that comes at once would wait for it, and not know what for
-    shown = name if name not in ("0.0.0.0", "::") else socket.gethostname()
-    shown = f"[{shown}]" if ":" in shown else shown
-    url = f"http://{shown}:{place}/" + (f"?token={token}" if token else "")
-    running = Running(server, thread, url=url, token=token)
+    address = name if name not in ("0.0.0.0", "::") else socket.gethostname()
+    address = f"[{address}]" if ":" in address else address
+    url = f"http://{address}:{place}/" + (f"?token={token}" if token else "")
+    running = RunningServer(server, thread, url=url, token=token)
     atexit.register(running.stop)
     return running
 

@@ -1,6 +1,6 @@
-"""A process of its own that reads one file which a stranger may have made: little memory, little time.
+"""A process that reads one file of unknown origin, with little memory and time, so that the server is safe.
 
-    python -m astroprism.explorer.server.reading FILE FOLDER < what the store wants
+    python -m astroprism.explorer.server.reader FILE FOLDER < grid and configuration of the store
 
 The spectrum on the store's grid goes into FOLDER as plain arrays, what is known of it as JSON. Whatever goes
 wrong ends this process, never the server.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .refusals import Refused, told
+from ..refusals import Refused, without_folders
 
 if TYPE_CHECKING:
     from ...spectrum import Spectrum
@@ -33,13 +33,13 @@ MOST_SPECTRA = 10_000  # of a file that are counted
 
 
 def prepared_from(content: bytes, name: str, store: Store) -> tuple[Spectrum, Prepared, dict[str, Any]]:
-    """The first spectrum of a file, and what is told of the file; Refused with 422 where there is none."""
+    """The first spectrum of a file, and facts about the file; Refused with 422 where there is none."""
     with tempfile.TemporaryDirectory(prefix="astroprism-drop-") as folder:
         place = Path(folder) / name
         place.write_bytes(content)
         del content
         wanted = json.dumps({"grid": asdict(store.grid), "config": store.config})
-        command = [sys.executable, "-m", "astroprism.explorer.server.reading", str(place), folder]
+        command = [sys.executable, "-m", "astroprism.explorer.server.reader", str(place), folder]
         try:
             done = subprocess.run(
                 command, input=wanted.encode(), capture_output=True, timeout=SECONDS, env=_environment()
@@ -84,7 +84,7 @@ def _loaded(folder: Path, facts: dict[str, Any], pixels: int) -> tuple[Spectrum,
     numbers: dict[str, Any] = {
         name: np.nan if value is None else value for name, value in facts["numbers"].items()
     }
-    # what is told of the spectrum; its pixels are those on the grid
+    # the header of the spectrum only; its pixels are those on the grid
     spectrum = Spectrum(wavelength=np.arange(1.0, 3.0), flux=np.ones(2), **one, **numbers)
     known = {key: np.nan if value is None else value for key, value in facts["facts"].items()}
     return spectrum, Prepared(arrays["flux"], arrays["sigma"], arrays["good"], known)
@@ -180,7 +180,7 @@ def main() -> None:
     try:
         answer = _read(path, folder, json.load(sys.stdin))
     except AstroprismError as error:
-        answer = {"error": told(error)}
+        answer = {"error": without_folders(error)}
     (folder / "answer.json").write_text(json.dumps(answer))
 
 

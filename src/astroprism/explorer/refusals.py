@@ -1,11 +1,11 @@
-"""A request that cannot be answered, and how its answer is worded: never with a path of this machine."""
+"""A request that cannot be answered, and text that is safe to send: one line, no path of this machine."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from ...errors import AstroprismError
+from ..errors import AstroprismError
 
 LONGEST = 200  # characters of a text from a header or a label table
 _PATH = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\"<>|:;,]+)+[/\\]?")
@@ -19,8 +19,8 @@ class Refused(AstroprismError):
         self.status = status
 
 
-def told(error: BaseException) -> str:
-    """What an error says, the folders of all paths in it left out."""
+def without_folders(error: BaseException) -> str:
+    """The message of an error; of every path in it only the last part."""
     return tidy(_PATH.sub(_last, str(error)), longest=600)
 
 
@@ -30,7 +30,7 @@ def _last(found: re.Match[str]) -> str:
 
 
 def tidy(value: Any, *, longest: int = LONGEST) -> str:
-    """A text from a file as it may be shown: one line, no control or direction characters, not too long."""
+    """A text from a file, fit to be displayed: one line, no control or direction characters, not too long."""
     text = str(value)[: 4 * longest]
     text = "".join(one if one.isprintable() else " " for one in text)
     text = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")

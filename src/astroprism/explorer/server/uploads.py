@@ -1,4 +1,4 @@
-"""Spectra dropped on the page: what the study says of them, and the last few of them to look at."""
+"""Files dropped on the page: codes, labels and outlier scores of their spectra, the last few kept."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import re
 import secrets
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...apply.spectra import Applied, apply_prepared
 from ...errors import AstroprismError
-from ..data.cache import Once
+from ...measures.probe import LEVEL
+from ..data.cache import Cache
 from ..data.curves import Curves, window
-from .reading import prepared_from
-from .refusals import Refused, tidy, told
-
-if TYPE_CHECKING:
-    from ...apply.spectra import Applied
-    from ..data.viewer import Viewer
+from ..data.viewer import Viewer
+from ..refusals import Refused, tidy, without_folders
+from .reader import prepared_from
 
 KEPT = 16
 AT_ONCE = 2
@@ -27,8 +26,8 @@ WORST = 5  # stretches named
 
 
 @dataclass(frozen=True, eq=False)
-class Dropped:
-    """A spectrum (p,) that is not of the study, its code, and what was said of it."""
+class Upload:
+    """A spectrum (p,) that is not in the study, its code, and the answer to its file."""
 
     flux: NDArray[np.float32]
     sigma: NDArray[np.float32]
@@ -38,12 +37,12 @@ class Dropped:
     answer: dict[str, Any]
 
 
-class Drops:
-    """Takes files and keeps the last few."""
+class Uploads:
+    """The last few files."""
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
-        self._kept = Once(most=KEPT)
+        self._kept = Cache(size=KEPT)
         self._room = threading.BoundedSemaphore(AT_ONCE)
 
     def take(self, content: bytes, name: str) -> dict[str, Any]:
@@ -53,15 +52,15 @@ class Drops:
         if not self._room.acquire(blocking=False):
             raise Refused(429, "other files are being read; try again in a moment")
         try:
-            dropped = self._made(content, name)
+            upload = self._judged(content, name)
         finally:
             self._room.release()
         key = secrets.token_hex(8)
-        self._kept.put(key, dropped)
-        return {"key": key, **dropped.answer}
+        self._kept.put(key, upload)
+        return {"key": key, **upload.answer}
 
-    def get(self, key: str) -> Dropped:
-        """One that was dropped."""
+    def get(self, key: str) -> Upload:
+        """One of them."""
         found = self._kept.get(key)
         if found is None:
             raise Refused(404, f"that file is no longer at hand (the last {KEPT} are kept); drop it again")
@@ -73,16 +72,15 @@ class Drops:
         pixels = window(self.viewer.wavelength, low, high)
         made = self.viewer.decoder.decode(one.code, berv=one.berv)
         curves = self.viewer.fit(one.flux, one.sigma, one.good, made, pixels=pixels, width=width)
-        told_of = {
-            name: one.answer[name] for name in ("name", "spectrum_id", "target", "snr", "codes", "labels")
-        }
-        return Curves(curves.wavelength, curves.values, curves.facts | told_of)
+        names = ("name", "spectrum_id", "target", "snr", "codes", "labels")
+        facts = {name: one.answer[name] for name in names}
+        return Curves(curves.wavelength, curves.values, curves.facts | facts)
 
-    def _made(self, content: bytes, name: str) -> Dropped:
+    def _judged(self, content: bytes, name: str) -> Upload:
         viewer = self.viewer
-        decoder = viewer.decoder  # without a model there is nothing to say
-        shown = safe_name(name)
-        spectrum, prepared, facts = prepared_from(content, shown, viewer.study.store)
+        decoder = viewer.decoder  # without a model there is no answer
+        safe = safe_name(name)
+        spectrum, prepared, facts = prepared_from(content, safe, viewer.folder.store)
         berv = float(prepared.facts["berv"])
         berv = berv if prepared.facts["frame"] == "barycentric" and np.isfinite(berv) else 0.0
         good = prepared.good & np.isfinite(prepared.flux) & (prepared.sigma > 0) & np.isfinite(prepared.sigma)
@@ -94,24 +92,22 @@ class Drops:
         labels: dict[str, Any] = {}
         outlier = None
         try:
-            from ...apply.spectra import apply_prepared
-
             applied = apply_prepared(viewer.kit, [(spectrum, prepared)])
             code, sd = applied.mean[0].astype(np.float32), applied.sd[0].astype(np.float32)
-            labels, outlier = labels_told(applied), _outlier(applied)
+            labels, outlier = _labels(applied), _outlier(applied)
             warnings = [*applied.warnings[0], *warnings]
         except AstroprismError as error:
-            code, sd = decoder.encode(flux, sigma, good, berv=berv, polish=True)
-            warnings.append(f"no labels, no outlier score: {told(error)}")
+            code, sd = decoder.encode(flux, sigma, good, berv=berv)
+            warnings.append(f"no labels, no outlier score: {without_folders(error)}")
         answer = {
-            "name": shown,
+            "name": safe,
             "spectra": facts["spectra"],
             "format": facts["format"],
             "spectrum_id": spectrum.identifier,
             "target": spectrum.target,
             "snr": prepared.facts["snr"],
-            "codes": viewer.codes_told(
-                {node: (float(code[node]), float(sd[node])) for node in viewer.columns.shown}
+            "codes": viewer.describe_codes(
+                {node: (float(code[node]), float(sd[node])) for node in viewer.columns.nodes}
             ),
             "labels": labels,
             "outlier": outlier,
@@ -121,7 +117,7 @@ class Drops:
             answer |= viewer.nearest.of_code(code, n=10, target=spectrum.target or None)
         except Refused as error:
             answer |= {"neighbours": [], "warnings": [*answer["warnings"], str(error)]}
-        return Dropped(flux, sigma, good, code, berv, answer)
+        return Upload(flux, sigma, good, code, berv, answer)
 
 
 def safe_name(name: str) -> str:
@@ -131,10 +127,8 @@ def safe_name(name: str) -> str:
     return plain or "dropped"
 
 
-def labels_told(applied: Applied) -> dict[str, Any]:
+def _labels(applied: Applied) -> dict[str, Any]:
     """Each label of the first spectrum, with its interval, or with the classes that cannot be ruled out."""
-    from ...measures.probe import LEVEL
-
     found: dict[str, Any] = {}
     for name, one in applied.labels.items():
         value = one.value[0]
