@@ -131,4 +131,4 @@ def test_numbers_that_mean_nothing_are_refused():
 
 def test_parts_of_another_length_are_refused(study):
     with pytest.raises(ConfigError, match="90 spectra, but parts of shape"):
-        fitting.asked_of(study.store, TrainOptions(), parts=np.array(["train"]))
+        fitting.training_request(study.store, TrainOptions(), parts=np.array(["train"]))

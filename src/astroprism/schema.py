@@ -45,25 +45,6 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         content: dict[str, Any] = msgspec.to_builtins(self)
         return content
 
-    # TRANSITION: rooms that still read dicts; delete when none does
-    def __getitem__(self, key: str) -> Any:
-        return self.to_json()[key]
-
-    def __iter__(self) -> Any:
-        return iter(self.to_json())
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.to_json()
-
-    def keys(self) -> Any:  # noqa: D102
-        return self.to_json().keys()
-
-    def items(self) -> Any:  # noqa: D102
-        return self.to_json().items()
-
-    def get(self, key: str, default: Any = None) -> Any:  # noqa: D102
-        return self.to_json().get(key, default)
-
 
 # --- model.json
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .apply import Applied, ApplyOptions, ApplyReport
-    from .explorer import Running
+    from .explorer.server.background import RunningServer
     from .findings.find import FindOptions, FindReport
     from .ingest import IngestOptions, IngestReport
     from .model.encode import EncodeOptions, EncodeReport
@@ -87,7 +87,7 @@ class Study(StudyFolder):
         return report
 
     def _draw_history(self) -> None:
-        from .figures.archive import history_figure
+        from .figures.training import history_figure
 
         history = self.training_history()
         assert history is not None
@@ -240,7 +240,7 @@ class Study(StudyFolder):
 
         return figure(self, name)
 
-    def explore(self, *, port: int | None = None, host: str | None = None) -> Running:
+    def explore(self, *, port: int | None = None, host: str | None = None) -> RunningServer:
         """Look at the study in the browser, or, as the last line of a notebook's cell, right there.
 
         Returns the server with its `url` and `stop`; it ends with this process. See `astroprism.explorer`.

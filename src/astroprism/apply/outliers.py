@@ -15,7 +15,7 @@ import numpy as np
 
 from ..artifacts import Format, differences, digest_of_json, read_arrays, table_header, write_arrays
 from ..folder import StudyFolder
-from ..measures.probe import predict, strangeness, target_keys
+from ..measures.probe import label_residuals, predict, target_keys
 from ..model.data import Source
 from ..progress import Listener, count, silent, warning
 from .codes import StudyCodes
@@ -101,7 +101,7 @@ def _ranked(
     )
     predicted = predict(probe, mean, sd, snr=codes.snr, targets=codes.targets)
     given = {str(name): labels[name] for name in labels}
-    distances = strangeness(probe, predicted, given)
+    distances = label_residuals(predicted, given)
     of_labels = label_surprise(distances, reference.label_scores, len(codes)) if distances else None
     odd = oddness(scores_of(residuals, isolated, of_labels), reference.scores, together=reference.together)
 

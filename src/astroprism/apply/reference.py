@@ -20,7 +20,7 @@ from ..artifacts import Format, differences, digest, read_arrays, write_arrays
 from ..errors import ModelError, StoreError
 from ..folder import StudyFolder
 from ..measures.evidence import Floats
-from ..measures.probe import Probe, fit, predict, read_probe, strangeness, target_keys, write_probe
+from ..measures.probe import Probe, fit, label_residuals, predict, read_probe, target_keys, write_probe
 from ..model.data import Source
 from ..model.encode import codes_facts
 from ..progress import Listener, message, silent
@@ -207,7 +207,7 @@ def make_reference(
     near = np.sort(rng.permutation(trained)[:MOST_CODES])
     isolated = isolation(x[held], x[near], keys=keys[held], row_keys=keys[near])
     predicted = predict(probe, mean[held], sd[held], snr=snr[held], targets=codes.targets[held])
-    distances = strangeness(probe, predicted, {str(name): labels[name].iloc[held] for name in labels})
+    distances = label_residuals(predicted, {str(name): labels[name].iloc[held] for name in labels})
     label_scores = {name: HeldOutScores.from_scores(values) for name, values in distances.items()}
     scores = scores_of(residuals, isolated, label_surprise(distances, label_scores, held.size))
     known = {name: HeldOutScores.from_scores(scores[name]) for name in REASONS}

@@ -110,7 +110,7 @@ def isolation(
 def label_surprise(distances: Mapping[str, Floats], known: Mapping[str, HeldOutScores], n: int) -> Floats:
     """The largest surprise of any label, (n,); NaN where none is known.
 
-    distances  of catalogue labels from the predicted ones, label -> (n,); see `probe.strangeness`
+    distances  of catalogue labels from the predicted ones, label -> (n,); see `probe.label_residuals`
     """
     most = np.full(n, np.nan)
     for name, values in distances.items():

@@ -207,10 +207,10 @@ def beside_truth(
         beside.append(
             Node(
                 node=node.node,
-                label=best and best.label,
-                nats=best and best.mi_nats,
-                low=best and best.mi_low,
-                high=best and best.mi_high,
+                label=None if best is None else best.label,
+                nats=None if best is None else best.mi_nats,
+                low=None if best is None else best.mi_low,
+                high=None if best is None else best.mi_high,
                 factor=factors[column] if column is not None and much >= FOLLOWS else None,
                 share=much,
                 doubtful=node.doubtful,

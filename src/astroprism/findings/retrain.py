@@ -145,11 +145,11 @@ def _train(
     device: str,
     progress: Listener,
 ) -> None:
-    from ..model.fit import asked_of, train
+    from ..model.fit import train, training_request
 
     options = _options(into, facts, number, device=device)
     parts = parts_of(store.index["target"].to_numpy(dtype=object), facts.split, number)
-    asked = asked_of(store, options, parts=parts)
+    asked = training_request(store, options, parts=parts)
     for name in ("model.json", "plan.json"):
         path = into / "model" / name
         if path.exists() and read_json(path).get("asked") != asked:

@@ -83,7 +83,7 @@ def train(
     options, begun = options or TrainOptions(), time.monotonic()
 
     # what is asked for, against what is there
-    asked = asked_of(store, options, parts=parts)
+    asked = training_request(store, options, parts=parts)
     plan, there = standing(folder, asked, again=again)
     if plan is None and there is not None and not again:
         clear(folder)  # what a training killed at its very end may have left
@@ -179,7 +179,9 @@ def train(
 # --- what is asked for, and what is there
 
 
-def asked_of(store: Store, options: TrainOptions, *, parts: NDArray[np.str_] | None = None) -> dict[str, Any]:
+def training_request(
+    store: Store, options: TrainOptions, *, parts: NDArray[np.str_] | None = None
+) -> dict[str, Any]:
     """What a model must have been made from to be the one that is asked for; plain JSON values.
 
     parts  as in `train`

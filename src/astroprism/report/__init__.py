@@ -104,13 +104,13 @@ def figure(folder: StudyFolder, name: str) -> Figure:
 
 def _judge(data: ReportData, *, record: Callable[[str, dict[str, Any]], object] | None) -> None:
     """Have the spectra judged where the store is small; what is there already is not done again."""
-    from ..apply.ranking import outlier_table
+    from ..apply import outlier_table
 
     folder = data.folder
     if data.findings is None or len(data.store) * data.grid.size > JUDGED_PIXELS:
         return
     with contextlib.suppress(AstroprismError):  # too few held-out spectra, say: the page names the command
-        frame, made = outlier_table(data.store, folder.model_path, out=folder.path)
+        frame, made = outlier_table(folder)
         if made and record is not None:
             record("outliers", {"spectra": len(frame)})
 

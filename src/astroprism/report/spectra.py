@@ -120,8 +120,7 @@ class Spectra:
 
     def _star_velocity(self, pixels: pd.DataFrame) -> float:
         """km/s of the median star, by which its lines are marked."""
-        from ..findings.effects import SURE
-        from ..measures.lines import star_velocity
+        from ..measures.lines import SURE, star_velocity
 
         wave = pixels["wavelength"].to_numpy()
         vacuum = air_to_vacuum(wave) if self.data.grid.medium == "air" else wave

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from ...apply.reference import calibrated_model
 from ...errors import MissingExtra
-from ...findings.effects import SURE
 from ...folder import StudyFolder
 from ...grid import convert_medium
-from ...measures.lines import star_velocity
+from ...measures.lines import SURE, star_velocity
 from ...measures.probe import predict
 from ..refusals import Refused
 from .axes import Axes, Axis
