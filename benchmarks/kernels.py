@@ -42,7 +42,7 @@ def cases(folder: str) -> dict[str, tuple[str, Call]]:
     overlap = placement.overlap
     assert overlap is not None
     taken = slice(*placement.take)
-    native = placement.laid(flux[taken]), placement.laid(sigma[taken]), placement.laid(mask[taken])
+    native = placement.on_row(flux[taken]), placement.on_row(sigma[taken]), placement.on_row(mask[taken])
     rows = np.empty(grid.size, np.float32), np.empty(grid.size, np.float32), np.empty(grid.size, bool)
     file = open(os.path.join(folder, "raw"), "w+b")  # noqa: SIM115 (open until the end of the run)
     file.write(rng.normal(size=PIXELS).astype(">f8").tobytes())

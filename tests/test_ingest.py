@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from astroprism.errors import ConfigError, GridError, StoreError
-from astroprism.ingest import IngestOptions, ingest
+from astroprism.ingest import IngestCounts, IngestOptions, ingest
 from astroprism.ingest import work as work_module
+from astroprism.progress import Progress
 from astroprism.store import Store
 
 HERE = IngestOptions(workers=0)
@@ -39,13 +40,15 @@ def small_shards(monkeypatch):
 
 
 def test_an_archive_becomes_a_store_that_holds_its_truth(archive, tmp_path):
-    said: list[str] = []
-    report = ingest(tmp_path / "store", [archive], options=HERE, progress=remarks(said))
+    events: list[Progress] = []
+    report = ingest(tmp_path / "store", [archive], options=HERE, progress=events.append)
     truth = pd.read_csv(archive / "truth.csv")
     store = Store(tmp_path / "store")
     assert (report.accepted, report.refused, report.files_given) == (40, 0, 40)
     assert report.passed_over == 2  # truth.csv and simulation.json
-    assert any("estimate" in text for text in said)
+    assert any(event.kind == "message" and "estimate" in event.message for event in events)
+    last = [event for event in events if event.kind == "count"][-1]
+    assert (last.done, last.total, last.detail) == (40, 40, IngestCounts(accepted=40, refused=0))
     index = store.index.set_index("spectrum_id").loc[truth["spectrum_id"]]
     assert np.allclose(index["berv"], truth["berv"], atol=1e-3)
     assert list(index["frame"].unique()) == ["barycentric"]

@@ -236,14 +236,14 @@ def test_cards_of_a_header():
     assert np.isnan(numbers["MJD"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(codec="latin-1"), min_size=0, max_size=72))
 def test_any_card(value):
     raw = ("KEY     =" + value)[:80].ljust(80).encode("latin-1")
     assert repr(numpy_kernels.cards(raw)) == repr(compiled.cards(raw))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     hnp.arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32) | st.sampled_from([0.0, 1.0])),
     st.data(),
@@ -292,24 +292,18 @@ import sys
 from astroprism import kernels
 from astroprism.ingest import IngestOptions, ingest
 events = []
-options = IngestOptions(workers=0, grid="5865:5945:5kms")
+options = IngestOptions(workers=0, grid="5882:5920:7kms")
 ingest(sys.argv[1], sys.argv[2:], options=options, progress=events.append)
 print(kernels.COMPILED, sum(event.message == kernels.SLOW for event in events))
 """
 
 
-def test_a_store_has_the_same_bytes_without_the_extension(tmp_path):
-    from astroprism.simulate import SimulationConfig, write_archive
-
-    for layout in ("adp", "lamost"):
-        config = SimulationConfig(spectra=12, format=layout, window=(5860.0, 5950.0), seed=3)
-        write_archive(tmp_path / layout, config)
+def test_a_store_has_the_same_bytes_without_the_extension(archive, tmp_path):
     stores = []
     for word in ("0", "1"):
         store = tmp_path / f"store-{word}"
-        words = [sys.executable, "-c", INGEST, store, tmp_path / "adp", tmp_path / "lamost"]
         ran = subprocess.run(
-            words,
+            [sys.executable, "-c", INGEST, store, *sorted((archive / "spectra").iterdir())[:12]],
             env=os.environ | {"ASTROPRISM_NO_KERNELS": word},
             capture_output=True,
             text=True,

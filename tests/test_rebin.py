@@ -12,7 +12,7 @@ def mean(placement, row):
 
 def moved(wavelength, values, grid, *, medium="vacuum", factor=1.0):
     placement = place(wavelength, grid, medium=medium, factor=factor)
-    row = placement.laid(values[slice(*placement.take)])
+    row = placement.on_row(values[slice(*placement.take)])
     return placement, row if placement.overlap is None else mean(placement, row)
 
 
@@ -71,7 +71,7 @@ def test_variance_is_carried():
     grid = log_grid(5000, 5200, step=4.0)
     placement = place(wavelength, grid, medium="vacuum")
     noise = rng.normal(0, 1, (200, wavelength.size)).astype(np.float32)
-    rows = np.array([mean(placement, placement.laid(row[slice(*placement.take)])) for row in noise])
+    rows = np.array([mean(placement, placement.on_row(row[slice(*placement.take)])) for row in noise])
     ones = np.ones(placement.size, np.float32)
     predicted = placement.overlap.apply(ones, ones, ones.astype(bool))[1]
     assert np.std(rows, axis=0).mean() == pytest.approx(predicted.mean(), rel=0.01)
@@ -103,7 +103,7 @@ def test_files_of_one_lattice_share_their_weights():
     assert one.overlap is two.overlap
     values = np.sin(np.arange(40_000) / 50)
     a, b = (
-        mean(p, p.laid(values[k : k + n][slice(*p.take)]))
+        mean(p, p.on_row(values[k : k + n][slice(*p.take)]))
         for p, k, n in ((one, 206, 30_000), (two, 0, 31_000))
     )
     inside = grid.wavelength < 5200

@@ -16,7 +16,7 @@ from ..spectrum import Spectrum
 from .axis import angstrom_factor, require_smooth
 from .fits import Column, Unit
 from .header import degrees, first_text, frame_of, plausible, velocity
-from .pixels import judge
+from .pixels import good_pixels
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -65,7 +65,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 unit, names["wave"], values["wave"][row], header.number, attested=attested
             )
             cells = {role: array[row, : wave.size] for role, array in values.items()}
-            sigma, good = judge(cells["flux"], cells.get("sigma"), mask=_rejected(cells.get("quality")))
+            sigma, good = good_pixels(cells["flux"], cells.get("sigma"), mask=_rejected(cells.get("quality")))
             yield Spectrum(
                 wavelength=wave,
                 flux=cells["flux"],

@@ -16,7 +16,7 @@ from ..spectrum import Spectrum
 from .axis import header_axis, require_smooth
 from .fits import Unit
 from .header import degrees, first_text, plausible
-from .pixels import judge
+from .pixels import good_pixels
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -76,7 +76,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             reason="wavelength",
         )
     require_smooth(wave)
-    sigma_or_none, good = judge(flux, sigma, mask=rejected)
+    sigma_or_none, good = good_pixels(flux, sigma, mask=rejected)
     name = first_text(primary.header, "APOGEE_ID", "OBJID", "OBJECT") or first_text(
         unit.header, "OBJID", "OBJECT"
     )

@@ -1,4 +1,4 @@
-"""Any other FITS table with columns that name themselves: iSpec, MaStar, ESPRESSO S1D and their kin."""
+"""Any other FITS table with columns that name themselves: iSpec, MaStar, ESPRESSO S1D and others."""
 
 from __future__ import annotations
 

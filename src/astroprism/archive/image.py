@@ -12,7 +12,7 @@ from ..spectrum import Spectrum
 from .axis import header_axis, require_smooth
 from .fits import Unit
 from .header import Header, degrees, first_text, frame_of, plausible, velocity
-from .pixels import judge, sigma_of
+from .pixels import good_pixels, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -64,7 +64,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         warnings += ("wavelengths decreased; turned round together with the flux",)
     require_smooth(wave)
     medium, assumed = medium_of(header, float(wave[-1]), options)
-    sigma, good = judge(flux, sigma)
+    sigma, good = good_pixels(flux, sigma)
     ra, dec = degrees(primary.header, ("RA", "DEC"))
     yield Spectrum(
         wavelength=wave,

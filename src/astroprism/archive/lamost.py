@@ -16,7 +16,7 @@ from ..spectrum import Spectrum
 from .axis import log_axis, require_smooth
 from .fits import Unit
 from .header import Header, degrees, first_text, plausible, velocity
-from .pixels import judge, sigma_of
+from .pixels import good_pixels, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -60,7 +60,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         logs = np.log10(column.astype(np.float64))
     wave, warnings = log_axis(header, logs, flux.size)
     require_smooth(wave)
-    sigma, good = judge(flux, sigma_of(rows["IVAR"]), mask=_rejected(rows.get("ANDMASK")))
+    sigma, good = good_pixels(flux, sigma_of(rows["IVAR"]), mask=_rejected(rows.get("ANDMASK")))
     if header.logical("VACUUM") is False:
         warnings += ("VACUUM = F; taken as vacuum all the same, as every LAMOST release is",)
     helio = header.number("HELIO_RV")

@@ -129,7 +129,7 @@ def cells_of(values: Mapping[str, Array], *, unit: str = "", flip: bool = True) 
     flux = flux if flux.dtype.kind == "f" else flux.astype(np.float64)
     if sigma is not None and sigma.dtype.kind != "f":
         sigma = sigma.astype(np.float64)
-    sigma, good = judge(flux, sigma, mask=mask)
+    sigma, good = good_pixels(flux, sigma, mask=mask)
     return Cells(wave, flux, sigma, good, warnings)
 
 
@@ -162,7 +162,7 @@ def _wavelength(raw: Array, unit: str, *, logarithmic: bool) -> tuple[Wave, tupl
 # --- which pixels count, and their errors
 
 
-def judge(
+def good_pixels(
     flux: Array, sigma: Array | None, *, mask: Array | None = None
 ) -> tuple[Array | None, Array | None]:
     """sigma (None where the file has a column of errors without an error in it), and the good pixels.
@@ -172,7 +172,7 @@ def judge(
     True where the file's own mask rejects. None where every pixel is good.
     """
     if flux.dtype == np.float32 and (sigma is None or sigma.dtype == np.float32):
-        return _judge_float32(flux, sigma, mask)
+        return _good_pixels_float32(flux, sigma, mask)
     good = flux != 0
     # extremes are NaN where any value is: cheaper than testing pixel by pixel
     if not np.isfinite(flux.min()) or not np.isfinite(flux.max()):
@@ -190,7 +190,9 @@ def judge(
     return sigma, None if good.all() else good
 
 
-def _judge_float32(flux: Array, sigma: Array | None, mask: Array | None) -> tuple[Array | None, Array | None]:
+def _good_pixels_float32(
+    flux: Array, sigma: Array | None, mask: Array | None
+) -> tuple[Array | None, Array | None]:
     """The same in one pass."""
     flux = np.ascontiguousarray(flux)
     good = np.ones(flux.size, dtype=bool) if mask is None else ~mask

@@ -16,7 +16,7 @@ from ..spectrum import Float, Spectrum
 from .axis import header_axis
 from .fits import Unit
 from .header import Header, degrees, first_text, plausible, velocity
-from .pixels import judge
+from .pixels import good_pixels
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -72,15 +72,15 @@ def read(source: Source, options: ReadOptions) -> Yield:
             reason="wavelength",
         )
     if pipeline:
-        _hold_against_gap(wave, flux, berv, gap=prefix == "ESO")
-        _hold_against_orders(wave, header, berv)
+        _check_gap(wave, flux, berv, gap=prefix == "ESO")
+        _check_orders(wave, header, berv)
     if not pipeline:
         warnings += (f"step of {_step(wave):g} is not the pipeline's {STEP}: frame unknown",)
     ra, dec = degrees(header, ("RA", "DEC"))
     yield Spectrum(
         wavelength=wave,
         flux=flux,
-        good=judge(flux, None)[1],
+        good=good_pixels(flux, None)[1],
         identifier=_identifier(source, unit),
         target=first_text(header, "OBJECT", f"{prefix} OBS TARG NAME"),
         ra=ra,
@@ -106,7 +106,7 @@ def _identifier(source: Source, unit: Unit) -> str:
     return archived.removesuffix(".fits") if "s1d" in archived else source.stem
 
 
-def _hold_against_gap(wave: NDArray[np.float64], flux: Float, berv: float, *, gap: bool) -> None:
+def _check_gap(wave: NDArray[np.float64], flux: Float, berv: float, *, gap: bool) -> None:
     """Refuse an axis that puts the gap between the chips where it is not.
 
     The gap is a mark on the pixels that no damage of CRVAL1 or CRPIX1 moves.
@@ -132,7 +132,7 @@ def _hold_against_gap(wave: NDArray[np.float64], flux: Float, berv: float, *, ga
         )
 
 
-def _hold_against_orders(wave: NDArray[np.float64], header: Header, berv: float) -> None:
+def _check_orders(wave: NDArray[np.float64], header: Header, berv: float) -> None:
     """Refuse an axis that begins or ends elsewhere than the echelle orders it was merged from.
 
     The pipeline copies the dispersion polynomials (ascending powers of the pixel, four per order) into

@@ -16,7 +16,7 @@ from ..spectrum import Spectrum
 from .axis import log_axis, require_smooth
 from .fits import Unit
 from .header import Header, degrees, first_text, plausible, velocity
-from .pixels import judge, sigma_of
+from .pixels import good_pixels, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
 
@@ -70,7 +70,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         raise BadSpectrum("loglam holds values that are no log10 of angstrom", reason="wavelength")
     wave, warnings = log_axis(header, logs, flux.size)
     require_smooth(wave)
-    sigma, good = judge(flux, sigma_of(values["IVAR"]), mask=_rejected(mask))
+    sigma, good = good_pixels(flux, sigma_of(values["IVAR"]), mask=_rejected(mask))
     helio = header.number("HELIO_RV")
     extra, assumed = _catalogue(source)
     thing = header.number("THING_ID")

@@ -1,4 +1,4 @@
-"""Any pile of files to one store: every spectrum brought to one grid, or refused with its reason.
+"""Files of any format to one store: every spectrum brought to one grid, or refused with its reason.
 
 `ingest` may be killed at any moment and called again; it goes on where it stood. Called with new
 files it appends; called with nothing new it does nothing and says so.

@@ -116,7 +116,7 @@ def solve_layer(teff: Array, *, logg: Array, feh: Array, alpha: Array) -> Layer:
     """Pressures of stars from charge conservation and hydrostatic equilibrium; all arrays (b,).
 
     The gas pressure holds up the matter above that depth: Pg = 2 g tau / kappa (kappa rises
-    with the pressure, whence the 2). Both sides depend on the electron pressure, found by bisection.
+    with the pressure, hence the 2). Both sides depend on the electron pressure, found by bisection.
     """
     temperature = LAYER_TEMPERATURE * teff
     hydrogen_saha = saha(temperature, 13.6, 0.5)

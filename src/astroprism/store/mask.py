@@ -49,7 +49,7 @@ SAMPLE = 2_048
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
-def measured(
+def measurements(
     spectrum: Spectrum, part: slice
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], str, float]:
     """Flux, sigma, which pixels are measurements, where sigma is from, and a typical value of the flux.

@@ -13,7 +13,7 @@ from ..errors import BadSpectrum, ConfigError
 from ..grid import PAPER_DEAD, SPEED_OF_LIGHT, Grid, doppler_factor
 from ..kernels import bridge, scaled
 from ..spectrum import Spectrum
-from .mask import SAMPLE, fast_median, mask_spikes, measured, refuse_damage_elsewhere, typical_error
+from .mask import SAMPLE, fast_median, mask_spikes, measurements, refuse_damage_elsewhere, typical_error
 from .rebin import Placement, place
 
 FRAME_CHOICES = ("file", "barycentric", "observer")
@@ -86,7 +86,7 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
         )
     part = slice(*placement.take)
     refuse_damage_elsewhere(spectrum.flux, part)
-    flux, sigma, good, origin, unit = measured(spectrum, part)
+    flux, sigma, good, origin, unit = measurements(spectrum, part)
     if origin == "scatter" and spectrum.sigma is not None:
         warnings = (*warnings, "no usable errors in the file: estimated from the scatter")
     n_spikes = mask_spikes(flux, sigma, good)
@@ -173,11 +173,11 @@ def _resample(
     """The three rows on the grid; bad pixels carry no weight."""
     if placement.overlap is None:
         return (
-            placement.laid(flux),
-            placement.laid(np.where(good, sigma, np.float32(0))),
-            placement.laid(good),
+            placement.on_row(flux),
+            placement.on_row(np.where(good, sigma, np.float32(0))),
+            placement.on_row(good),
         )
-    here, flux, sigma = placement.laid(good), placement.laid(flux), placement.laid(sigma)
+    here, flux, sigma = placement.on_row(good), placement.on_row(flux), placement.on_row(sigma)
     if not here.all():
         # bridged, so that the good part of a pixel on a steep slope is not taken for the whole of it
         flux = flux.copy()

@@ -73,7 +73,7 @@ class Overlap:
 class Placement:
     """How native pixels become grid pixels.
 
-    Native pixels take[0]:take[1] are laid at `offset` into a row of `size`; that row is the grid row
+    Native pixels take[0]:take[1] are placed at `offset` in a row of `size`; that row is the grid row
     itself where `overlap` is None (a copy), else `overlap` brings it there.
     """
 
@@ -82,7 +82,7 @@ class Placement:
     size: int
     overlap: Overlap | None = None
 
-    def laid(self, taken: NDArray[Any]) -> NDArray[Any]:
+    def on_row(self, taken: NDArray[Any]) -> NDArray[Any]:
         """The native pixels that were taken, as a row of `size`; 0 where there are none."""
         if taken.size == self.size:
             return taken

@@ -1,1 +1,1 @@
-"""Whose a spectrum is: which spectra are one star, which row of a table is whose, who is held out."""
+"""Targets: which spectra are of one star, which table rows belong to it, and how targets are split."""

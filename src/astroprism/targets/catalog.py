@@ -203,7 +203,7 @@ def join(
             near = get_close_matches(column, [str(c) for c in frame.columns], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(str, frame.columns))}"
             raise CatalogError(f"{source} has no column {column!r}; {hint}")
-    on = _way(on, id_column, name_column, ra_column)
+    on = _method(on, id_column, name_column, ra_column)
     if not len(index):
         raise CatalogError("the index holds no spectra; ingest some before joining labels")
     found: Match | None = None
@@ -291,8 +291,8 @@ def combine(joins: Sequence[Joined]) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def _way(on: str, id_column: str | None, name_column: str | None, ra_column: str | None) -> str:
-    """The way of matching; a column that is named decides where `on` is 'auto'."""
+def _method(on: str, id_column: str | None, name_column: str | None, ra_column: str | None) -> str:
+    """The method of matching; a column that is named decides where `on` is 'auto'."""
     if on not in ("auto", "id", "name", "position"):
         raise CatalogError(f"on={on!r} is none of 'auto', 'id', 'name', 'position'")
     named = {"id": id_column, "name": name_column, "position": ra_column}

@@ -31,7 +31,7 @@ def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
 
 
 def chord(arcseconds: float) -> float:
-    """Straight distance on the unit sphere of an angle; a hair more, so that the angle itself is within."""
+    """Straight distance on the unit sphere of an angle; slightly more, so that the angle itself is within."""
     return float(2 * np.sin(arcseconds * ARCSECOND / 2) * (1 + 1e-9) + 1e-14)
 
 
