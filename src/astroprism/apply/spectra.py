@@ -158,7 +158,7 @@ def apply_prepared(
     if reference.trained.moving_air:
         known = [f["berv"] if f["frame"] == "barycentric" and np.isfinite(f["berv"]) else 0.0 for f in facts]
         berv = np.array(known, dtype=np.float32)
-    mean, sd, made, air = encode_and_decode(calibrated, flux, sigma, good, berv)
+    mean, sd, made, air = encode_and_decode(calibrated, flux, sigma, good, berv=berv)
     residuals = measure_residuals(flux, sigma, good, made=made, error=reference.error, air=air)
     residual = in_sigma(flux, sigma, good, made=made, error=reference.error).astype(np.float32)
     snr = np.array([f["snr"] for f in facts], dtype=np.float64)
@@ -179,17 +179,18 @@ def apply_prepared(
         edge = [name for name, one in labels.items() if one.outside[i]]
         if edge:
             texts.append(f"{', '.join(edge)}: beyond the labels that were learned from")
-    columns = _columns(
-        rows, wavelength=wavelength, labels=labels, residuals=residuals, odd=odd, warnings=warnings
+    frame = _frame(
+        rows,
+        wavelength=wavelength,
+        codes={node: (mean[:, node], sd[:, node]) for node in calibrated.facts.kept},
+        labels=labels,
+        residuals=residuals,
+        odd=odd,
+        warnings=warnings,
     )
-    for node in calibrated.facts.kept:
-        columns |= {f"mean_{node:03d}": mean[:, node], f"sd_{node:03d}": sd[:, node]}
-
-    import pandas as pd
-
     return Applied(
         identifiers=np.array([s.identifier for s, _ in rows], dtype=object),
-        frame=pd.DataFrame(columns),
+        frame=frame,
         wavelength=wavelength,
         flux=flux,
         sigma=sigma,
@@ -213,6 +214,7 @@ def encode_and_decode(
     flux: NDArray[np.float32],
     sigma: NDArray[np.float32],
     good: NDArray[np.bool_],
+    *,
     berv: NDArray[np.float32] | None,
 ) -> tuple[Floats, Floats, NDArray[np.float32], NDArray[np.float32] | None]:
     """Codes (n, nodes) and their sd, improved under the decoder as the study's own were; what they decode to.
@@ -248,16 +250,17 @@ def encode_and_decode(
     )
 
 
-def _columns(
+def _frame(
     rows: Sequence[tuple[Spectrum, Prepared]],
     *,
     wavelength: Floats,
+    codes: Mapping[int, tuple[Floats, Floats]],
     labels: Mapping[str, Prediction],
     residuals: Residuals,
     odd: Oddness,
     warnings: Sequence[Sequence[str]],
-) -> dict[str, Any]:
-    """Columns of the table, all but the codes."""
+) -> pd.DataFrame:
+    """A row per spectrum; `codes` gives mean and sd (n,) of the nodes that are listed."""
     import pandas as pd
 
     def text(values: Iterable[str]) -> pd.Series[str]:
@@ -276,7 +279,7 @@ def _columns(
             columns |= {name: text(one.value), f"{name}_set": text(one.sets)}
         else:
             columns |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-    return columns | {
+    columns |= {
         "outlier_p": odd.p_all,
         "outlier_surprise": odd.surprise_all,
         "outlier_reasons": text(
@@ -284,3 +287,6 @@ def _columns(
         ),
         **score_columns(residuals, odd, wavelength),
     }
+    for node, (mean, sd) in codes.items():
+        columns |= {f"mean_{node:03d}": mean, f"sd_{node:03d}": sd}
+    return pd.DataFrame(columns)

@@ -127,7 +127,16 @@ def similar(
         codes = StudyCodes.read(folder)
         resolved = query_of(folder, query, codes=codes, progress=progress)
         chosen = None if nodes is None else list(nodes)
-        found = _by_codes(folder, resolved, codes, findings, chosen, without_nuisances, scale, n)
+        found = _by_codes(
+            folder,
+            resolved,
+            codes=codes,
+            findings=findings,
+            nodes=chosen,
+            without_nuisances=without_nuisances,
+            scale=scale,
+            n=n,
+        )
     else:
         if nodes is not None or without_nuisances or scale is not None:
             raise ConfigError(
@@ -172,6 +181,7 @@ def compared_nodes(
 def _by_codes(
     folder: StudyFolder,
     query: Query,
+    *,
     codes: StudyCodes,
     findings: Findings | None,
     nodes: Sequence[int] | None,
