@@ -570,6 +570,66 @@ def test_notebooks_of_this_machine_may_frame_it(study):
 # --- malformed requests
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("decode?what=1", 400, "unknown key 'what'; known: low, high, width, z, base, berv, parts, compare"),
+        ("study?x=1", 400, "unknown key 'x'; known: none"),
+        ("decode?low=1&low=2", 400, "low is given twice"),
+        ("search?text=" + "A" * 20_001, 400, "text is too long, 20,001 characters"),
+        ("decode?z=3", 400, "'3' is not NODE:VALUE, such as 21:1.3"),
+        ("decode?z=3:1,3:2", 400, "node 3 is set twice"),
+        ("decode?z=999:1", 404, "there is no node 999"),
+        ("decode?low=nan", 400, "low 'nan': input should be a finite number"),
+        ("decode?width=15", 400, "width '15': input should be greater than or equal to 16"),
+        ("decode?width=+100", 400, "no whole number, 0 or more"),
+        ("decode?base=1.0", 400, "base '1.0': no whole number, 0 or more"),
+        ("decode?parts=yes", 400, "parts 'yes': neither 0 nor 1"),
+        ("neighbours/7?n=201", 400, "n '201': input should be less than or equal to 200"),
+        ("map?x=node:0", 400, "a map needs x and y, such as x=node:0&y=pca:0"),
+        ("spectrum/x", 404, "there is no spectrum 'x'"),
+        ("spectrum/+7", 404, "there is no spectrum '+7'"),
+        ("spectrum/1000", 404, "there is no spectrum 1000; the store has 0 .. 89"),
+        ("node/x/derivative", 404, "there is no node 'x'"),
+        ("node/x?what=1", 400, "unknown key 'what'"),
+        ("python?view=spectrum", 400, "row is missing"),
+        ("python?view=what", 400, "view 'what' is none of sliders, map, spectrum, node, drop"),
+        ("nothing", 404, "there is nothing here"),
+    ],
+)
+def test_a_refusal_is_one_sentence(client, path, status, words):
+    answer = client.get(f"/api/{path.replace('+', '%2B')}")
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    assert words in answer.json()["error"]
+    assert len(answer.text.splitlines()) == 1
+
+
+def test_empty_values_and_keys_of_the_page_count_as_left_out(client):
+    same = client.get("/api/decode").content[-800:]
+    for query in ("low=&high=&width=&z=&base=&berv=&parts=&compare=", "ui.open=1&ui.open=2", "base=mean"):
+        assert client.get(f"/api/decode?{query}").content[-800:] == same
+
+
+def test_a_body_has_a_largest_size(client, study):
+    body = b'{"rows":[' + b"1," * 2_000_000 + b"1]}"
+    options = {"content": body, "headers": {"content-type": "application/json"}}
+    answer = client.post("/api/selection", **options)
+    assert answer.status_code == 413
+    assert "more than 1 MB" in answer.json()["error"]
+    assert answer.headers["connection"] == "close"
+    chunks = (body[start : start + 2**16] for start in range(0, len(body), 2**16))  # of unannounced length
+    answer = client.post("/api/selection", **options | {"content": chunks})
+    assert answer.status_code == 413
+    assert "more than 1 MB" in answer.json()["error"]
+    assert answer.headers["connection"] == "close"
+    large = TestClient(create_app(study, guard=Guard(port=8765, upload=8 << 20), warm=False), base_url=HOME)
+    answer = large.post("/api/selection", **options)
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "2,000,001 rows; at most 2,000,000"
+
+
 def storm(client, count, *, seed):
     slowest, answers = 0.0, {}
     for method, path, options in malformed(count, seed=seed):

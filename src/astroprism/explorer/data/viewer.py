@@ -307,7 +307,7 @@ class Viewer:
         """The study's probe and reference, by which spectra are judged; made where they are not there yet."""
         return self._cache("kit", lambda: calibrated_model(self.folder))
 
-    # --- before anybody comes
+    # --- before the first request
 
     def warm(self) -> None:
         """Read and compute what the first view needs, so that it need not wait."""

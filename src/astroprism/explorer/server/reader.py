@@ -9,21 +9,25 @@ wrong ends this process, never the server.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ...apply.spectra import preparation
+from ...archive import identify, read
+from ...errors import AstroprismError, SpectrumError
+from ...grid import Grid
+from ...ingest.block import describe
+from ...spectrum import Spectrum
+from ...store import Store
+from ...store.prepare import Prepared, prepare
 from ..refusals import Refused, without_folders
-
-if TYPE_CHECKING:
-    from ...spectrum import Spectrum
-    from ...store import Store
-    from ...store.prepare import Prepared
 
 SECONDS = 45.0  # of one file on a busy machine, start of the process included
 CPU_SECONDS = 20
@@ -62,8 +66,6 @@ def prepared_from(content: bytes, name: str, store: Store) -> tuple[Spectrum, Pr
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {
         **os.environ,
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -71,9 +73,6 @@ def _environment() -> dict[str, str]:
 
 
 def _loaded(folder: Path, facts: dict[str, Any], pixels: int) -> tuple[Spectrum, Prepared]:
-    from ...spectrum import Spectrum
-    from ...store.prepare import Prepared
-
     arrays: dict[str, Any] = {
         name: np.fromfile(folder / f"{name}.raw", kind)
         for name, kind in (("flux", np.float32), ("sigma", np.float32), ("good", np.bool_))
@@ -114,14 +113,6 @@ def _limit() -> None:
 
 
 def _read(path: Path, folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    from ...apply.spectra import preparation
-    from ...archive import identify, read
-    from ...errors import SpectrumError
-    from ...grid import Grid
-    from ...ingest.block import describe
-    from ...spectrum import Spectrum
-    from ...store.prepare import prepare
-
     grid, options = Grid(**wanted["grid"]), preparation(wanted["config"])
     kind = identify(path)
     first: Spectrum | None = None
@@ -173,8 +164,6 @@ def _finite(value: Any) -> Any:
 
 def main() -> None:
     """Read FILE into FOLDER; an error becomes the answer, the last word of this process."""
-    from ...errors import AstroprismError
-
     _limit()
     path, folder = Path(sys.argv[1]), Path(sys.argv[2])
     try:
