@@ -97,11 +97,11 @@ class PrismObjective(nn.Module):
                 ]
                 penalty = penalty + terms.relock * ((miss[0] + miss[1]) / len(mean))
             penalty = penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
-        left = residual(batch.flux, made, good=good)
+        residuals = residual(batch.flux, made, good=good)
         kl = kl_per_node(mean, logvar) * network.keep  # a node that is off costs nothing: it is not decoded
-        measured = _measured(left.detach(), batch, floor=terms.floor, kl=kl)
-        left = blur(left, width=terms.blur, good=good)
-        nll = gaussian_nll(left, batch.sigma, good=good, floor=terms.floor).mean()
+        measured = _measured(residuals.detach(), batch, floor=terms.floor, kl=kl)
+        residuals = blur(residuals, width=terms.blur, good=good)
+        nll = gaussian_nll(residuals, batch.sigma, good=good, floor=terms.floor).mean()
         if network.config.agnostic and terms.blur > 0:
             # Beta follows what this phase can explain. Blurred, a velocity is worth a hundredth of what it is
             # worth when lines are sharp: locked on the sharp misfit, beta would let no node take it.
@@ -124,20 +124,20 @@ class PaperObjective(nn.Module):
     def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
         """One batch at codes sampled with `noise` (b, n)."""
         made, mean, logvar = self.network(batch.flux, noise=noise, good=batch.good)
-        left = residual(batch.flux, made, good=batch.good)
-        found = _measured(left.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
+        residuals = residual(batch.flux, made, good=batch.good)
+        found = _measured(residuals.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
         if self.likelihood:
-            total = gaussian_nll(left, batch.sigma, good=batch.good, floor=terms.floor).mean()
+            total = gaussian_nll(residuals, batch.sigma, good=batch.good, floor=terms.floor).mean()
             total = total + terms.beta * found.kl.sum()
         else:
             total = absolute_difference(batch.flux, made, good=batch.good) + terms.beta * found.kl.mean()
         return found._replace(total=total, kl=found.kl.detach())
 
 
-def _measured(left: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
+def _measured(residuals: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
     """chi2, misfit and KL of a batch, its residuals (b, p) not blurred."""
-    chi2 = chi2_per_pixel(left, batch.sigma, good=batch.good).nanmean()
-    nll = gaussian_nll(left, batch.sigma, good=batch.good, floor=floor)
+    chi2 = chi2_per_pixel(residuals, batch.sigma, good=batch.good).nanmean()
+    nll = gaussian_nll(residuals, batch.sigma, good=batch.good, floor=floor)
     misfit = (nll - _noise_nats(batch, floor=floor)).mean().clamp(min=0)
     return Loss(nll.mean(), chi2, misfit, kl.mean(0))
 
