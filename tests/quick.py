@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astroprism import TrainOptions
-from astroprism.model.checkpoint import network_facts
 from astroprism.model.recipe import PaperRecipe, Recipe
-from astroprism.network import PaperNetwork, Prism
 from astroprism.schema import Chi2, ModelFacts, Split, StoreFacts, TrainedOn
+
+if TYPE_CHECKING:
+    from astroprism.network import PaperNetwork, Prism
 
 QUICK = "batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n"
 STEPS = 40
@@ -28,9 +29,12 @@ def quick_options(folder: Path, *, more: str = "", **changes: Any) -> TrainOptio
 
 def facts_of(network: Prism | PaperNetwork, **changes: Any) -> ModelFacts:
     """model.json of a network that was trained on no store."""
-    recipe = Recipe() if isinstance(network, Prism) else PaperRecipe()
+    from astroprism.model.checkpoint import network_facts
+
+    described = network_facts(network)
+    recipe = Recipe() if described.kind == "prism" else PaperRecipe()
     facts = ModelFacts(
-        network=network_facts(network),
+        network=described,
         steps=recipe.steps,
         seed=0,
         recipe=recipe.as_dict(),

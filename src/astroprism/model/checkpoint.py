@@ -154,7 +154,7 @@ def build_network(facts: NetworkFacts, *, where: Path) -> Prism | PaperNetwork:
 def write_model(
     folder: Path, network: Prism | PaperNetwork, *, unpruned: Mapping[str, Tensor], facts: ModelFacts
 ) -> None:
-    """A finished training: both weights, then model.json, whose presence says that all is there."""
+    """A finished training: both weights, then model.json, whose presence means that all is there."""
     content = {name: value for name, value in facts.to_json().items() if name != "versions"} | MODEL.header
     write_tensors(folder / "weights.safetensors", network.state_dict(), about=content)
     write_tensors(folder / "unpruned.safetensors", unpruned, about=content)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # torch is loaded by the first batch
 
     from ..store import Store
 
-IN_MEMORY = 4 * 2**30  # bytes of a store up to which it is read once and kept
+IN_MEMORY = 4 * 2**30  # bytes of a store up to which it is read whole and kept
 PIXEL_BYTES = 9  # flux and sigma float32, good bool
 CHUNK_BYTES = 64 << 20  # of a store read into memory, masked pixels are cleared in pieces of this
 AT_ONCE = 1 << 20  # bytes: a batch as small is sooner copied from memory than handed over by a thread
@@ -104,7 +104,7 @@ class Source:
     def from_store(cls, store: Store, *, memory: int = IN_MEMORY) -> Self:
         """The spectra of a store, by their positions in it.
 
-        memory  bytes: a store that takes no more is read once and kept, another is read as it is drawn
+        memory  bytes: a store that takes no more is read whole and kept, another is read as it is drawn
         """
         index = store.index
         missing = [name for name in ("target", "frame", "berv", "n_good") if name not in index]
@@ -190,7 +190,7 @@ class Draws:
 
         batch    rows per step, of all devices together
         balance  'target': an epoch is one seeded visit of each star, so that a star observed a thousand
-                 times counts as one; 'none': each row once
+                 times counts as one; 'none': one visit of each row
         """
         chosen = np.asarray(rows, dtype=np.intp)
         if balance not in ("target", "none"):

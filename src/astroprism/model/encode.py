@@ -113,7 +113,7 @@ def encode(
     if len(rows):
         if len(rows) < len(identifiers):
             there = len(identifiers) - len(rows)
-            progress(message(f"{there:,} spectra are encoded already, {len(rows):,} are left"))
+            progress(message(f"{there:,} spectra are encoded already, {len(rows):,} remain"))
         rate = _encode_rows(store, tasks, rows, parts=parts, device=options.device, progress=progress)
         held = _held(parts, tasks)
     if held:

@@ -133,7 +133,7 @@ def train(
             recipe = replace(recipe, steps=int(fabric.broadcast(steps)))
             progress(message(f"{options.minutes:g} minutes are {recipe.steps:,} steps"))
         if first:
-            # which model this one replaces tells it, after a kill, from one that was finished
+            # after a kill, the model that this one replaces tells an unfinished training from a finished one
             made = {"asked": asked, "recipe": recipe.as_dict(), "replaces": _digest(folder)}
             write_json(folder / "plan.json", made)
 

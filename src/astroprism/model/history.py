@@ -76,7 +76,7 @@ def write_history(moments: Sequence[Moment], path: Path) -> None:
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """The table that training left."""
+    """The history of a finished training."""
     import pandas as pd
 
     try:

@@ -289,8 +289,8 @@ class Training:
         with torch.no_grad():
             for _, x in batch.pieces():
                 mean, _ = self.network.encode(x.flux, good=x.good, berv=x.berv)
-                left = residual(x.flux, self.network.decode(mean, berv=x.berv), good=x.good)
-                found.append(chi2_per_pixel(left, x.sigma, good=x.good))
+                residuals = residual(x.flux, self.network.decode(mean, berv=x.berv), good=x.good)
+                found.append(chi2_per_pixel(residuals, x.sigma, good=x.good))
         self.network.train()
         return float(torch.cat(found).nanmedian())
 

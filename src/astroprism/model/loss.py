@@ -23,24 +23,28 @@ def residual(flux: Tensor, reconstruction: Tensor, *, good: Tensor | None = None
     return flux.masked_fill(bad, 0) - reconstruction.masked_fill(bad, 0)
 
 
-def gaussian_nll(left: Tensor, sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0) -> Tensor:
+def gaussian_nll(
+    residuals: Tensor, sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0
+) -> Tensor:
     """Negative log-likelihood in nats per spectrum (b,), up to a constant of the data.
 
-    left   residuals (b, p)
-    sigma  (b, p), in their unit
-    floor  added to sigma in quadrature: what the network need not explain
+    residuals  (b, p)
+    sigma      (b, p), in the unit of the residuals
+    floor      added to sigma in quadrature: what the network need not explain
     """
     weight = 1 / (sigma * sigma + floor * floor)
     if good is not None:
         bad = ~good.bool()
-        weight, left = weight.masked_fill(bad, 0), left.masked_fill(bad, 0)
-    return 0.5 * (left * left * weight).sum(1)
+        weight, residuals = weight.masked_fill(bad, 0), residuals.masked_fill(bad, 0)
+    return 0.5 * (residuals * residuals * weight).sum(1)
 
 
-def chi2_per_pixel(left: Tensor, sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0) -> Tensor:
+def chi2_per_pixel(
+    residuals: Tensor, sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0
+) -> Tensor:
     """Mean over good pixels of (residual / sigma)^2, (b,); NaN for a spectrum without one."""
-    count = left.shape[1] if good is None else good.bool().sum(1)
-    return 2 * gaussian_nll(left, sigma, good=good, floor=floor) / count
+    count = residuals.shape[1] if good is None else good.bool().sum(1)
+    return 2 * gaussian_nll(residuals, sigma, good=good, floor=floor) / count
 
 
 def kl_per_node(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -50,26 +54,28 @@ def kl_per_node(mean: Tensor, logvar: Tensor) -> Tensor:
 
 def absolute_difference(flux: Tensor, reconstruction: Tensor, *, good: Tensor | None = None) -> Tensor:
     """The seed paper's term: mean of |flux - reconstruction| over all good pixels of the batch, a scalar."""
-    left = residual(flux, reconstruction, good=good).abs()
-    return left.mean() if good is None else left.sum() / good.bool().sum().clamp(min=1)
+    residuals = residual(flux, reconstruction, good=good).abs()
+    return residuals.mean() if good is None else residuals.sum() / good.bool().sum().clamp(min=1)
 
 
-def blur(left: Tensor, *, width: float, good: Tensor | None = None) -> Tensor:
+def blur(residuals: Tensor, *, width: float, good: Tensor | None = None) -> Tensor:
     """Residuals (b, p) smoothed by a Gaussian of standard deviation `width` pixels; nothing beyond the ends.
 
     A line that lies beside its model gives no gradient towards it; blurred until both overlap, it does.
     Training goes from coarse to fine. Masked pixels neither give nor take.
     """
     if width <= 0:
-        return left
+        return residuals
     if good is not None:
-        left = left.masked_fill(~good.bool(), 0)
-    pixels = left.shape[1]
-    left = left.to(torch.promote_types(left.dtype, torch.float32))  # a transform takes no bfloat16
+        residuals = residuals.masked_fill(~good.bool(), 0)
+    pixels = residuals.shape[1]
+    residuals = residuals.to(
+        torch.promote_types(residuals.dtype, torch.float32)
+    )  # a transform takes no bfloat16
     length = fast_length(pixels + math.ceil(5 * width))  # room for what would wrap around
-    frequency = torch.fft.rfftfreq(length, device=left.device, dtype=left.dtype) * (2 * math.pi)
+    frequency = torch.fft.rfftfreq(length, device=residuals.device, dtype=residuals.dtype) * (2 * math.pi)
     kernel = torch.exp(-0.5 * (frequency * width) ** 2)
-    smooth: Tensor = torch.fft.irfft(torch.fft.rfft(left, n=length) * kernel, n=length)[:, :pixels]
+    smooth: Tensor = torch.fft.irfft(torch.fft.rfft(residuals, n=length) * kernel, n=length)[:, :pixels]
     return smooth if good is None else smooth.masked_fill(~good.bool(), 0)
 
 

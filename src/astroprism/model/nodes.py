@@ -68,8 +68,8 @@ def misfit(network: Network, z: Tensor, batch: Tensors, *, floor: float) -> Tens
     """Negative log-likelihood of the spectra at codes z (b, n), in nats per spectrum (b,)."""
     out = []
     for rows, x in batch.pieces():
-        left = residual(x.flux, network.decode(z[rows], berv=x.berv), good=x.good)
-        out.append(gaussian_nll(left, x.sigma, good=x.good, floor=floor))
+        residuals = residual(x.flux, network.decode(z[rows], berv=x.berv), good=x.good)
+        out.append(gaussian_nll(residuals, x.sigma, good=x.good, floor=floor))
     return torch.cat(out)
 
 
@@ -212,16 +212,16 @@ def leads(network: Prism, batch: Tensors, *, floor: float, most: int = 4) -> lis
     component has one.
     """
     mean, _ = codes(network, batch)
-    seen, left, shifts = _features(network, batch), [], []
+    features, residuals, shifts = _features(network, batch), [], []
     for rows, x in batch.pieces():
         miss = residual(x.flux, network.decode(mean[rows], berv=x.berv), good=x.good)
-        left.append((miss / (x.sigma**2 + floor**2).sqrt()).clamp(-5, 5))
+        residuals.append((miss / (x.sigma**2 + floor**2).sqrt()).clamp(-5, 5))
         if not network.config.agnostic:
             shifts.append(network.parts(mean[rows]).shift)
-    g = functional.pad((seen - seen.mean(0)) / (seen.std(0) + 1e-6), (0, 1), value=1.0)
+    g = functional.pad((features - features.mean(0)) / (features.std(0) + 1e-6), (0, 1), value=1.0)
     amplitude = batch.sigma.median(1).values
     found = []
-    for view in _views(torch.cat(left), network, shifts, batch):
+    for view in _views(torch.cat(residuals), network, shifts, batch):
         energy, vectors = torch.linalg.eigh(view @ view.T)
         for j in range(1, 1 + min(most, len(view) // 4)):
             # Residuals over sigma make scores grow with SNR: back to amplitudes, which a code can hold.
@@ -235,12 +235,12 @@ def _features(network: Prism, batch: Tensors) -> Tensor:
     return torch.cat([network.features(x.flux, good=x.good, berv=x.berv) for _, x in batch.pieces()])
 
 
-def _views(left: Tensor, network: Prism, shifts: list[Tensor], batch: Tensors) -> Iterator[Tensor]:
+def _views(residuals: Tensor, network: Prism, shifts: list[Tensor], batch: Tensors) -> Iterator[Tensor]:
     """Residuals as they are; with physics, also at rest of the star and of a moving atmosphere."""
     config = network.config
-    yield left
+    yield residuals
     if not config.agnostic:
-        wide = widened(left, config=config)
+        wide = widened(residuals, config=config)
         yield cut(shift(wide, -torch.cat(shifts)), config=config)
         if batch.berv is not None:
             yield cut(shift(wide, -pixels_of(batch.berv, config.step)), config=config)
@@ -282,8 +282,8 @@ def give_back(
         fresh = all(abs(float(torch.corrcoef(pair)[0, 1])) < 0.5 for pair in scores)
         if lead.predicted > LED and lead.gain > bound and fresh:
             # the node's mean code becomes the lead's scores, scaled to unit spread
-            seen = _features(network, batch)
-            centre, width = seen.mean(0), seen.std(0) + 1e-6
+            features = _features(network, batch)
+            centre, width = features.mean(0), features.std(0) + 1e-6
             node = free[len(taken)]
             weight = lead.weight / lead.scores.std().clamp(min=1e-12)
             heads.weight[node] = weight[:-1] / width

@@ -69,48 +69,55 @@ class PrismObjective(nn.Module):
     def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
         """One batch at codes sampled with `noise` (b, n)."""
         network, good = self.network, batch.good
-        mean, logvar, first = network.look(batch.flux, good=good, berv=batch.berv)
+        mean, logvar, first_shift = network.look(batch.flux, good=good, berv=batch.berv)
         z = mean + (0.5 * logvar).exp() * noise
-        penalty = mean.new_zeros(())
         if network.config.agnostic:
-            made = network.decode(z)
+            made, penalty = network.decode(z), mean.new_zeros(())
         else:
             parts = network.parts(z)
             made = network.join(parts, berv=batch.berv)
-            doppler = network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]  # (b,) pixels
-            penalty = terms.agree * functional.huber_loss(first, doppler.detach(), delta=5.0)
-            middle = self.over_all(parts.star.detach().mean(0))
-            if terms.seek > 0 and self.template is not None:
-                found = shifts_of(batch, self.template, config=network.config, floor=terms.floor)
-                clear = (found.gain > CLEAR).to(first)
-                miss = [
-                    functional.huber_loss(x, found.pixels, delta=5.0, reduction="none")
-                    for x in (first, doppler)
-                ]
-                penalty = penalty + terms.seek * (clear * (miss[0] + miss[1])).mean()
-            if terms.relock > 0:
-                still = Parts(*(part.detach() for part in parts))
-                better = better_shifts(network, mean.detach(), batch, floor=terms.floor, parts=still)
-                miss = [
-                    functional.huber_loss(x[better.rows], better.pixels, delta=5.0, reduction="sum")
-                    for x in (first, doppler)
-                ]
-                penalty = penalty + terms.relock * ((miss[0] + miss[1]) / len(mean))
-            penalty = penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
-        left = residual(batch.flux, made, good=good)
+            penalty = self._penalty(batch, mean, first_shift, parts, terms)
+        residuals = residual(batch.flux, made, good=good)
         kl = kl_per_node(mean, logvar) * network.keep  # a node that is off costs nothing: it is not decoded
-        measured = _measured(left.detach(), batch, floor=terms.floor, kl=kl)
-        left = blur(left, width=terms.blur, good=good)
-        nll = gaussian_nll(left, batch.sigma, good=good, floor=terms.floor).mean()
+        loss = _measured(residuals.detach(), batch, floor=terms.floor, kl=kl)
+        residuals = blur(residuals, width=terms.blur, good=good)
+        nll = gaussian_nll(residuals, batch.sigma, good=good, floor=terms.floor).mean()
         if network.config.agnostic and terms.blur > 0:
             # Beta follows what this phase can explain. Blurred, a velocity is worth a hundredth of what it is
             # worth when lines are sharp: locked on the sharp misfit, beta would let no node take it.
-            quiet = _noise_nats(batch, floor=terms.floor).mean()
-            quiet = quiet * min(1.0, 1 / (2 * math.sqrt(math.pi) * terms.blur))  # white noise, blurred
-            measured = measured._replace(misfit=(nll.detach() - quiet).clamp(min=0))
-        return measured._replace(
-            total=nll + terms.beta * measured.kl.sum() + penalty, kl=measured.kl.detach()
-        )
+            noise_nats = _noise_nats(batch, floor=terms.floor).mean()
+            noise_nats = noise_nats * min(1.0, 1 / (2 * math.sqrt(math.pi) * terms.blur))  # white, blurred
+            loss = loss._replace(misfit=(nll.detach() - noise_nats).clamp(min=0))
+        return loss._replace(total=nll + terms.beta * loss.kl.sum() + penalty, kl=loss.kl.detach())
+
+    def _penalty(
+        self, batch: Tensors, mean: Tensor, first_shift: Tensor, parts: Parts, terms: Terms
+    ) -> Tensor:
+        """What the shape of the network asks for: see `Terms`; a scalar.
+
+        Huber's loss, linear beyond 5 pixels, lets no spectrum on a wrong line dominate.
+        """
+        network = self.network
+        doppler = network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]  # (b,) pixels
+        penalty = terms.agree * functional.huber_loss(first_shift, doppler.detach(), delta=5.0)
+        middle = self.over_all(parts.star.detach().mean(0))
+        if terms.seek > 0 and self.template is not None:
+            found = shifts_of(batch, self.template, config=network.config, floor=terms.floor)
+            clear = (found.gain > CLEAR).to(first_shift)
+            miss = [
+                functional.huber_loss(x, found.pixels, delta=5.0, reduction="none")
+                for x in (first_shift, doppler)
+            ]
+            penalty = penalty + terms.seek * (clear * (miss[0] + miss[1])).mean()
+        if terms.relock > 0:
+            still = Parts(*(part.detach() for part in parts))
+            better = better_shifts(network, mean.detach(), batch, floor=terms.floor, parts=still)
+            miss = [
+                functional.huber_loss(x[better.rows], better.pixels, delta=5.0, reduction="sum")
+                for x in (first_shift, doppler)
+            ]
+            penalty = penalty + terms.relock * ((miss[0] + miss[1]) / len(mean))
+        return penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
 
 
 class PaperObjective(nn.Module):
@@ -124,20 +131,20 @@ class PaperObjective(nn.Module):
     def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
         """One batch at codes sampled with `noise` (b, n)."""
         made, mean, logvar = self.network(batch.flux, noise=noise, good=batch.good)
-        left = residual(batch.flux, made, good=batch.good)
-        found = _measured(left.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
+        residuals = residual(batch.flux, made, good=batch.good)
+        found = _measured(residuals.detach(), batch, floor=terms.floor, kl=kl_per_node(mean, logvar))
         if self.likelihood:
-            total = gaussian_nll(left, batch.sigma, good=batch.good, floor=terms.floor).mean()
+            total = gaussian_nll(residuals, batch.sigma, good=batch.good, floor=terms.floor).mean()
             total = total + terms.beta * found.kl.sum()
         else:
             total = absolute_difference(batch.flux, made, good=batch.good) + terms.beta * found.kl.mean()
         return found._replace(total=total, kl=found.kl.detach())
 
 
-def _measured(left: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
+def _measured(residuals: Tensor, batch: Tensors, *, floor: float, kl: Tensor) -> Loss:
     """chi2, misfit and KL of a batch, its residuals (b, p) not blurred."""
-    chi2 = chi2_per_pixel(left, batch.sigma, good=batch.good).nanmean()
-    nll = gaussian_nll(left, batch.sigma, good=batch.good, floor=floor)
+    chi2 = chi2_per_pixel(residuals, batch.sigma, good=batch.good).nanmean()
+    nll = gaussian_nll(residuals, batch.sigma, good=batch.good, floor=floor)
     misfit = (nll - _noise_nats(batch, floor=floor)).mean().clamp(min=0)
     return Loss(nll.mean(), chi2, misfit, kl.mean(0))
 

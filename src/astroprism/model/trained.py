@@ -198,8 +198,8 @@ def polish(
         return mean
 
     def cost(z: Tensor, x: Tensors) -> Tensor:
-        left = residual(x.flux, network.decode(z, berv=x.berv), good=x.good)
-        return gaussian_nll(left, x.sigma, good=x.good, floor=floor) + 0.5 * (z[:, nodes] ** 2).sum(1)
+        residuals = residual(x.flux, network.decode(z, berv=x.berv), good=x.good)
+        return gaussian_nll(residuals, x.sigma, good=x.good, floor=floor) + 0.5 * (z[:, nodes] ** 2).sum(1)
 
     out = []
     for rows, x in batch.pieces(PIECE // max(1, len(nodes) // 4)):  # derivatives take p pixels per node
@@ -227,10 +227,10 @@ def _gauss_newton(network: Network, z: Tensor, x: Tensors, *, nodes: Sequence[in
     slopes = derivatives(network, z, x, nodes=nodes)  # (b, k, p), in sigma
     soft = x.sigma / (x.sigma**2 + floor**2).sqrt()
     slopes = slopes * soft[:, None]
-    left = residual(x.flux, network.decode(z, berv=x.berv), good=x.good) / x.sigma * soft
+    residuals = residual(x.flux, network.decode(z, berv=x.berv), good=x.good) / x.sigma * soft
     if x.good is not None:
-        left = left.masked_fill(~x.good, 0)
+        residuals = residuals.masked_fill(~x.good, 0)
     matrix = slopes @ slopes.transpose(1, 2) + torch.eye(len(nodes)).to(slopes)
-    right = (slopes @ left[:, :, None])[:, :, 0] - z[:, nodes]
+    right = (slopes @ residuals[:, :, None])[:, :, 0] - z[:, nodes]
     step: Tensor = torch.linalg.solve(matrix, right)
     return step

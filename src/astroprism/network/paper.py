@@ -108,7 +108,7 @@ class PaperNetwork(nn.Module):
     def calibrate(self, mean: float, spread: float) -> None:
         """Standardise by weights alone: conv1 then reads (flux - mean) / spread, predict0 writes it back.
 
-        For a network not trained yet, once. No name is added, so such weights load anywhere. Where zeros
+        For a network that is not trained yet. No name is added, so such weights load anywhere. Where zeros
         stand in for flux (masked pixels, and the padding at both ends) it reads -mean / spread, not the mean.
         """
         first, last = self.get_submodule("conv1.0"), self.predict0
@@ -123,7 +123,7 @@ class PaperNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x (batch, pixels) -> mean, log-variance, each (batch, n_latent).
 
-        Pixels that are not good are read as 0, as in the release. It knows no barycentric velocity.
+        Pixels that are not good are read as 0, as in the release. It reads no barycentric velocity.
         """
         x = x if good is None else x.masked_fill(~good, 0)
         x = nn.functional.pad(x, (0, self.padded - x.shape[1]))[:, None]  # (batch, 1, padded)

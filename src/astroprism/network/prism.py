@@ -29,14 +29,6 @@ from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 
 
-class Folding(NamedTuple):
-    """How pixels become few numbers."""
-
-    patch: int  # pixels per patch
-    rank: int  # numbers per patch
-    most: int  # numbers that reach a dense layer; more are folded again
-
-
 @dataclass(frozen=True)
 class PrismConfig:
     """Sizes of the network and what physics it knows."""
@@ -58,13 +50,8 @@ class PrismConfig:
     depth: float = 0.15
     agnostic: bool = False  # no physics in the decoder: no shift, no star times atmosphere
     moving_air: bool = False  # spectra come in the barycentric frame, their barycentric velocities known
-    rates: tuple[float, ...] = (
-        1.5,
-        3.0,
-        6.0,
-        12.0,
-        20.0,
-    )  # radians per unit of z: the agnostic decoder's sines
+    # radians per unit of z, of the agnostic decoder's sines
+    rates: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 20.0)
     min_logvar: float = -20.0  # a velocity good to 1e-4 of the prior's spread has -18
     max_logvar: float = 4.0  # no node need be vaguer than e^2 priors
 
@@ -90,11 +77,6 @@ class PrismConfig:
     def gain(self) -> float:
         """shift_gain in pixels."""
         return self.shift_gain / self.step
-
-    @property
-    def folding(self) -> Folding:
-        """How pixels become few numbers."""
-        return Folding(self.patch, self.rank, self.most)
 
     @property
     def width(self) -> int:
@@ -162,24 +144,24 @@ class Unfold(nn.Module):
         return whole[:, : self.pixels] + self.bias
 
 
-def reader(pixels: int, hidden: int, *, sizes: Folding) -> nn.Sequential:
-    """(b, pixels) -> (b, h): patches folded until few enough numbers are left, then one dense layer."""
+def reader(pixels: int, *, config: PrismConfig) -> nn.Sequential:
+    """(b, pixels) -> (b, h): patches folded until at most `most` numbers remain, then one dense layer."""
     layers: list[nn.Module] = []
-    while not layers or pixels > sizes.most:
-        fold = Fold(pixels, sizes.patch, sizes.rank)
+    while not layers or pixels > config.most:
+        fold = Fold(pixels, config.patch, config.rank)
         layers.append(fold)
         pixels = fold.out_features
-    return nn.Sequential(*layers, nn.Linear(pixels, hidden))
+    return nn.Sequential(*layers, nn.Linear(pixels, config.hidden))
 
 
-def writer(pixels: int, hidden: int, *, sizes: Folding) -> nn.Sequential:
+def writer(pixels: int, *, config: PrismConfig) -> nn.Sequential:
     """(b, h) -> (b, pixels): the reader's mirror image."""
     layers: list[nn.Module] = []
-    while not layers or pixels > sizes.most:
-        unfold = Unfold(pixels, sizes.patch, sizes.rank)
+    while not layers or pixels > config.most:
+        unfold = Unfold(pixels, config.patch, config.rank)
         layers.insert(0, unfold)
         pixels = unfold.in_features
-    return nn.Sequential(nn.Linear(hidden, pixels), *layers)
+    return nn.Sequential(nn.Linear(config.hidden, pixels), *layers)
 
 
 class Residual(nn.Module):
@@ -237,13 +219,13 @@ class Encoder(nn.Module):
         # all have unit spread.
         self.register_buffer("basis", torch.zeros(c.pixels, c.whitened))
         self.white = nn.Linear(c.whitened, h)
-        self.read = reader(c.pixels, h, sizes=c.folding)
+        self.read = reader(c.pixels, config=c)
         self.look = trunk(h)
         if not c.agnostic:
             self.velocity = nn.Linear(h, 1)  # reads all features: the search for the shift is tied to no node
             nn.init.normal_(self.velocity.weight, 0, 0.02)
             nn.init.zeros_(self.velocity.bias)
-            self.second = reader(c.width, h, sizes=c.folding)
+            self.second = reader(c.width, config=c)
             self.first = nn.Linear(h, h)
             self.join = trunk(h)
         self.heads = nn.Linear(h + c.whitened, 2 * c.n_latent)  # the components also reach the codes directly
@@ -260,7 +242,7 @@ class Encoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             mean, logvar = self.heads(h).chunk(2, 1)  # (b, n) each
             if log_gain is not None:
-                # Node 0 is the Doppler node: the first look's shift, mended by the second.
+                # Node 0 is the Doppler node: the first look's shift, corrected by the second.
                 doppler = (first_shift / c.gain + 0.05 * mean[:, 0]) / log_gain.exp()
                 mean = torch.cat([doppler[:, None], mean[:, 1:]], 1)
         return Look(mean, logvar.clamp(c.min_logvar, c.max_logvar), first_shift)
@@ -299,10 +281,10 @@ class Decoder(nn.Module):
             # A line that moves by many widths is a fast function of its node: sines of every node at
             # several rates.
             self.register_buffer("rates", torch.tensor(c.rates), persistent=False)
-            self.flux = writer(c.pixels, h, sizes=c.folding)
+            self.flux = writer(c.pixels, config=c)
         else:
-            self.star = writer(c.width, h, sizes=c.folding)
-            self.air = writer(c.width if c.moving_air else c.pixels, h, sizes=c.folding)
+            self.star = writer(c.width, config=c)
+            self.air = writer(c.width if c.moving_air else c.pixels, config=c)
             self.log_gain = nn.Parameter(torch.zeros(()))
             with torch.no_grad():
                 last = self.air[-1].get_parameter("weight")
