@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 RETRAINING = Format("astroprism-retraining", 1)
 MOST = 100
-ENCODED_PIXELS = 2**20  # that go through an encoder at once
+ENCODED_PIXELS = 2**20  # that go through an encoder together
 
 
 @dataclass(frozen=True)
