@@ -24,6 +24,8 @@ from ..artifacts import Format, blame, read_json, table_header, write_table
 from ..errors import ConfigError, ModelError
 from ..folder import StudyFolder
 from ..measures.evidence import Floats
+from ..model import fit
+from ..model.data import Source
 from ..model.history import read_history
 from ..model.options import TrainOptions
 from ..progress import Listener, message, silent
@@ -145,18 +147,16 @@ def _train(
     device: str,
     progress: Listener,
 ) -> None:
-    from ..model.fit import asked_of, train
-
     options = _options(into, facts, number, device=device)
     parts = parts_of(store.index["target"].to_numpy(dtype=object), facts.split, number)
-    asked = asked_of(store, options, parts=parts)
+    asked = fit.asked_of(store, options, parts=parts)
     for name in ("model.json", "plan.json"):
         path = into / "model" / name
         if path.exists() and read_json(path).get("asked") != asked:
             progress(message(f"{into} was begun for another model or store: beginning it again"))
             shutil.rmtree(into / "model")
     (into / "codes.parquet").unlink(missing_ok=True)
-    train(store, into / "model", options=options, parts=parts, progress=progress)
+    fit.train(store, into / "model", options=options, parts=parts, progress=progress)
 
 
 def _options(into: Path, facts: ModelFacts, number: int, *, device: str) -> TrainOptions:
@@ -181,7 +181,6 @@ def _options(into: Path, facts: ModelFacts, number: int, *, device: str) -> Trai
 
 def _encode(store: Store, into: Path, shares: Split, *, device: str, begun: float, of: str) -> None:
     """Codes of what was held out of the first training, as the retraining's encoder gives them."""
-    from ..model.data import Source
     from ..model.sampling import load
     from ..model.trained import TrainedModel
 
