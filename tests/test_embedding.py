@@ -31,7 +31,7 @@ def latents():
     return codes, sd, labels
 
 
-def test_the_answer_is_told(latents):
+def test_the_answer_is_reported(latents):
     codes, sd, labels = latents
     found = describe_embedding(codes, labels, sd=sd, targets="star")
     assert found.count.information.nodes == (0, 1)
@@ -68,7 +68,7 @@ def test_tables_of_all_kinds_tell_the_same(latents):
         pd.testing.assert_frame_equal(describe_embedding(one, other).table(), wanted)
 
 
-def test_without_errors_nothing_is_counted_and_it_is_said(latents):
+def test_without_errors_nothing_is_counted_and_a_note_says_so(latents):
     codes, _, labels = latents
     broken = np.column_stack([codes, np.ones(N)])
     broken[3, 0] = np.nan
@@ -105,7 +105,7 @@ def test_counting_with_a_decoder_or_errors_alone(latents):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "words"),
     [
         ({"codes": np.zeros((N, 2, 3))}, "flatten"),
         ({"codes": np.full((N, 2), np.nan)}, "0 of 300 rows have finite codes"),
@@ -119,11 +119,11 @@ def test_counting_with_a_decoder_or_errors_alone(latents):
         ({"sd": np.zeros((N, 3))}, "no positive sd"),
     ],
 )
-def test_refusals(latents, change, said):
+def test_refusals(latents, change, words):
     codes, _, labels = latents
-    asked = {"codes": codes, "labels": labels} | change
-    with pytest.raises(EvidenceError, match=said):
-        describe_embedding(asked.pop("codes"), asked.pop("labels"), **asked)
+    given = {"codes": codes, "labels": labels} | change
+    with pytest.raises(EvidenceError, match=words):
+        describe_embedding(given.pop("codes"), given.pop("labels"), **given)
 
 
 def test_codes_alone_cannot_be_counted(latents):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -249,15 +251,22 @@ def study(ingested) -> Study:
     return ingested
 
 
+def test_options_of_find_need_no_torch():
+    code = "import sys; from astroprism.findings.find import FindOptions; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_a_study_gets_its_findings(study):
     labels = pd.DataFrame({"noise": np.random.default_rng(0).normal(size=len(study.index))})
     options = FindOptions(device="cpu")
     report = find(study, labels=labels, options=options)
     assert report.made
-    assert report.findings.count.agree in (True, False)
+    counts = report.findings.count
+    assert counts.agree is (counts.statistical.k == counts.information.k)
     assert len(report.findings.nodes) == 32
     assert report.findings.provenance["store"] == study.store.fingerprint
-    assert 25 <= report.findings.targets < 90
+    assert report.findings.targets == 45
     assert study.findings() == report.findings
     for name in TABLES:
         assert study.table_path(name).exists()
@@ -295,3 +304,9 @@ def test_the_papers_network_is_ablated_at_the_floor_it_was_trained_with(ingested
     bound = {floor: ablation_bound(spectra.sigma, floor=floor, good=spectra.good) for floor in (0.0, 0.01)}
     assert evidence.effects.bound == pytest.approx(bound[0.01], rel=1e-6)
     assert bound[0.01] < 0.9 * bound[0.0]
+
+    path = study.model_path / "model.json"
+    content = json.loads(path.read_text())
+    content["recipe"].pop("floor", None)  # as models of earlier versions
+    path.write_text(json.dumps(content))
+    assert study.model(unpruned=True).floor == 0.01

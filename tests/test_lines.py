@@ -59,7 +59,7 @@ def test_activity_is_named_after_calcium_h_and_k(blue):
     assert found[0].summary()["top"][0]["line"].startswith("Ca II")
 
 
-def test_activity_is_named_after_hydrogen_where_only_that_is_seen(red):
+def test_activity_is_named_after_hydrogen_where_only_that_is_in_the_window(red):
     found = match_lines(red.wavelength, red.derivative("activity", 0.1))
     assert named(found) == ["H I"]
     assert found[0].top[0][1] == "H alpha"
@@ -154,8 +154,8 @@ def test_masked_pixels_are_no_data(red):
 
 def test_the_velocity_of_a_star(red):
     for speed in (-90.0, 0.0, 37.3):
-        told, sure = star_velocity(red.wavelength, red.flux(rv=speed))
-        assert told == pytest.approx(speed, abs=2)
+        measured, sure = star_velocity(red.wavelength, red.flux(rv=speed))
+        assert measured == pytest.approx(speed, abs=2)
         assert sure > 8
     noise = 1 + 0.01 * np.random.default_rng(0).normal(size=red.wavelength.size)
     assert star_velocity(red.wavelength, noise)[1] < 6

@@ -161,9 +161,9 @@ def test_how_codes_move_where_the_labels_stay():
 
 def test_a_label_is_read_from_the_codes(sky):
     codes, labels = sky
-    told = read_out(codes[:, :3], labels["rv"])
-    assert told.linear.low > 0.98
-    assert told.nearest.value > 0.8
+    found = read_out(codes[:, :3], labels["rv"])
+    assert found.linear.low > 0.98
+    assert found.nearest.value > 0.8
     folded = read_out(codes[:, :1] ** 2, labels["rv"] ** 2)
     assert folded.nearest.value > 0.95
     named = read_out(codes[:, :3], labels["kind"])
@@ -186,8 +186,8 @@ def test_the_interval_of_a_share_holds_it():
     rng = np.random.default_rng(7)
     held = 0
     for _ in range(200):
-        told = rng.normal(size=300)
-        share = share_of_variance(told + rng.normal(size=300), told)
+        predicted = rng.normal(size=300)
+        share = share_of_variance(predicted + rng.normal(size=300), predicted)
         held += share.low <= 0.5 <= share.high
     assert 165 <= held <= 195
 

@@ -46,8 +46,8 @@ def learned():
 
 def test_intervals_cover_and_follow_the_noise(learned):
     mean, sd, snr, labels = world(4000, seed=2)
-    told = predict(learned, mean, sd, snr=snr)
-    one = told["a"]
+    found = predict(learned, mean, sd, snr=snr)
+    one = found["a"]
     inside = (one.low <= labels["a"]) & (labels["a"] <= one.high)
     assert 0.86 < inside.mean() < 0.94
     faint = snr < 60
@@ -85,13 +85,13 @@ def test_a_code_far_from_all_others_is_outside(learned):
     assert np.isfinite(predict(learned, mean, sd, snr=snr)["a"].value).all()
 
 
-def test_a_wrong_label_is_strange(learned):
+def test_a_wrong_label_has_a_large_residual(learned):
     mean, sd, snr, labels = world(500, seed=5)
-    told = predict(learned, mean, sd, snr=snr)
+    found = predict(learned, mean, sd, snr=snr)
     wrong = {"a": labels["a"].copy(), "kind": labels["kind"].copy()}
     wrong["a"][:50] *= -1
     far = np.abs(labels["a"][:50]) > 30
-    score = label_residuals(told, wrong)["a"]
+    score = label_residuals(found, wrong)["a"]
     assert np.median(score[:50][far]) > 5 > np.quantile(score[50:], 0.95)
 
 
@@ -104,8 +104,8 @@ def test_a_star_does_not_vote_for_itself():
     probe = fit(
         mean, np.ones((n, 1)), snr=np.full(n, 50.0), labels={"y": y}, targets=targets, train=train, nodes=[0]
     )
-    told = predict(probe, mean, np.ones((n, 1)), snr=np.full(n, 50.0), targets=targets)["y"]
-    assert abs(np.corrcoef(told.value[:300], y[:300])[0, 1]) < 0.2
+    found = predict(probe, mean, np.ones((n, 1)), snr=np.full(n, 50.0), targets=targets)["y"]
+    assert abs(np.corrcoef(found.value[:300], y[:300])[0, 1]) < 0.2
 
 
 def test_it_is_the_same_again_from_disk(learned, tmp_path):
@@ -121,7 +121,7 @@ def test_it_is_the_same_again_from_disk(learned, tmp_path):
     assert read_probe(tmp_path / "none.npz", facts={}) is None
 
 
-def test_damage_is_told(tmp_path):
+def test_damage_is_reported(tmp_path):
     (tmp_path / "probe.npz").write_bytes(b"not a zip")
     with pytest.raises(ModelError, match="damaged"):
         read_probe(tmp_path / "probe.npz", facts={})

@@ -14,7 +14,7 @@ from astroprism.paper import LABELS, ReleaseError, read_codes, read_release, sec
 from astroprism.paper.section6 import even_information, implied_noise
 
 SIX = (2, 5, 7, 11, 12, 15)  # nodes with something to say, of 16
-FOLDED, MONOTONE, WHISPER = 5, 7, 9
+FOLDED, MONOTONE, TINY = 5, 7, 9
 
 
 def made_up(n: int = 800, *, seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
@@ -22,7 +22,7 @@ def made_up(n: int = 800, *, seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
     rng = np.random.default_rng(seed)
     teff, rv = rng.uniform(3500, 9000, n), rng.normal(5, 40, n)
     codes = rng.normal(0, 0.003, (n, 16))
-    codes[:, WHISPER] = (teff - 6000) * 1e-6 + rng.normal(0, 1.5e-3, n)
+    codes[:, TINY] = (teff - 6000) * 1e-6 + rng.normal(0, 1.5e-3, n)
     codes[:, MONOTONE] = -0.8 * np.tanh((teff - 5800) / 1500) + rng.normal(0, 0.1, n)
     fold = np.where(rv < -25, -50 - rv, np.where(rv > 45, 90 - rv, rv))
     codes[:, FOLDED] = 0.02 * (fold - 10) + rng.normal(0, 0.06, n)
@@ -66,8 +66,8 @@ def test_the_plug_in_estimate_is_the_paper_s():
             table = np.histogram2d(codes[:, node], label, bins=bins)[0] / len(label)
             outer = table.sum(1, keepdims=True) * table.sum(0, keepdims=True)
             filled = table > 0
-            told = (table[filled] * np.log(table[filled] / outer[filled])).sum()
-            assert found[number, node] == pytest.approx(told, abs=0.02)
+            nats = (table[filled] * np.log(table[filled] / outer[filled])).sum()
+            assert found[number, node] == pytest.approx(nats, abs=0.02)
 
 
 def test_the_null_is_what_permutations_of_these_bins_give():
@@ -98,7 +98,7 @@ def test_maps_are_scaled_by_their_largest_node_and_drown_in_chance(result):
     assert exact["mi_nats"].abs().max() < 0.08
 
 
-def test_labels_find_their_nodes_and_the_fold_is_told(result):
+def test_labels_find_their_nodes_and_the_fold_is_named(result):
     top = result.labels.set_index("label")
     assert (top.loc["radvel", "top_ksg"], top.loc["Teff", "top_ksg"]) == (FOLDED, MONOTONE)
     assert top.loc["spec_type_no", "kind"] == "classes"
@@ -109,15 +109,15 @@ def test_labels_find_their_nodes_and_the_fold_is_told(result):
     assert teff["label_from_node"] > 0.8
     assert teff["spearman"] < -0.9
     assert rv["q"] < 0.05
-    said = " ".join(result.verdict)
-    assert f"Node {FOLDED} follows radvel" in said
-    assert "No label given explains 4 nodes (2, 11, 12, 15)" in said
+    verdict = " ".join(result.verdict)
+    assert f"Node {FOLDED} follows radvel" in verdict
+    assert "No label given explains 4 nodes (2, 11, 12, 15)" in verdict
 
 
 def test_a_dead_node_that_knows_a_label_is_no_match(result):
-    whisper = result.matches.set_index(["label", "node"]).loc[("Teff", WHISPER)]
-    assert whisper["mi_low"] > 0.1
-    assert any("ignores scale" in line and f"({WHISPER})" in line for line in result.verdict)
+    tiny = result.matches.set_index(["label", "node"]).loc[("Teff", TINY)]
+    assert tiny["mi_low"] > 0.1
+    assert any("ignores scale" in line and f"({TINY})" in line for line in result.verdict)
 
 
 def test_noise_follows_from_the_mean_squares():
@@ -125,10 +125,10 @@ def test_noise_follows_from_the_mean_squares():
     mean = np.column_stack([rng.normal(0, spread, 5000) for spread in (0.9, 0.1, 0.0)])
     noise = implied_noise(mean)
     np.testing.assert_allclose(noise**2, 1 - (mean**2).mean(0))
-    told = even_information(mean, noise)
-    assert told[0] == pytest.approx(0.5 * np.log(1 / (1 - 0.81)), abs=0.05)
-    assert told[1] < 0.01
-    assert told[2] == 0
+    most = even_information(mean, noise)
+    assert most[0] == pytest.approx(0.5 * np.log(1 / (1 - 0.81)), abs=0.05)
+    assert most[1] < 0.01
+    assert most[2] == 0
     assert implied_noise(3 * mean) is None
 
 
@@ -139,7 +139,7 @@ def test_a_network_of_another_kind_has_no_implied_noise():
     assert result.nodes["information_nats"].isna().all()
 
 
-def test_with_sd_what_is_heard_is_told_apart_and_a_target_counts_once():
+def test_with_sd_sampled_codes_are_measured_on_one_row_per_target():
     codes, labels = made_up(700, seed=3)
     sd = np.full(codes.shape, 1.0)
     sd[:, list(SIX)] = 0.05
@@ -147,10 +147,10 @@ def test_with_sd_what_is_heard_is_told_apart_and_a_target_counts_once():
     result = section6(codes, labels[["Teff"]], sd=sd, targets=groups, permutations=2, null=1000)
     assert len(result.codes) == 350
     assert any("350 targets" in note for note in result.notes)
-    heard = result.matches.set_index("node")
-    assert heard.loc[WHISPER, "heard_high"] < 0.15 < heard.loc[WHISPER, "mi_nats"]
-    assert heard.loc[MONOTONE, "heard_low"] > 0.5
-    assert abs(result.nodes.loc[WHISPER, "information_nats"]) < 0.05
+    matches = result.matches.set_index("node")
+    assert matches.loc[TINY, "heard_high"] < 0.15 < matches.loc[TINY, "mi_nats"]
+    assert matches.loc[MONOTONE, "heard_low"] > 0.5
+    assert abs(result.nodes.loc[TINY, "information_nats"]) < 0.05
 
 
 def test_clipping_goes_on_until_nothing_is_cut_off():
@@ -264,12 +264,12 @@ def test_the_command_writes_report_figures_and_tables(tmp_path, capsys):
     from astroprism.cli import app
 
     codes, labels = write_release(tmp_path, rows=150)
-    asked = ["paper", "--codes", codes, "--labels", labels, "--out", tmp_path / "out", "--permutations", 2]
-    chosen = [*asked, "--label", "Teff"]
+    command = ["paper", "--codes", codes, "--labels", labels, "--out", tmp_path / "out", "--permutations", 2]
+    chosen = [*command, "--label", "Teff"]
     done = CliRunner().invoke(app, [str(word) for word in [*chosen, "--json"]])
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["informative"] == list(SIX)
+    content = json.loads(done.stdout)
+    assert content["informative"] == list(SIX)
     out = tmp_path / "out"
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
@@ -287,8 +287,8 @@ def test_the_command_writes_report_figures_and_tables(tmp_path, capsys):
     for words, message in (
         (["paper", "--codes", codes, "--out", out], "need --labels"),
         (["paper", "--out", out], "give --codes"),
-        ([*asked, "--weights", codes], "codes already"),
-        ([*asked[:-1], 1], "make no null"),
+        ([*command, "--weights", codes], "codes already"),
+        ([*command[:-1], 1], "make no null"),
     ):
         refused = CliRunner().invoke(app, [str(word) for word in words])
         assert isinstance(refused.exception, AstroprismError)

@@ -54,7 +54,7 @@ def test_a_cause_that_one_retraining_lost_survives_by_half(causes):
     assert found.low[2] < 0.1  # two retrainings that differ tell next to nothing
 
 
-def test_turned_axes_are_told_from_causes_that_are_gone(causes):
+def test_turned_axes_are_distinguished_from_lost_causes(causes):
     turned = causes.copy()
     turned[:, :2] = causes[:, :2] @ np.array([[1, 1], [-1, 1]]) / np.sqrt(2)
     found = survive(*codes(causes), others=[codes(turned, seed=1)])

@@ -66,12 +66,17 @@ def aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield part
-            if durable:
-                sync(part)
-            os.replace(part, path)
+            move_into_place(part, path, durable=durable)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def move_into_place(part: Path, path: Path, *, durable: bool = True) -> None:
+    """Rename a finished file to its name; with `durable` once all of it is on the disk."""
+    if durable:
+        sync(part)
+    os.replace(part, path)
 
 
 def sync(path: Path) -> None:

@@ -47,7 +47,7 @@ class StudyFolder:
     @property
     def findings_path(self) -> Path:
         """Where the findings lie; their tables are in the folder `findings` beside."""
-        return self.path / "findings.json"
+        return Findings.path_in(self.path)
 
     def codes_path(self, *, unpruned: bool = False) -> Path:
         """Where the codes lie."""
@@ -75,8 +75,7 @@ class StudyFolder:
 
     def model_facts(self) -> ModelFacts | None:
         """model.json of a finished model; None where there is none. Torch is not needed."""
-        path = self.model_path / "model.json"
-        return ModelFacts.read(path) if path.exists() else None
+        return ModelFacts.in_folder(self.model_path)
 
     def require_model(self) -> ModelFacts:
         """model.json; an error where there is none."""

@@ -29,7 +29,7 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         return {"kind": "study", "path": str(place), **study_info(StudyFolder(place))}
     if (place / "zarr.json").exists():
         return {"kind": "store", "path": str(place), **store_info(Store(place))}
-    if (place / "model.json").exists() or (place / "plan.json").exists():
+    if ModelFacts.path_in(place).exists() or (place / "plan.json").exists():
         return {"kind": "model", "path": str(place), **model_info(place)}
     if place.is_dir():
         return {"kind": "folder", "path": str(place), **folder_info(place)}
@@ -58,8 +58,8 @@ def study_info(folder: StudyFolder) -> dict[str, Any]:
 def model_info(folder: Path, *, spectra: int | None = None) -> dict[str, Any]:
     """What a model is, or how far its training is; `spectra` of the store say how many are newer than it."""
     facts: dict[str, Any] = {}
-    if (folder / "model.json").exists():
-        model = ModelFacts.read(folder / "model.json")
+    model = ModelFacts.in_folder(folder)
+    if model is not None:
         facts = {
             "network": model.network.kind,
             "nodes": model.network.nodes,

@@ -76,7 +76,7 @@ class RunReport:
             "seconds": round(self.seconds, 2),
             "steps": [vars(step) | {"seconds": round(step.seconds, 2)} for step in self.steps],
             "count": self.findings.count.to_json(),
-            "findings": str(self.study / "findings.json"),
+            "findings": str(Findings.path_in(self.study)),
             "report": str(self.study / "report.html"),
         }
 

@@ -142,6 +142,17 @@ class ModelFacts(Record, frozen=True, kw_only=True):
     warnings: list[str]
     versions: dict[str, str] | None = None
 
+    @staticmethod
+    def path_in(folder: Path) -> Path:
+        """Where it lies in a model's folder."""
+        return folder / "model.json"
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Self | None:
+        """Of the finished model in a folder; None where there is none."""
+        path = cls.path_in(folder)
+        return cls.read(path) if path.exists() else None
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """From the file; another format or version is an error."""
@@ -371,6 +382,11 @@ class Findings(Record, frozen=True, kw_only=True):
     format: str = ""
     format_version: int = 0
     provenance: dict[str, Any] = {}
+
+    @staticmethod
+    def path_in(folder: Path) -> Path:
+        """Where they lie in a study's folder."""
+        return folder / "findings.json"
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -24,7 +24,7 @@ from ..measures.probe import Probe, fit, label_residuals, predict, read_probe, t
 from ..model.data import Source
 from ..model.encode import codes_facts
 from ..progress import Listener, message, silent
-from ..schema import CodesFacts
+from ..schema import CodesFacts, ModelFacts
 from ..targets import split
 from .codes import StudyCodes
 from .residuals import Residuals, measure_residuals, model_error
@@ -93,8 +93,8 @@ def calibrated_model(
     folder: StudyFolder, *, device: str = "auto", progress: Listener = silent
 ) -> CalibratedModel:
     """As `calibrate`, kept in memory while codes, model and findings stay as they are."""
-    names = ("codes.parquet", "model/model.json", "findings.json", "findings/labels.parquet")
-    paths = [folder.path / name for name in names]
+    model = ModelFacts.path_in(folder.model_path)
+    paths = [folder.codes_path(), model, folder.findings_path, folder.table_path("labels")]
     stamp = tuple(path.stat().st_mtime_ns if path.exists() else None for path in paths)
     key = str(folder.path.absolute()), device
     held = _MODELS.get(key)

@@ -170,7 +170,7 @@ def text_of(findings: Findings) -> str:
     if again := findings.stability:
         alive = findings.informative
         lines.append(
-            f"  {sum(bool(node.returns) for node in alive)} of {len(alive)} came back when trained anew "
+            f"  {sum(bool(node.returns) for node in alive)} of {len(alive)} came back when trained again "
             f"({again['retrainings']} times, on halves of the targets)"
         )
     for node in findings.nodes:

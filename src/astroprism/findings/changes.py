@@ -35,7 +35,7 @@ class Observed(NamedTuple):
     """Spectra that changes are applied to."""
 
     flux: Tensor  # (b, p), without gaps
-    air: Tensor | None  # (b, p) transmission of the atmosphere, where it is known apart from the star
+    air: Tensor | None  # (b, p) transmission of the atmosphere, where the network separates it from the star
     berv: Tensor  # (b,) km/s by which lines of the atmosphere are moved
 
 
@@ -244,7 +244,7 @@ def decoded(model: TrainedModel, z: Tensor, batch: Tensors) -> Tensor:
 
 
 def transmission(model: TrainedModel, z: Tensor, batch: Tensors) -> Tensor | None:
-    """The atmosphere (b, p) of codes; None where the network does not tell it from the star."""
+    """The atmosphere (b, p) of codes; None where the network does not separate it from the star."""
     if not model.physical:
         return None
     out = []

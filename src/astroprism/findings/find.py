@@ -20,6 +20,9 @@ from ..measures.match import usable_labels
 from ..measures.readout import moves_at_labels
 from ..measures.spacing import FEWEST
 from ..measures.stability import Survival, survive
+from ..model.data import Source
+from ..model.encode import codes_facts
+from ..model.fit import POOR, poor_fit
 from ..progress import Listener, message, silent, warning
 from ..schema import FINDINGS, Findings, ModelFacts
 from ..targets import split
@@ -116,8 +119,6 @@ def gather(
     progress: Listener = silent,
 ) -> Evidence:
     """The evidence: one seeded spectrum of every held-out target, and what the nodes do to them."""
-    from ..model.data import Source
-
     model = folder.model(unpruned=True, device=options.device)
     store, facts = folder.store, folder.require_model()
     codes = folder.codes(unpruned=True).set_index("spectrum_id")
@@ -190,8 +191,6 @@ def gather(
 
 def _fit_warnings(facts: ModelFacts) -> tuple[str, ...]:
     """A warning where the model is far from describing the spectra."""
-    from ..model.fit import POOR, poor_fit
-
     chi2 = facts.chi2.train if facts.chi2.valid is None else facts.chi2.valid
     return (poor_fit(chi2),) if chi2 is not None and chi2 > POOR else ()
 
@@ -219,8 +218,6 @@ def _made_from(
     options: FindOptions,
 ) -> dict[str, Any]:
     """What findings are made from: the same facts, the same findings."""
-    from ..model.encode import codes_facts
-
     store = folder.store
     if not store.finished:
         raise StoreError(f"{store.path}: its ingest is not finished; run it again, then encode")

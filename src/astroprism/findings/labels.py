@@ -208,7 +208,7 @@ def _effects(
 def _apart(sample: Sample, frame: str) -> torch.Tensor | float:
     """What a frame's spectra are divided by (b, p): the air to see the star, the star to see the air.
 
-    1 where the network does not tell them apart: what stands still in the other frame is then smeared.
+    1 where the network does not separate them: what is at rest in the other frame is then smeared.
     """
     air = sample.observed.air
     if air is None:

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Format, blame, read_json, table_header, write_table
+from ..artifacts import Format, blame, table_header, write_table
 from ..errors import ConfigError, ModelError
 from ..folder import StudyFolder
 from ..measures.evidence import Floats
+from ..model import fit
+from ..model.data import Source
 from ..model.history import read_history
 from ..model.recipe import TrainOptions
 from ..progress import Listener, message, silent
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 RETRAINING = Format("astroprism-retraining", 1)
 MOST = 100
-ENCODED_PIXELS = 2**20  # that go through an encoder at once
+ENCODED_PIXELS = 2**20  # that go through an encoder together
 
 
 @dataclass(frozen=True)
@@ -145,18 +147,14 @@ def _train(
     device: str,
     progress: Listener,
 ) -> None:
-    from ..model.fit import train, training_request
-
     options = _options(into, facts, number, device=device)
     parts = parts_of(store.index["target"].to_numpy(dtype=object), facts.split, number)
-    asked = training_request(store, options, parts=parts)
-    for name in ("model.json", "plan.json"):
-        path = into / "model" / name
-        if path.exists() and read_json(path).get("asked") != asked:
-            progress(message(f"{into} was begun for another model or store: beginning it again"))
-            shutil.rmtree(into / "model")
+    request = fit.training_request(store, options, parts=parts)
+    if fit.holds_other(into / "model", request):
+        progress(message(f"{into} was begun for another model or store: beginning it again"))
+        shutil.rmtree(into / "model")
     (into / "codes.parquet").unlink(missing_ok=True)
-    train(store, into / "model", options=options, parts=parts, progress=progress)
+    fit.train(store, into / "model", options=options, parts=parts, progress=progress)
 
 
 def _options(into: Path, facts: ModelFacts, number: int, *, device: str) -> TrainOptions:
@@ -181,7 +179,6 @@ def _options(into: Path, facts: ModelFacts, number: int, *, device: str) -> Trai
 
 def _encode(store: Store, into: Path, shares: Split, *, device: str, begun: float, of: str) -> None:
     """Codes of what was held out of the first training, as the retraining's encoder gives them."""
-    from ..model.data import Source
     from ..model.trained import TrainedModel
 
     model = TrainedModel.read(into / "model", unpruned=True, device=device)

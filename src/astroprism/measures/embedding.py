@@ -213,9 +213,7 @@ def _labels(labels: Any, n: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
         labels = pd.DataFrame({"label": labels}) if labels.ndim == 1 else pd.DataFrame(labels)
     frame = as_table(labels)
     if len(frame) != n:
-        raise EvidenceError(
-            f"{n} rows of codes and {len(frame)} of labels; give a row of labels a row of codes, in order"
-        )
+        raise EvidenceError(f"{n} rows of codes and {len(frame)} of labels; give one row each, in order")
     notes = [str(one) for one in frame.attrs["notes"]]
     for name, taken in frame.attrs["missing"].items():
         listed = ", ".join(f"{value} x {times}" for value, times in taken.items() if value != "masked")

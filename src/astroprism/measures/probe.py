@@ -156,7 +156,7 @@ def fit(
     for name, values in labels.items():
         try:
             y, categorical = column(values, str(name), categorical=None)
-        except EvidenceError as error:  # a label that is no column must not cost the others
+        except EvidenceError as error:  # the other labels are predicted all the same
             shell.left_out[name] = str(error)
             continue
         rows = one[np.isin(one, finite(y))]

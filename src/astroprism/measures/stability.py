@@ -1,4 +1,4 @@
-"""Which nodes come back when a network is trained anew on other stars: arrays in, a frozen result out.
+"""Which nodes come back when a network is trained again on other stars: arrays in, a frozen result out.
 
 A row per target that was held out of all trainings. docs/design/stability.md defines the score.
 """

@@ -159,12 +159,12 @@ def write_model(
     write_tensors(folder / "weights.safetensors", network.state_dict(), about=content)
     write_tensors(folder / "unpruned.safetensors", unpruned, about=content)
     versions = {"astroprism": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    write_json(folder / "model.json", content | {"versions": versions})
+    write_json(ModelFacts.path_in(folder), content | {"versions": versions})
 
 
 def read_model(folder: Path, *, unpruned: bool = False) -> tuple[Prism | PaperNetwork, ModelFacts]:
     """The trained network, ready to encode, and model.json."""
-    path = folder / "model.json"
+    path = ModelFacts.path_in(folder)
     if not path.exists():
         raise ModelError(f"{folder} holds no finished model; run: astroprism train {folder.parent}")
     facts = ModelFacts.read(path)

@@ -173,7 +173,7 @@ def train(
         _write(training, folder, unpruned=unpruned, facts=facts)
     fabric.barrier()
     minutes = round((time.monotonic() - begun) / 60, 3)
-    return TrainReport(True, resumed, minutes, rate, ModelFacts.read(folder / "model.json"))
+    return TrainReport(True, resumed, minutes, rate, ModelFacts.read(ModelFacts.path_in(folder)))
 
 
 # --- what is asked for, and what is there
@@ -202,8 +202,7 @@ def standing(
     folder: Path, asked: dict[str, Any], *, again: bool
 ) -> tuple[dict[str, Any] | None, ModelFacts | None]:
     """(plan of an unfinished training to go on with, facts of the finished model); stale ones are errors."""
-    model, path = folder / "model.json", folder / "plan.json"
-    there = ModelFacts.read(model) if model.exists() else None
+    there, path = ModelFacts.in_folder(folder), folder / "plan.json"
     plan = read_json(path) if path.exists() else None
     if plan is not None and there is not None and plan.get("replaces") != _digest(folder):
         plan = None  # it was finished, and only not cleared away
@@ -221,6 +220,14 @@ def standing(
             "--again trains it anew"
         )
     return plan, there
+
+
+def holds_other(folder: Path, request: dict[str, Any]) -> bool:
+    """Whether a folder holds a model, or an unfinished training, that was made from something else."""
+    there, path = ModelFacts.in_folder(folder), folder / "plan.json"
+    if there is not None and there.asked != request:
+        return True
+    return path.exists() and read_json(path).get("asked") != request
 
 
 def _changes(then: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
@@ -241,7 +248,7 @@ def _changes(then: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
 
 
 def _digest(folder: Path) -> str | None:
-    path = folder / "model.json"
+    path = ModelFacts.path_in(folder)
     return digest(path) if path.exists() else None
 
 
@@ -413,7 +420,7 @@ def _write(training: Training, folder: Path, *, unpruned: Mapping[str, Any], fac
     from .checkpoint import write_model
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").unlink(missing_ok=True)
+    ModelFacts.path_in(folder).unlink(missing_ok=True)
     write_history([Moment(**moment) for moment in training.status.moments], folder / "history.parquet")
     write_model(folder, training.network, unpruned=unpruned, facts=facts)
     clear(folder)

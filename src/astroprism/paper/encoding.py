@@ -27,7 +27,7 @@ from .release import IDENTIFIER, LABELS, ReleaseError, check_columns, numeric
 if TYPE_CHECKING:
     import pandas as pd
 
-BATCH = 4  # spectra at once: some 200 MB of activations
+BATCH = 4  # spectra together: some 200 MB of activations
 
 
 @dataclass(frozen=True, eq=False)

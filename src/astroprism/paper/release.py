@@ -27,7 +27,7 @@ class ReleaseError(AstroprismError):
 
 @dataclass(frozen=True, eq=False)
 class Release:
-    """Codes and labels, row by row. codes (n, nodes); labels: a row a spectrum; notes: what was assumed."""
+    """Codes and labels, row by row. codes (n, nodes); labels: a row per spectrum; notes: what was assumed."""
 
     codes: NDArray[np.float64]
     labels: pd.DataFrame
@@ -157,13 +157,13 @@ def _mismatch(
             f"meant{hint}: give the table that came with the codes"
         )
     subset = int(chosen.sum())
-    said = f"{codes} has {n:,} rows, {labels} {subset:,} with a {SUBSET} (of {rows:,})"
+    counts = f"{codes} has {n:,} rows, {labels} {subset:,} with a {SUBSET} (of {rows:,})"
     if n == int(table.loc[chosen, IDENTIFIER].nunique() if IDENTIFIER in table.columns else -1):
-        return f"{said}: rows of the table are repeated; take each {IDENTIFIER} once"
+        return f"{counts}: rows of the table are repeated; take each {IDENTIFIER} once"
     if subset == 0:
-        return f"{said}: the column is blank throughout; give the table that came with the codes"
+        return f"{counts}: the column is blank throughout; give the table that came with the codes"
     if n == rows - 1:
-        return f"{said}: one row fewer than the table; the first spectrum may be missing from the codes"
+        return f"{counts}: one row fewer than the table; the first spectrum may be missing from the codes"
     if n > rows:
-        return f"{said}: more codes than spectra; the table is cut off, or the codes are of another set"
-    return f"{said}: they are of different sets of spectra; give the two of one release"
+        return f"{counts}: more codes than spectra; the table is cut off, or the codes are of another set"
+    return f"{counts}: they are of different sets of spectra; give the two of one release"

@@ -46,7 +46,7 @@ def section6(
     seed: int = 0,
     progress: Listener = silent,
 ) -> Section6:
-    """Section 6 of the paper on mean codes (spectra, nodes) and labels, a row a spectrum, NaN where blank.
+    """Section 6 of the paper on mean codes (spectra, nodes) and labels, a row per spectrum, NaN where blank.
 
     sd        of the codes, (spectra, nodes); without it the noise is inferred from the means
     targets   (spectra,) the target of each; one seeded spectrum per target is used, as in the paper

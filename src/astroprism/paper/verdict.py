@@ -172,7 +172,7 @@ def _outranked(result: Section6, label: str, bins: int) -> int:
 
 
 def _tops(result: Section6) -> list[str]:
-    """Labels whose strongest node depends on the bins, or is another once bias is removed."""
+    """Labels whose strongest node depends on the bins, or is another without bias."""
     lines = []
     for row in result.labels.to_dict(orient="records"):
         coarse, fine, best = int(row["top_coarse"]), int(row["top_fine"]), int(row["top_ksg"])

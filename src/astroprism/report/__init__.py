@@ -15,6 +15,7 @@ from .. import __version__
 from ..artifacts import Format, differences, digest, digest_of_json, read_json, write_bytes, write_json
 from ..errors import AstroprismError, ConfigError
 from ..progress import Listener, count, silent
+from ..schema import ModelFacts
 from .collect import ReportData
 from .drawings import views
 from .files import sweep, write_refusals, write_view
@@ -118,7 +119,7 @@ def _judge(data: ReportData, *, record: Callable[[str, dict[str, Any]], object] 
 def _made_from(data: ReportData) -> dict[str, Any]:
     folder = data.folder
     paths = {
-        "model": folder.model_path / "model.json",
+        "model": ModelFacts.path_in(folder.model_path),
         "codes": folder.codes_path(unpruned=True),
         "findings": folder.findings_path,
         "outliers": folder.path / "outliers.parquet",

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..artifacts import blame, sync
+from ..artifacts import blame, move_into_place, sync
 from ..errors import StoreError
 from .layout import ARRAYS, CRC, EMPTY, Layout, crc32c, create_store, resize, rows_per_shard, shard_file
 
@@ -143,8 +143,7 @@ def publish(folder: Path, store: Path, shard: int) -> None:
         with blame(place):
             if part.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
-                sync(part)
-                os.replace(part, place)
+                move_into_place(part, place)
                 sync(place.parent)
                 sync(place.parent.parent)
             elif not place.exists():

@@ -60,7 +60,7 @@ def test_a_chain_of_overlaps_is_not_one_cause():
 def test_above_one_bound_only_is_doubtful(codes):
     mean, sd, rise = codes
     mean, rise = mean.copy(), rise.copy()
-    rise[:, 3] = np.random.default_rng(2).normal(0, 1, N)  # told of the spectrum, of no use to it
+    rise[:, 3] = np.random.default_rng(2).normal(0, 1, N)  # carries information that the decoder does not use
     found = count(mean, sd, ablation=rise, bound=50.0)
     assert (found.statistical.k, found.information.k, found.agree) == (3, 4, False)
     assert found.doubtful.tolist() == [False, False, False, True] + [False] * 8
@@ -131,7 +131,7 @@ def test_the_summary_is_what_findings_keep(codes):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "words"),
     [
         ({"ablation": np.zeros((N, 3))}, "must be \\(spectra, 12\\)"),
         ({"ablation": np.zeros((5, NODES))}, "5 spectra and the codes 800"),
@@ -141,9 +141,9 @@ def test_the_summary_is_what_findings_keep(codes):
         ({"overlap": np.full((NODES, NODES), np.nan)}, "give 0 for dead nodes"),
     ],
 )
-def test_refusals(codes, change, said):
+def test_refusals(codes, change, words):
     mean, sd, rise = codes
-    with pytest.raises(EvidenceError, match=said):
+    with pytest.raises(EvidenceError, match=words):
         count(mean, sd, **({"ablation": rise, "bound": 50.0} | change))
 
 
@@ -158,8 +158,8 @@ def test_copies_are_not_looked_for_without_the_decoder():
     rng = np.random.default_rng(3)
     one, other = rng.normal(size=(2, 400))
     mean, sd = np.column_stack([one, -3 * one, other]), np.full((400, 3), 0.05)
-    told = count(mean, sd, ablation=np.full((400, 3), 900.0) + rng.normal(size=(400, 3)), bound=50)
-    assert told.alike == ((0, 1, pytest.approx(-1)),)
-    assert "copies were not looked for" in told.text()
-    assert "nodes 0 and 1 (-1.00)" in told.text()
+    found = count(mean, sd, ablation=np.full((400, 3), 900.0) + rng.normal(size=(400, 3)), bound=50)
+    assert found.alike == ((0, 1, pytest.approx(-1)),)
+    assert "copies were not looked for" in found.text()
+    assert "nodes 0 and 1 (-1.00)" in found.text()
     assert count(mean, sd, overlap=np.eye(3)).alike is None

@@ -67,8 +67,8 @@ def test_what_a_code_tells_and_how_well_that_is_known():
             [np.zeros(n), 0.5 * rng.normal(size=n), rng.normal(size=n), rng.integers(0, 2, n) * 9.0]
         )
         sd = np.broadcast_to([1.0, np.sqrt(0.75), 1e-3, 1.0], (n, 4))
-        told = code_information(mean, sd, seed=seed)
-        found.append([told.nats, told.low, told.high])
+        one = code_information(mean, sd, seed=seed)
+        found.append([one.nats, one.low, one.high])
     truth[3] = np.log(2)
     value, low, high = np.moveaxis(np.array(found), 1, 0)
     off = np.abs(value.mean(axis=0) - truth)
@@ -148,7 +148,7 @@ def test_ties_and_categories():
     assert mutual_information(x, np.maximum(y, -0.5), null=0).nats == pytest.approx(0.717, abs=0.04)
 
 
-def test_a_category_of_one_row_is_told_not_hidden():
+def test_a_category_of_one_row_is_reported():
     x, _ = gaussian(0, 100, 9)
     kind = np.array(["a"] * 60 + ["b"] * 39 + ["c"])
     found = mutual_information(x, kind, null=0)
@@ -231,7 +231,7 @@ def test_the_parts_against_brute_force():
 
 
 def test_what_people_hold_goes_in():
-    """Lists, pandas, pyarrow and astropy columns, masked or not, tell the same; blanks are counted."""
+    """Lists, pandas, pyarrow and astropy columns, masked or not, give the same; blanks are counted."""
     import pandas as pd
     import pyarrow as pa
     from astropy.table import MaskedColumn, Table
@@ -337,7 +337,7 @@ def test_one_row_a_target():
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "words"),
     [
         (lambda: mutual_information(np.zeros(30), np.zeros(29)), "x 30, y 29"),
         (lambda: mutual_information(np.zeros((30, 2)), np.zeros(30)), "one column"),
@@ -355,8 +355,8 @@ def test_one_row_a_target():
         (lambda: spacing_entropy(np.zeros(30)), "are equal"),
     ],
 )
-def test_refusals(call, said):
-    with pytest.raises(EvidenceError, match=said):
+def test_refusals(call, words):
+    with pytest.raises(EvidenceError, match=words):
         call()
 
 
@@ -365,8 +365,8 @@ def test_a_flag_is_a_class(kind):
     """Among ties nearest neighbours would see .65 of .69 nat."""
     rng = np.random.default_rng(4)
     x = rng.normal(size=2000)
-    told = mutual_information(x, (x > 0).astype(kind), null=0)
-    assert told.nats == pytest.approx(np.log(2), abs=0.01)
+    found = mutual_information(x, (x > 0).astype(kind), null=0)
+    assert found.nats == pytest.approx(np.log(2), abs=0.01)
     assert mutual_information((x > 0).astype(kind), x, null=0).nats == pytest.approx(np.log(2), abs=0.01)
     with pytest.raises(EvidenceError, match="transposed"):
         conditional_mutual_information(x, x**2, [x, x])

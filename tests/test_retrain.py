@@ -67,7 +67,7 @@ def test_find_retrains_and_fills_survival(copy, monkeypatch):
         assert 0 <= node.survival <= 1
         assert node.claimed <= (node.informative and node.returns)
     assert len(copy.finding_table("survival")) == 64
-    assert "came back when trained anew" in report.text()
+    assert "came back when trained again" in report.text()
     for number in ("0", "1"):
         left = [path.name for path in (copy.path / "stability" / number).iterdir()]
         assert sorted(left) == ["codes.parquet", "recipe.toml"]
