@@ -285,6 +285,9 @@ def test_the_whole_report(found):
     made = found.report()
     words, _ = whole(found)
     assert not made.missing
+    assert {"outliers", "strangest"} <= set(made.figures)
+    assert [run["command"] for run in found.history][-2:] == ["outliers", "report"]
+    assert not found.report().made
     for number in (0, 1, 2):
         assert f'id="node-{number}"' in words
     assert 'id="node-3"' not in words
