@@ -15,6 +15,7 @@ from astroprism.errors import REASONS, AstroprismError, ConfigError
 from astroprism.figures import archive, cards, fit, nodes, training
 from astroprism.figures.style import binned, files_of, plain_text, spread_labels
 from astroprism.figures.words import chance, label_axis, node_title, ranged
+from astroprism.report import report
 from astroprism.report.collect import ReportData
 from astroprism.report.page import Heading, cell, environment, svg_picture
 from astroprism.report.spectra import thin
@@ -195,8 +196,8 @@ def found(trained) -> Study:
         survival_interval=[0.8, 0.95],
         returns=True,
     )
-    nodes[1] = replace(nodes[1], lines=LINES, dossier=replace(nodes[1].dossier, lines=LINES))
-    nodes[2] = replace(nodes[2], survival=0.2, survival_interval=[0.1, 0.3], returns=False)
+    nodes[1] = replace(nodes[1], lines=LINES, matches=[], dossier=replace(nodes[1].dossier, lines=LINES))
+    nodes[2] = replace(nodes[2], matches=[], survival=0.2, survival_interval=[0.1, 0.3], returns=False)
     kind = replace(findings.labels["kind"], best_node=None, shadow_of=["teff"])
     findings = replace(
         findings,
@@ -254,7 +255,9 @@ def test_nothing_new_nothing_done_and_equal_studies_give_equal_pages(fresh):
     before = [path.read_bytes() for path in files]
     assert not fresh.report().made
     (fresh.path / "report" / "figures" / "gone.png").write_bytes(b"old")
-    assert fresh.report(again=True).made
+    events = []
+    assert report(fresh, again=True, progress=events.append).made
+    assert [(event.done, event.total) for event in events] == [(0, 2), (1, 2), (2, 2)]
     assert [path.read_bytes() for path in files] == before
     assert not (fresh.path / "report" / "figures" / "gone.png").exists()
     (fresh.path / "report.html").write_text("spoilt")
@@ -285,6 +288,9 @@ def test_the_whole_report(found):
     made = found.report()
     words, _ = whole(found)
     assert not made.missing
+    assert {"outliers", "strangest"} <= set(made.figures)
+    assert [run["command"] for run in found.history][-2:] == ["outliers", "report"]
+    assert not found.report().made
     for number in (0, 1, 2):
         assert f'id="node-{number}"' in words
     assert 'id="node-3"' not in words
@@ -463,7 +469,7 @@ def test_figures_say_what_they_show_to_those_who_cannot_see_them():
     assert shown.endswith("<g/></svg>")
 
 
-def test_numbers_and_titles_in_words():
+def test_numbers_in_words():
     assert ranged(1.4861, 1.411, 1.5613) == "1.49 [1.41, 1.56]"
     assert ranged(174133.05, 159731.0, 188534.9) == "174,133 [159,731, 188,535]"
     assert ranged(None, 1, 2) == ""
@@ -471,12 +477,15 @@ def test_numbers_and_titles_in_words():
     assert chance(1e-5) == "1.0e-5"
     assert label_axis("teff") == "teff (K)"
     assert label_axis("mystery") == "mystery"
-    mean, sd = made_up_codes(60)
-    node = findings_of(mean, sd, informative=[3], labels={"rv": mean[:, 3]})[0].nodes[3]
-    assert node_title(node) == "node 3: radial velocity"
-    bare = replace(node, matches=[], unexplained=False, dossier=None)
-    assert node_title(bare) == "node 3: no single label explains it; moves no line of our tables"
-    assert node_title(replace(bare, copies_of=1)) == "node 3: copy of node 1"
+
+
+def test_titles_of_nodes_in_words(found):
+    node = found.findings().nodes[0]
+    named = replace(node, matches=[replace(node.matches[0], label="rv")])
+    assert node_title(named) == "node 0: radial velocity"
+    bare = replace(node, matches=[], lines=[])
+    assert node_title(bare) == "node 0: no single label explains it; moves no line of our tables"
+    assert node_title(replace(bare, copies_of=1)) == "node 0: copy of node 1"
 
 
 def test_every_view_says_what_it_takes():

@@ -295,6 +295,15 @@ def test_the_command_writes_report_figures_and_tables(tmp_path, capsys):
         assert message in str(refused.exception)
 
 
+def test_the_page_escapes_what_it_is_given(result):
+    from astroprism.report.paper_page import page
+
+    shown = page(result, {}, facts={"codes": "<b>mine</b>.npy"})
+    assert "codes: &lt;b&gt;mine&lt;/b&gt;.npy" in shown
+    assert "<b>" not in shown
+    assert shown.count("<h3 id=") == len(result.labels)
+
+
 def write_adp(path: Path, *, star: int) -> Path:
     """A phase-3 product of HARPS: one row of vector cells, 0 between the chips."""
     from astropy.io import fits

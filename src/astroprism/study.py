@@ -223,7 +223,7 @@ class Study(StudyFolder):
         """
         from .report import report
 
-        made = report(self, again=again, progress=staged("report", progress))
+        made = report(self, again=again, record=self.record, progress=staged("report", progress))
         if made.made:
             self.record("report", {"figures": len(made.figures), "missing": made.missing})
         return made

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..measures.binned import running_median
 from .style import (
     BLUE,
     GREEN,
@@ -216,8 +217,6 @@ def scatter_figure(points: pd.DataFrame, *, node: int, label: str, words: str) -
         return figure
     numeric = known["label"].dtype.kind in "fiu"
     if numeric:
-        from ..measures.binned import running_median
-
         x, y = known["label"].to_numpy(dtype=float), known["code"].to_numpy(dtype=float)
         middle = (x > np.quantile(x, 0.002)) & (x < np.quantile(x, 0.998)) if len(x) > 500 else x == x
         opacity = float(np.clip(500 / len(x), 0.12, 0.7))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..measures.binned import running_median
+from ..measures.binned import running_median, sigma_clipped
+from ..paper import MOST_CLASSES
 from .style import ACCENT, FAINT, INK
 
 if TYPE_CHECKING:
@@ -172,9 +173,6 @@ def scatter_figure(result: Section6, label: str) -> Figure:
     panels = np.atleast_1d(figure.subplots(lines, columns, sharex=True, squeeze=False)).ravel()
     for axes in panels[len(strongest) :]:
         axes.set_axis_off()
-    from ..measures.binned import sigma_clipped
-    from ..paper import MOST_CLASSES
-
     values = result.values[label].to_numpy(dtype=float)
     rows = np.flatnonzero(sigma_clipped(values))
     drawn = (

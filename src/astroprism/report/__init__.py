@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..apply import outlier_table
 from ..artifacts import Format, differences, digest, digest_of_json, read_json, write_bytes, write_json
 from ..errors import AstroprismError, ConfigError
 from ..progress import Listener, count, silent
@@ -105,8 +106,6 @@ def figure(folder: StudyFolder, name: str) -> Figure:
 
 def _judge(data: ReportData, *, record: Callable[[str, dict[str, Any]], object] | None) -> None:
     """Have the spectra judged where the store is small; what is there already is not done again."""
-    from ..apply import outlier_table
-
     folder = data.folder
     if data.findings is None or len(data.store) * data.grid.size > JUDGED_PIXELS:
         return

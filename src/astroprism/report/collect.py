@@ -16,6 +16,8 @@ from .. import __version__
 from ..artifacts import digest, read_json
 from ..errors import REASONS, AstroprismError, ModelError
 from ..figures.cards import QUANTILES
+from ..model.encode import codes_facts
+from ..model.history import read_history
 from ..targets import split
 
 if TYPE_CHECKING:
@@ -138,8 +140,6 @@ class ReportData:
     @cached_property
     def history(self) -> pd.DataFrame | None:
         """A row per moment of the training."""
-        from ..model.history import read_history
-
         path = self.folder.model_path / "history.parquet"
         return read_history(path) if self.model_facts is not None and path.exists() else None
 
@@ -246,8 +246,6 @@ class ReportData:
     @property
     def codes_facts(self) -> CodesFacts:
         """What the codes were made from."""
-        from ..model.encode import codes_facts
-
         return codes_facts(self.folder.codes_path(unpruned=True))
 
     def codes(self, columns: list[str], *, wanted: set[str] | None = None) -> pd.DataFrame:
@@ -255,8 +253,9 @@ class ReportData:
         import pandas as pd
         from pyarrow import parquet
 
-        assert self.codes_facts  # a damaged or foreign table is an error that says so
-        with parquet.ParquetFile(self.folder.codes_path(unpruned=True)) as file:
+        path = self.folder.codes_path(unpruned=True)
+        codes_facts(path)  # a damaged or foreign table is an error that says so
+        with parquet.ParquetFile(path) as file:
             parts = []
             for batch in file.iter_batches(batch_size=16_384, columns=["spectrum_id", *columns]):
                 frame = batch.to_pandas()

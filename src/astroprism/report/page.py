@@ -21,18 +21,18 @@ from ..figures.words import chance, change_words, count_words, node_title, range
 from .collect import MOST_CARDS, ReportData
 from .spectra import MedianChi2
 
+# template, id, heading
 SECTIONS = (
-    ("short", "In short"),
-    ("archive", "Archive"),
-    ("training", "Training"),
-    ("counts", "How many features are real"),
-    ("nodes", "Nodes, one by one"),
-    ("labels", "Labels read from the codes"),
-    ("outliers", "Outliers"),
-    ("unexplained", "What no label explains"),
-    ("provenance", "Provenance, and how to rebuild every figure"),
+    ("short", "short", "In short"),
+    ("archive", "archive-part", "Archive"),
+    ("training", "training-part", "Training"),
+    ("counts", "count-part", "How many features are real"),
+    ("nodes", "nodes-part", "Nodes, one by one"),
+    ("labels", "labels-part", "Labels read from the codes"),
+    ("outliers", "outliers-part", "Outliers"),
+    ("unexplained", "unexplained-part", "What no label explains"),
+    ("provenance", "provenance-part", "Provenance, and how to rebuild every figure"),
 )
-_IDS = {"short": "short", "counts": "count-part"}  # of sections whose id is not their template's name
 MOST_MATCHES, MOST_LINES, MOST_LISTED = 8, 6, 16  # rows of a card; nodes listed behind a count
 SMALL = 60_000  # characters of an SVG that is taken whatever its share of the page
 
@@ -74,8 +74,8 @@ def report_page(data: ReportData, *, chi2: MedianChi2 | None, figures: Mapping[s
     model, findings = data.model_facts, data.findings
     cards = [Heading(f"node-{node.node}", node_title(node)) for node in data.cards[:MOST_CARDS]]
     contents = [
-        Heading(_IDS.get(name, f"{name}-part"), title, cards if name == "nodes" else (), f"{name}.html.j2")
-        for name, title in SECTIONS
+        Heading(anchor, title, cards if name == "nodes" else (), f"{name}.html.j2")
+        for name, anchor, title in SECTIONS
     ]
     readings: dict[str, dict[str, Any]] = {}
     for reading in data.readings:
@@ -147,7 +147,10 @@ def _printable(value: object) -> object:
     """Text without what cannot be printed; markup as it is."""
     if isinstance(value, Markup):
         return value
-    return "".join(one if one.isprintable() or one == "\n" else " " for one in str(value))
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else " " for one in text)
 
 
 def cell(value: Any) -> str:

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from ..figures.cards import QUANTILES, column
 from ..figures.style import BINS, binned
 from ..grid import SPEED_OF_LIGHT, air_to_vacuum, vacuum_to_air
+from ..measures.lines import SURE, star_velocity
 from ..measures.spacing import LEVEL
+from ..model.data import Source, Tensors
+from ..model.loss import chi2_per_pixel, residual
 from .collect import Floats, ReportData
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..model.data import Tensors
     from ..schema import Node
 
 # held-out spectra that are decoded: so many, and no more pixels than that
@@ -120,8 +122,6 @@ class Spectra:
 
     def _star_velocity(self, pixels: pd.DataFrame) -> float:
         """km/s of the median star, by which its lines are marked."""
-        from ..measures.lines import SURE, star_velocity
-
         wave = pixels["wavelength"].to_numpy()
         vacuum = air_to_vacuum(wave) if self.data.grid.medium == "air" else wave
         speed, sure = star_velocity(vacuum, pixels[column(0.5)].to_numpy(dtype=np.float64))
@@ -164,8 +164,6 @@ class Spectra:
         """Spectra at positions `rows` and what the network makes of their codes (rows, nodes)."""
         import torch
 
-        from ..model.data import Source, Tensors
-
         source = self.data.model.source(Source.from_store(self.data.store, memory=0))
         flux, sigma, good = (torch.from_numpy(part) for part in source.read(rows))
         berv = None if source.berv is None else torch.from_numpy(source.berv[rows])
@@ -176,8 +174,6 @@ class Spectra:
     def fit(self) -> dict[str, pd.DataFrame]:
         """How well held-out spectra are rebuilt: spectra (a row each), pixels, and three examples."""
         import pandas as pd
-
-        from ..model.loss import chi2_per_pixel, residual
 
         data, pixels = self.data, self.data.grid.size
         most = min(FIT_SAMPLE, max(16, FIT_PIXELS // pixels))
