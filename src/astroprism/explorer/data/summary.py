@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ... import __version__
 from ...figures.words import node_title
-from ...grid import convert_medium
+from ...grid import Grid, convert_medium
 from ...measures.lines import atomic_groups, line_name, telluric_groups
-from ...schema import Match
+from ...schema import Match, ModelFacts
 from ..refusals import tidy
-from .axes import has_umap, unit_of
+from .axes import Axes, has_umap, unit_of
 from .columns import Columns
 from .nearest import MOST
-
-if TYPE_CHECKING:
-    from .viewer import Viewer
 
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)
 UPLOAD = 64 << 20  # bytes of a file that may be dropped
@@ -35,30 +33,30 @@ def titles(columns: Columns) -> dict[int, str]:
     return {node: f"node {node}" if one is None else tidy(node_title(one)) for node, one in found.items()}
 
 
-def summary(viewer: Viewer) -> dict[str, Any]:
+def summary(columns: Columns, axes: Axes, *, titles: Mapping[int, str]) -> dict[str, Any]:
     """The content of /api/study."""
     import pyarrow.compute as pc
 
-    columns, store = viewer.columns, viewer.folder.store
-    grid, findings = store.grid, columns.findings
-    axes = viewer.axes.known()
-    nodes = [_node(viewer, node) for node in columns.nodes]
+    store = columns.folder.store
+    grid, findings, has_model = store.grid, columns.findings, columns.model_facts is not None
+    known = axes.known()
+    nodes = [_node(columns, node, title=titles[node]) for node in columns.nodes]
     count = None if findings is None else findings.count
-    has_apply = viewer.has_model and columns.has_codes and findings is not None
+    has_apply = has_model and columns.has_codes and findings is not None
     return {
-        "name": tidy(viewer.folder.path.resolve().name),
+        "name": tidy(columns.folder.path.resolve().name),
         "version": __version__,
         "spectra": len(store),
         "targets": pc.count_distinct(columns.text("target")).as_py(),
         "encoded": int(np.isfinite(columns.mean(columns.nodes[0])).sum()) if columns.nodes else 0,
         "grid": {
-            "low": float(viewer.wavelength[0]),
-            "high": float(viewer.wavelength[-1]),
+            "low": float(grid.wavelength[0]),
+            "high": float(grid.wavelength[-1]),
             "step_kms": grid.step if grid.kind == "log" else None,
             "pixels": grid.size,
             "medium": grid.medium,
         },
-        "network": _network(viewer),
+        "network": _network(columns.model_facts),
         "count": None if count is None else count.to_json(),
         "agree": None if count is None else count.agree,
         "nodes": nodes,
@@ -66,14 +64,14 @@ def summary(viewer: Viewer) -> dict[str, Any]:
             {"name": name, "kind": kind, "n": _known(columns.label(name)), "unit": unit_of(name)}
             for name, kind in columns.labels.items()
         ],
-        "axes": axes,
-        "lines": _lines(viewer),
+        "axes": known,
+        "lines": _lines(grid),
         "quantiles": list(QUANTILES),
         "limits": {"upload_bytes": UPLOAD, "selection": SELECTION, "neighbours": MOST},
-        "start": _start(nodes, [one["key"] for one in axes]),
+        "start": _start(nodes, [one["key"] for one in known]),
         "warnings": [] if findings is None else list(findings.warnings),
         "has": {
-            "model": viewer.has_model,
+            "model": has_model,
             "codes": columns.has_codes,
             "findings": findings is not None,
             "labels": bool(columns.labels),
@@ -84,8 +82,7 @@ def summary(viewer: Viewer) -> dict[str, Any]:
     }
 
 
-def _network(viewer: Viewer) -> dict[str, Any] | None:
-    facts = viewer.columns.model_facts
+def _network(facts: ModelFacts | None) -> dict[str, Any] | None:
     if facts is None:
         return None
     network = facts.network
@@ -99,8 +96,7 @@ def _network(viewer: Viewer) -> dict[str, Any] | None:
     }
 
 
-def _node(viewer: Viewer, node: int) -> dict[str, Any]:
-    columns = viewer.columns
+def _node(columns: Columns, node: int, *, title: str) -> dict[str, Any]:
     found = columns.found(node)
     label = None if found is None else _best_label(found.explained_by)
     code = columns.mean(node)[columns.sample()]
@@ -110,7 +106,7 @@ def _node(viewer: Viewer, node: int) -> dict[str, Any]:
     room = max(marks[-1] - marks[0], 1e-6)
     return {
         "node": node,
-        "title": viewer.titles[node],
+        "title": title,
         "informative": found is None or found.informative,
         "doubtful": found is not None and found.doubtful,
         "unexplained": found is not None and found.unexplained,
@@ -160,10 +156,9 @@ def _known(values: NDArray[Any]) -> int:
     return int(np.isfinite(values).sum())
 
 
-def _lines(viewer: Viewer) -> list[dict[str, Any]]:
+def _lines(grid: Grid) -> list[dict[str, Any]]:
     """Lines within the grid, in its medium; the deepest where there are too many."""
-    grid = viewer.folder.store.grid
-    low, high = float(viewer.wavelength[0]), float(viewer.wavelength[-1])
+    low, high = float(grid.wavelength[0]), float(grid.wavelength[-1])
     found: list[dict[str, Any]] = []
     for kind, groups in (("atom", atomic_groups()), ("telluric", telluric_groups())):
         for group in groups:

@@ -75,7 +75,9 @@ class Viewer:
     @property
     def summary(self) -> dict[str, Any]:
         """The content of /api/study."""
-        return self._cache("summary", lambda: summary(self))  # type: ignore[no-any-return]
+        return self._cache(  # type: ignore[no-any-return]
+            "summary", lambda: summary(self.columns, self.axes, titles=self.titles)
+        )
 
     @property
     def axes(self) -> Axes:
