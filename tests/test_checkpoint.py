@@ -102,11 +102,11 @@ def pickled(path):
     torch.save({"state_dict": {"a": torch.ones(3)}}, path)
 
 
-def silent(path):
+def unnamed(path):
     save_file({"a": torch.ones(3)}, path)
 
 
-def spoken(path):
+def misnamed(path):
     save_file({"a": torch.ones(3)}, path, metadata={"about": "[1, 2"})
 
 
@@ -115,7 +115,7 @@ def folder(path):
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [cut, stub, empty, foreign, pickled, silent, spoken, folder])
+@pytest.mark.parametrize("damage", [cut, stub, empty, foreign, pickled, unnamed, misnamed, folder])
 def test_damaged_and_foreign_files_are_named(saved, damage):
     path, _ = saved
     damage(path)
@@ -126,9 +126,9 @@ def test_damaged_and_foreign_files_are_named(saved, damage):
 
 
 def changed(path, *, drop=(), about=None, **tensors):
-    held, told = read_tensors(path)
+    held, header = read_tensors(path)
     held = {name: value for name, value in held.items() if name not in drop} | tensors
-    write_tensors(path, held, about={**told, **(about or {})})
+    write_tensors(path, held, about={**header, **(about or {})})
 
 
 @pytest.mark.parametrize(

@@ -386,21 +386,21 @@ def test_what_fails_while_reading_ahead_reaches_the_consumer():
     assert threading.active_count() == before
 
 
-def test_no_more_is_read_ahead_than_asked():
-    asked = []
+def test_no_more_is_read_ahead_than_wanted():
+    readers = []
 
     def read(rows, out):
-        asked.append(threading.current_thread())
+        readers.append(threading.current_thread())
         return out
 
     with Feed(made(read), every(), first=0, last=50, device="cpu", ahead=2) as feed:
         next(iter(feed))
         deadline = time.monotonic() + 5
-        while len(asked) < 3 and time.monotonic() < deadline:
+        while len(readers) < 3 and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(0.05)
-        assert len(asked) == 3
-    assert threading.main_thread() not in asked
+        assert len(readers) == 3
+    assert threading.main_thread() not in readers
 
 
 def test_waiting_is_counted_and_reading_ahead_shortens_it():

@@ -28,9 +28,9 @@ FILES = ("weights.safetensors", "unpruned.safetensors", "model.json", "history.p
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory) -> Callable[..., TrainOptions]:
+def quick(tmp_path_factory) -> Callable[..., TrainOptions]:
     """Options for a training of a second."""
-    folder = tmp_path_factory.mktemp("asked")
+    folder = tmp_path_factory.mktemp("quick")
     return lambda **changes: quick_options(folder, **changes)
 
 
@@ -49,10 +49,10 @@ def study(small, tmp_path) -> Study:
 
 
 @pytest.fixture(scope="module")
-def trained(small, asked, tmp_path_factory) -> Study:
+def trained(small, quick, tmp_path_factory) -> Study:
     """A study with a model, not to be spoilt."""
     study = Study(shutil.copytree(small, tmp_path_factory.mktemp("trained") / "study"))
-    study.train(options=asked())
+    study.train(options=quick())
     return study
 
 
@@ -86,24 +86,24 @@ def test_a_model_folder_holds_all_that_is_needed_to_read_it(trained):
     assert trained.history[-1]["command"] == "train"
 
 
-def test_the_same_again_does_nothing(trained, asked):
+def test_the_same_again_does_nothing(trained, quick):
     before = (trained.model_path / "model.json").read_bytes()
-    report = trained.train(options=asked(steps=None), steps=40)
+    report = trained.train(options=quick(steps=None), steps=40)
     assert not report.trained
     assert report.model == trained.model_facts()
     assert (trained.model_path / "model.json").read_bytes() == before
 
 
-def test_something_else_is_trained_only_with_again(study, asked):
-    fit(study, asked(steps=30))
+def test_something_else_is_trained_only_with_again(study, quick):
+    fit(study, quick(steps=30))
     with pytest.raises(ModelError, match=r"stale \(steps: 30 then, 20 now\).*--again"):
-        fit(study, asked(steps=20))
+        fit(study, quick(steps=20))
     with pytest.raises(ModelError, match="balance: target then, none now"):
-        fit(study, asked(steps=30, balance="none"))
-    assert fit(study, asked(steps=20), again=True).model.steps == 20
+        fit(study, quick(steps=30, balance="none"))
+    assert fit(study, quick(steps=20), again=True).model.steps == 20
 
 
-def test_a_store_that_grew_leaves_the_model_stale_but_usable(trained, asked, tmp_path, archive):
+def test_a_store_that_grew_leaves_the_model_stale_but_usable(trained, quick, tmp_path, archive):
     from astroprism.simulate import SimulationConfig, write_archive
 
     study = Study(shutil.copytree(trained.path, tmp_path / "grown"))
@@ -112,7 +112,7 @@ def test_a_store_that_grew_leaves_the_model_stale_but_usable(trained, asked, tmp
     write_archive(more, config)
     study.ingest(more)
     with pytest.raises(ModelError, match="spectra: 40 then, 46 now"):
-        fit(study, asked())
+        fit(study, quick())
     assert study.model().facts.store.spectra == 40
 
 
@@ -130,14 +130,14 @@ def stopped(study: Study, options: TrainOptions, at: int, **changes: object) -> 
         fit(study, options, progress=stop, save_every=0.0, **changes)
 
 
-def test_cut_off_it_goes_on_and_ends_the_same(study, trained, asked, monkeypatch):
+def test_cut_off_it_goes_on_and_ends_the_same(study, trained, quick, monkeypatch):
     monkeypatch.setattr(loop, "KEEP", 10)
-    stopped(study, asked(), 30)
+    stopped(study, quick(), 30)
     assert (study.model_path / "plan.json").exists()
     events = []
     with pytest.raises(ModelError, match=r"unfinished training of something else \(seed: 0 then, 1 now\)"):
-        fit(study, asked(seed=1))
-    report = fit(study, asked(), progress=events.append)
+        fit(study, quick(seed=1))
+    report = fit(study, quick(), progress=events.append)
     assert report.trained
     assert report.resumed_at > 0
     assert f"going on from step {report.resumed_at} of 40" in [event.message for event in events]
@@ -146,38 +146,38 @@ def test_cut_off_it_goes_on_and_ends_the_same(study, trained, asked, monkeypatch
     assert not (study.model_path / "plan.json").exists()
 
 
-def test_again_keeps_the_old_model_until_the_new_one_is_there(study, asked):
-    fit(study, asked(steps=20))
+def test_again_keeps_the_old_model_until_the_new_one_is_there(study, quick):
+    fit(study, quick(steps=20))
     old = (study.model_path / "model.json").read_bytes()
-    stopped(study, asked(), 20, again=True)
+    stopped(study, quick(), 20, again=True)
     assert (study.model_path / "model.json").read_bytes() == old
-    report = fit(study, asked(), again=True)  # goes on, does not begin again
+    report = fit(study, quick(), again=True)  # goes on, does not begin again
     assert report.trained
     assert report.model.steps == 40
 
 
-def test_killed_while_it_is_cleared_away_it_is_still_finished(trained, asked, tmp_path):
+def test_killed_while_it_is_cleared_away_it_is_still_finished(trained, quick, tmp_path):
     study = Study(shutil.copytree(trained.path, tmp_path / "study"))
     plan = {"asked": study.require_model().asked, "recipe": {}, "replaces": None}
     (study.model_path / "plan.json").write_text(json.dumps(plan))
-    assert not fit(study, asked()).trained
+    assert not fit(study, quick()).trained
     assert not (study.model_path / "plan.json").exists()
 
 
-def test_minutes_become_steps_that_are_kept(study, asked, monkeypatch):
+def test_minutes_become_steps_that_are_kept(study, quick, monkeypatch):
     monkeypatch.setattr(fitting, "FEWEST_STEPS", 20)
-    options = asked(steps=None, minutes=0.002)
-    said = []
+    options = quick(steps=None, minutes=0.002)
+    messages = []
 
     def stop(event):
-        said.append(event.message)
+        messages.append(event.message)
         if event.kind == "count":
             raise Stop
 
     with pytest.raises(Stop):
         fit(study, options, progress=stop)
     steps = json.loads((study.model_path / "plan.json").read_text())["recipe"]["steps"]
-    assert any("are 20 steps" in text for text in said)  # no less makes sense
+    assert any("are 20 steps" in text for text in messages)  # no less makes sense
     assert fit(study, options).model.steps == steps == 20
 
 
@@ -251,8 +251,8 @@ def test_devices_that_are_not_there_are_errors():
     ],
     ids=str,
 )
-def test_every_switch_trains_and_encodes(study, asked, options):
-    report = fit(study, asked(steps=10, **options))
+def test_every_switch_trains_and_encodes(study, quick, options):
+    report = fit(study, quick(steps=10, **options))
     network = report.model.network.config
     assert network.get("moving_air", False) == ("network" not in options and "agnostic" not in options)
     assert report.model.recipe["whiten"] == options.get("whiten", 0.0)
@@ -262,7 +262,7 @@ def test_every_switch_trains_and_encodes(study, asked, options):
     assert study.encode().encoded == 40
 
 
-def test_the_prism_wants_a_log_grid(tmp_path, asked):
+def test_the_prism_wants_a_log_grid(tmp_path, quick):
     from astroprism.grid import PAPER
 
     class Linear:
@@ -272,7 +272,7 @@ def test_the_prism_wants_a_log_grid(tmp_path, asked):
             return 3
 
     with pytest.raises(GridError, match="--network paper"):
-        train(Linear(), tmp_path, options=asked())
+        train(Linear(), tmp_path, options=quick())
     with pytest.raises(StoreError, match="ingest"):
         Study(tmp_path).train()
 
@@ -314,16 +314,16 @@ def test_killed_it_goes_on(study):
         while not (study.model_path / "checkpoint").exists() and time.monotonic() < until:
             time.sleep(0.5)
         os.kill(process.pid, signal.SIGKILL)
-    said = []
+    messages = []
 
     def stop(event):
-        said.append(event.message)
+        messages.append(event.message)
         if event.kind == "count":
             raise Stop
 
     with pytest.raises(Stop):
         fit(study, TrainOptions(steps=4000, device="cpu"), progress=stop)
-    assert any("going on from step" in text for text in said)
+    assert any("going on from step" in text for text in messages)
 
 
 def test_history_is_drawn(trained):

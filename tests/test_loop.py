@@ -94,7 +94,7 @@ def often(monkeypatch):
 
 
 class Faulty(Training):
-    """A training in which `fault` does harm at some steps, at each while setbacks were fewer than said."""
+    """A training in which `fault` does harm at some steps, each as long as setbacks are fewer than given."""
 
     harm: dict[int, int]
 
@@ -124,7 +124,7 @@ def events(job):
 
 
 def test_cut_off_at_any_moment_it_ends_with_the_same_weights_and_history(often, tmp_path):
-    """Nodes are pruned and given back, and NaNs throw training back, before a cut and after."""
+    """Nodes are pruned and given back, and NaNs send training back, before a cut and after."""
     harm = {22: 1, 47: 2}
     whole = faulty(harm)
     exhaust(whole)
@@ -264,7 +264,7 @@ def test_a_full_disk_ends_no_training_and_leaves_the_last_checkpoint(often, tmp_
 # --- what goes wrong
 
 
-def test_a_nan_in_a_batch_throws_training_back_once(often):
+def test_a_nan_in_a_batch_sends_training_back_once(often):
     job = faulty({38: 1})
     moments = exhaust(job)
     assert [m["step"] for m in job.status.moments] == [10, 20, 30, 40, 50, 60]
@@ -325,8 +325,8 @@ def test_divergence_is_noticed(often):
     assert job.status.moments[-1]["misfit"] < job.limit
 
 
-def test_every_setback_is_told_once(often):
-    """Two faults: the second throws training back beyond the moment that told of the first."""
+def test_every_setback_is_reported_once(often):
+    """Two faults: the second sends training back beyond the moment that reported the first."""
     collapsed = []
 
     job = faulty({38: 1})
@@ -408,8 +408,8 @@ fabric.launch()
 job = t.build(fabric=fabric, recipe=t.{recipe})
 t.exhaust(job)
 if fabric.global_rank == {devices} - 1:
-    told = [[m["loss"], m["misfit"], m["event"]] for m in job.status.moments]
-    print("LOSSES", json.dumps(told), flush=True)
+    found = [[m["loss"], m["misfit"], m["event"]] for m in job.status.moments]
+    print("LOSSES", json.dumps(found), flush=True)
 """
 WHITENED = dataclasses.replace(SMALL, whiten=30.0, steps=50)
 
@@ -433,7 +433,7 @@ def losses(tmp_path, devices):
 
 @pytest.mark.full
 def test_two_processes_go_as_one(tmp_path):
-    """Pruned, given back, thrown about: the loss stays the same."""
+    """Pruned, given back, displaced: the loss stays the same."""
     one, two = exhaust(build(recipe=WHITENED)), losses(tmp_path, 2)
     off = [abs(a.loss - b[0]) / a.loss for a, b in zip(one, two, strict=True)]
     print("relative differences", off)
@@ -506,7 +506,7 @@ def test_a_sample_takes_every_star_once_first_in_no_order_of_rows():
     assert set(fair(train, 1000, source=source, seed=5)) == set(train)
 
 
-def test_what_is_told():
+def test_what_moments_hold():
     moments = exhaust(build())
     assert [m.step for m in moments] == [10, 20, 30, 40, 50, 60]
     assert all(math.isfinite(m.chi2_valid) and 0 <= m.waited <= 1 for m in moments)

@@ -127,12 +127,12 @@ def test_pruning_asks_for_less_than_the_count():
 
     sigma = torch.full((5, 400), 0.01)
     good = torch.rand(5, 400, generator=torch.Generator().manual_seed(1)) > 0.2
-    asked = {"floor": 0.003, "good": good.numpy()}
+    limits = {"floor": 0.003, "good": good.numpy()}
     pruned = prune_bound(sigma, good=good, floor=0.003)
     assert pruned == pytest.approx(0.5 * 0.002**2 * float(good.sum(1).double().mean()) / (0.01**2 + 0.003**2))
     assert LEAST_EFFECT == 0.002 < EFFECT
-    assert pruned == pytest.approx(ablation_bound(sigma.numpy(), effect=LEAST_EFFECT, **asked), rel=1e-5)
-    assert pruned < ablation_bound(sigma.numpy(), **asked)
+    assert pruned == pytest.approx(ablation_bound(sigma.numpy(), effect=LEAST_EFFECT, **limits), rel=1e-5)
+    assert pruned < ablation_bound(sigma.numpy(), **limits)
 
 
 def test_half_precision_stays_finite(batch):

@@ -122,7 +122,7 @@ def test_foreign_files_are_refused(tmp_path, monkeypatch, content):
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(AstroprismError, match=r"nowhere\.pth"):
         load_released(tmp_path / "nowhere.pth")
 

@@ -60,14 +60,14 @@ def kind(request):
 
 @pytest.mark.parametrize("pixels", [PIXELS, 501, 70_000])
 @pytest.mark.parametrize("velocity", [-150.0, -33.3, 0.0, 2.1, 97.0])
-def test_doppler_term_moves_by_exactly_the_shift_asked_for(pixels, velocity):
+def test_doppler_term_moves_by_exactly_the_shift_wanted(pixels, velocity):
     config = tiny(pixels=pixels)
     network = Prism(config)
-    asked = float(pixels_of(torch.tensor(velocity, dtype=torch.float64), STEP))
+    wanted = float(pixels_of(torch.tensor(velocity, dtype=torch.float64), STEP))
     star = line(config.pad + pixels / 2, config.width)[None]
-    parts = Parts(star, torch.ones(1, pixels), torch.tensor([asked]))
+    parts = Parts(star, torch.ones(1, pixels), torch.tensor([wanted]))
     got = network.join(parts)[0]
-    expected = line(pixels / 2 + asked, pixels)
+    expected = line(pixels / 2 + wanted, pixels)
     assert abs(displacement(expected, got)) < 0.002
     assert (got - expected).abs().max() < 0.002
 
@@ -127,11 +127,11 @@ def test_barycentric_velocity_moves_the_atmosphere_only(berv):
     config = tiny(moving_air=True)
     network = Prism(config)
     one, middle = torch.ones(1, config.width), config.pad + PIXELS / 2
-    asked = torch.tensor([berv])
-    star = network.join(Parts(line(middle, config.width)[None], one, torch.zeros(1)), berv=asked)[0]
-    sky = network.join(Parts(one, line(middle, config.width)[None], torch.zeros(1)), berv=asked)[0]
+    wanted = torch.tensor([berv])
+    star = network.join(Parts(line(middle, config.width)[None], one, torch.zeros(1)), berv=wanted)[0]
+    sky = network.join(Parts(one, line(middle, config.width)[None], torch.zeros(1)), berv=wanted)[0]
     assert torch.allclose(star, line(PIXELS / 2, PIXELS), atol=1e-5)
-    moved = line(PIXELS / 2 + float(pixels_of(asked.double(), STEP)), PIXELS)
+    moved = line(PIXELS / 2 + float(pixels_of(wanted.double(), STEP)), PIXELS)
     assert abs(displacement(moved, sky)) < 0.002
 
 
@@ -149,7 +149,7 @@ def test_encoder_looks_at_the_atmosphere_at_rest():
     assert torch.allclose(first - first[1], pixels_of(berv, STEP), atol=1e-3)
 
 
-def test_barycentric_velocity_is_asked_for_and_refused():
+def test_barycentric_velocity_is_required_or_refused():
     flux = torch.ones(2, PIXELS)
     with pytest.raises(ConfigError, match="give berv"):
         Prism(tiny(moving_air=True)).encode(flux)

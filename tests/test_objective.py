@@ -122,14 +122,14 @@ def test_a_displaced_line_ends_where_berv_says(step):
     assert out.good is not None
     for i in range(4):
         place = int(out.flux[i].argmin())
-        told = float(pixels_of(out.berv[i], step))
-        assert abs(place - (rest + told)) <= 0.5 + 1e-3
+        found = float(pixels_of(out.berv[i], step))
+        assert abs(place - (rest + found)) <= 0.5 + 1e-3
         assert abs(float(out.berv[i] - wanted[i])) <= step / 2 + 1e-3
         move = place - int(before[i])
         assert float(out.flux[i, star[i] + move]) == 0.75
         assert torch.equal(out.sigma[i, place], sigma[i, before[i]])
         # moves are whole, and what came in from outside is bad
-        assert abs(told - float(pixels_of(berv[i], step)) - move) < 1e-3
+        assert abs(found - float(pixels_of(berv[i], step)) - move) < 1e-3
         assert int((~out.good[i]).sum()) == abs(move)
         edge = out.good[i, :move] if move > 0 else out.good[i, PIXELS + move :]
         assert not move or not bool(edge.any())
@@ -165,8 +165,8 @@ def test_sums_are_means_of_steps():
     sums = Sums()
     sums.add(loss)
     sums.add(loss._replace(misfit=3 * loss.misfit))
-    told, misfit, kl = sums.take(lambda row: row)
-    assert told == pytest.approx(float(loss.total.detach()))
+    found, misfit, kl = sums.take(lambda row: row)
+    assert found == pytest.approx(float(loss.total.detach()))
     assert misfit == pytest.approx(2 * float(loss.misfit))
     assert torch.allclose(kl, loss.kl)
     sums.add(loss)

@@ -155,9 +155,8 @@ def train(
         if first:
             clear(folder)  # going on would only fail again; a finished model beside it still stands
         raise
-    except (
-        BaseException
-    ):  # cut off, by an interrupt of the user too: save what there is, where that is possible
+    except BaseException:  # cut off, by an interrupt of the user too
+        # several processes would wait for each other
         if fabric.world_size == 1 and training.status.step > resumed:
             training.save()
         raise
