@@ -134,7 +134,7 @@ def _model(folder: Path, pixels: int, step: float) -> None:
         events=[],
         warnings=[],
     )
-    write_model(folder, network, unpruned=network.state_dict(), about=facts.to_json())
+    write_model(folder, network, unpruned=network.state_dict(), facts=facts)
 
 
 def _findings(folder: Path, index: Any, codes: Any, grid: Any, rng: Any) -> None:

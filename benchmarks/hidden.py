@@ -183,7 +183,7 @@ if __name__ == "__main__":
                 folder=place,
                 spectra=options.spectra,
                 steps=options.steps,
-                say=(lambda *_: None) if options.quiet else print,
+                progress=None if options.quiet else print,
             )
             found |= {"case": name, "cpu_minutes": round((time.process_time() - begun) / 60, 2)}
             if options.folder is None:

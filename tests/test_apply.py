@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import msgspec
 import pandas as pd
 import pytest
+
 
 from astroprism import IngestOptions, Study, TrainOptions
 from astroprism.apply import ApplyOptions
@@ -49,12 +51,9 @@ def made(tmp_path_factory) -> Path:
     recipe = folder / "quick.toml"
     recipe.write_text("batch = 32\nprune_at = []\nprune_kl = []\ngive_back = []\n")
     study.train(options=TrainOptions(steps=25, config=recipe, device="cpu"))
-    network, about = read_model(study.model_path)
-    facts = {
-        name: about[name] for name in about if name not in ("format", "format_version", "network", "versions")
-    }
+    network, facts = read_model(study.model_path)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
-    write_model(study.model_path, network, unpruned=weights, about=facts | {"kept": [0, 3, 5]})
+    write_model(study.model_path, network, unpruned=weights, facts=msgspec.structs.replace(facts, kept=[0, 3, 5]))
     study.encode()
     give_labels(study, truth)
     study.outliers()

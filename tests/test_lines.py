@@ -56,7 +56,7 @@ def test_activity_is_named_after_calcium_h_and_k(blue):
     assert named(found) == ["Ca II"]
     assert found[0].p < 0.01
     assert {name for _, name, _ in found[0].top[:2]} == {"Ca II K", "Ca II H"}
-    assert found[0].summary()["top"][0]["line"].startswith("Ca II")
+    assert found[0].summary().top[0].line.startswith("Ca II")
 
 
 def test_activity_is_named_after_hydrogen_where_only_that_is_in_the_window(red):

@@ -88,7 +88,7 @@ def test_the_table_holds_every_pair(matches):
     table = matches.table()
     assert len(table["node"]) == 5 * 6
     assert {"nats", "q", "explains", "given"} <= set(table)
-    assert matches.of_node(0)[0].summary()["mi_nats"] == matches.of_node(0)[0].nats
+    assert matches.of_node(0)[0].summary().mi_nats == matches.of_node(0)[0].nats
 
 
 def test_visits_are_no_evidence():

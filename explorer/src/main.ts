@@ -63,7 +63,9 @@ function follow(settings: Settings): void {
   standing?.stop();
   standing = null;
   put(nav, ...Object.entries(VIEWS).map(([key, { title }]) => h("a", { href: key === "sliders" ? to(key, Object.fromEntries(new URLSearchParams(study?.start.sliders ?? ""))) : to(key), "aria-current": key === wanted ? "page" : null }, title)));
-  nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  // not scrollIntoView: since Chromium 150 the first Tab would start behind what it scrolled to
+  const here = nav.querySelector<HTMLElement>("[aria-current]");
+  if (here) nav.scrollLeft = here.offsetLeft - nav.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
   document.title = `${view?.title ?? "?"} \u00b7 ${study.name} \u00b7 astroprism`;
   document.body.dataset["view"] = wanted;
   if (!view) {

@@ -14,7 +14,6 @@ from ..grid import SPEED_OF_LIGHT, air_to_vacuum, vacuum_to_air
 from ..measures.lines import SURE, star_velocity
 from ..measures.spacing import LEVEL
 from ..model.data import Source, Tensors
-from ..model.loss import chi2_per_pixel, residual
 from .collect import Floats, ReportData
 
 if TYPE_CHECKING:
@@ -174,6 +173,8 @@ class Spectra:
     def fit(self) -> dict[str, pd.DataFrame]:
         """How well held-out spectra are rebuilt: spectra (a row each), pixels, and three examples."""
         import pandas as pd
+
+        from ..model.loss import chi2_per_pixel, residual
 
         data, pixels = self.data, self.data.grid.size
         most = min(FIT_SAMPLE, max(16, FIT_PIXELS // pixels))
