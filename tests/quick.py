@@ -12,18 +12,19 @@ from astroprism.schema import Chi2, ModelFacts, Split, StoreFacts, TrainedOn
 if TYPE_CHECKING:
     from astroprism.network import PaperNetwork, Prism
 
-QUICK = "batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n"
+QUICK = "prune_at = []\nprune_kl = []\ngive_back = []\n"
 STEPS = 40
 
 
-def quick_options(folder: Path, *, more: str = "", **changes: Any) -> TrainOptions:
+def quick_options(folder: Path, *, batch: int = 8, more: str = "", **changes: Any) -> TrainOptions:
     """Options of a quick training; its configuration file, with `more` lines of TOML, is written in `folder`.
 
     Of the paper's network the batch alone is set, which prunes nothing anyway.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "quick.toml"
-    path.write_text(("batch = 8\n" if changes.get("network") == "paper" else QUICK) + more)
+    recipe = "" if changes.get("network") == "paper" else QUICK
+    path.write_text(f"batch = {batch}\n{recipe}{more}")
     return TrainOptions(**{"steps": STEPS, "config": path, "device": "cpu", **changes})
 
 

@@ -10,13 +10,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 
-
-from astroprism import IngestOptions, Study, TrainOptions
+from astroprism import IngestOptions, Study
 from astroprism.apply import ApplyOptions
 from astroprism.apply import files as apply_files
 from astroprism.apply.spectra import apply_spectra
@@ -26,6 +25,7 @@ from astroprism.errors import AstroprismError, ConfigError, ModelError, Spectrum
 from astroprism.model.checkpoint import read_model, write_model
 from astroprism.simulate import SimulationConfig, write_archive
 from astroprism.spectrum import Spectrum
+from quick import quick_options
 
 SETTINGS = {"window": (5880.0, 5922.0), "step": 5.0, "factors": ("rv", "teff", "feh")}
 
@@ -48,12 +48,12 @@ def made(tmp_path_factory) -> Path:
     write_archive(folder / "new", SimulationConfig(spectra=12, seed=4, **SETTINGS))
     study = Study(folder / "study")
     study.ingest(folder / "archive", options=IngestOptions(workers=0))
-    recipe = folder / "quick.toml"
-    recipe.write_text("batch = 32\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    study.train(options=TrainOptions(steps=25, config=recipe, device="cpu"))
+    study.train(options=quick_options(folder, batch=32, steps=25))
     network, facts = read_model(study.model_path)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
-    write_model(study.model_path, network, unpruned=weights, facts=msgspec.structs.replace(facts, kept=[0, 3, 5]))
+    write_model(
+        study.model_path, network, unpruned=weights, facts=msgspec.structs.replace(facts, kept=[0, 3, 5])
+    )
     study.encode()
     give_labels(study, truth)
     study.outliers()

@@ -13,6 +13,7 @@ from astroprism.cli.demo import Answer, answer_text, beside_truth, share
 from astroprism.info import info
 from astroprism.pipeline import RunReport, Step
 from astroprism.schema import Split
+from quick import QUICK
 from studies import findings_of
 
 SPLIT = Split(seed=0, valid=0.3, test=0.3, train_spectra=0, valid_spectra=0, test_spectra=0)
@@ -111,7 +112,7 @@ def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.full
 def test_the_demo_from_nothing_and_again(tmp_path):
-    (tmp_path / "quick.toml").write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
+    (tmp_path / "quick.toml").write_text("batch = 8\n" + QUICK)
     asked = ["demo", tmp_path / "demo", "--spectra", 170, "--factors", 2, "--steps", 20]
     asked += ["--config", tmp_path / "quick.toml"]
     done = run(*asked)

@@ -15,16 +15,13 @@ from astroprism.errors import AstroprismError, ConfigError, ModelError
 from astroprism.model import encode as encoding
 from astroprism.model.checkpoint import read_model, write_model
 from astroprism.model.encode import EncodeReport, codes_facts, encode, read_codes
-from quick import quick_options
 
 
 @pytest.fixture(scope="module")
-def made(archive, tmp_path_factory) -> Path:
+def made(trained_study, tmp_path_factory) -> Path:
     """A study with a model of which three nodes are kept, and its codes."""
     folder = tmp_path_factory.mktemp("codes")
-    study = Study(folder / "study")
-    study.ingest(archive)
-    study.train(options=quick_options(folder))
+    study = Study(shutil.copytree(trained_study, folder / "study"))
     network, facts = read_model(study.model_path)
     unpruned = {name: value.clone() for name, value in network.state_dict().items()}
     network.keep.zero_()

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from astroprism import EncodeOptions, IngestOptions, Study, TrainOptions
+from astroprism import EncodeOptions, Study
 from astroprism.errors import ConfigError
 from astroprism.explorer import Viewer, create_app, start
 from astroprism.explorer.data.cache import Cache
@@ -29,6 +30,7 @@ from astroprism.explorer.server.uploads import safe_name
 from astroprism.schema import CodesFacts
 from doublet import archive
 from learned import learned_findings
+from quick import quick_options
 from requests_to_an_explorer import malformed
 from studies import write_findings
 
@@ -38,18 +40,11 @@ FORMULA = '=HYPERLINK("http://x","y")'
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
+def study(ninety_stars, tmp_path_factory) -> Study:
     """Ninety stars, a network that has learned little, and labels that a stranger wrote."""
-    from astroprism.simulate import SimulationConfig, write_archive
-
     folder = tmp_path_factory.mktemp("explorer")
-    config = SimulationConfig(spectra=90, window=(5885.0, 5905.0), step=5.0, visits="one", seed=5)
-    write_archive(folder / "archive", config)
-    study = Study(folder / "study")
-    study.ingest(folder / "archive", options=IngestOptions(workers=0))
-    recipe = folder / "quick.toml"
-    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    study.train(options=TrainOptions(steps=20, config=recipe, device="cpu", valid=0.25, test=0.25))
+    study = Study(shutil.copytree(ninety_stars, folder / "study"))
+    study.train(options=quick_options(folder, steps=20, valid=0.25, test=0.25))
     study.encode(options=EncodeOptions(device="cpu", polish=False))
     index = study.index
     findings, tables = learned_findings(

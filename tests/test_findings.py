@@ -24,6 +24,7 @@ from astroprism.model.data import Source
 from astroprism.model.trained import TrainedModel
 from astroprism.schema import Companion, Findings
 from astroprism.simulate.star import Synthesiser
+from quick import quick_options
 
 N, NODES = 200, 6
 GRID = "3915:3957:4kms"
@@ -227,26 +228,15 @@ def test_nodes_are_switched_off():
 
 
 @pytest.fixture(scope="module")
-def ingested(tmp_path_factory) -> Study:
-    """Ninety stars."""
-    from astroprism.simulate import SimulationConfig, write_archive
-
-    folder = tmp_path_factory.mktemp("findings")
-    write_archive(
-        folder / "archive",
-        SimulationConfig(spectra=90, window=(5885.0, 5905.0), step=5.0, visits="one", seed=5),
-    )
-    study = Study(folder / "study")
-    study.ingest(folder / "archive")
-    return study
+def ingested(ninety_stars, tmp_path_factory) -> Study:
+    """Ninety stars, without a model."""
+    return Study(shutil.copytree(ninety_stars, tmp_path_factory.mktemp("findings") / "study"))
 
 
 @pytest.fixture(scope="module")
 def study(ingested) -> Study:
     """Forty of the stars held out, and a network that has learned little."""
-    recipe = ingested.path / "quick.toml"
-    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    ingested.train(options=TrainOptions(steps=40, config=recipe, device="cpu", valid=0.25, test=0.25))
+    ingested.train(options=quick_options(ingested.path, valid=0.25, test=0.25))
     ingested.encode()
     return ingested
 

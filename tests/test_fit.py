@@ -34,24 +34,16 @@ def quick(tmp_path_factory) -> Callable[..., TrainOptions]:
     return lambda **changes: quick_options(folder, **changes)
 
 
-@pytest.fixture(scope="module")
-def small(archive, tmp_path_factory) -> Path:
-    """A store of forty spectra of 400 pixels."""
-    study = Study(tmp_path_factory.mktemp("small") / "study")
-    study.ingest(archive)
-    return study.path
-
-
 @pytest.fixture
-def study(small, tmp_path) -> Study:
-    """A copy of it, to be spoilt."""
-    return Study(shutil.copytree(small, tmp_path / "study"))
+def study(small_study, tmp_path) -> Study:
+    """A store of forty spectra of 400 pixels, without a model."""
+    return Study(shutil.copytree(small_study, tmp_path / "study"))
 
 
 @pytest.fixture(scope="module")
-def trained(small, quick, tmp_path_factory) -> Study:
-    """A study with a model, not to be spoilt."""
-    study = Study(shutil.copytree(small, tmp_path_factory.mktemp("trained") / "study"))
+def trained(small_study, quick, tmp_path_factory) -> Study:
+    """The same with a model, not to be changed."""
+    study = Study(shutil.copytree(small_study, tmp_path_factory.mktemp("trained") / "study"))
     study.train(options=quick())
     return study
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from astroprism import Study, TrainOptions
+from astroprism import Study
 from astroprism.artifacts import digest, write_json
 from astroprism.errors import REASONS, AstroprismError, ConfigError
 from astroprism.figures import archive, cards, fit, nodes, training
@@ -20,6 +20,7 @@ from astroprism.report.collect import ReportData
 from astroprism.report.page import Heading, cell, environment, svg_picture
 from astroprism.report.spectra import thin
 from astroprism.schema import Line, LineGroup
+from quick import quick_options
 from studies import findings_of, write_findings
 
 EVIL = "<script>alert('x')</script>$\\frac{"
@@ -106,9 +107,7 @@ def fresh(tmp_path_factory) -> Study:
 @pytest.fixture(scope="module")
 def trained(fresh) -> Study:
     """The same with a network that has learned little."""
-    recipe = fresh.path / "quick.toml"
-    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    fresh.train(options=TrainOptions(steps=20, config=recipe, device="cpu", valid=0.35, test=0.35))
+    fresh.train(options=quick_options(fresh.path, steps=20, valid=0.35, test=0.35))
     fresh.encode()
     return fresh
 

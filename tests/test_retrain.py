@@ -12,25 +12,18 @@ from astroprism.findings.find import FindOptions, find
 from astroprism.findings.retrain import cost_of, finished, parts_of, read_retraining
 from astroprism.model import fit as fitting
 from astroprism.schema import Split
+from quick import quick_options
 
 SHARES = Split(seed=3, valid=0.25, test=0.25, train_spectra=0, valid_spectra=0, test_spectra=0)
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
+def study(ninety_stars, tmp_path_factory) -> Study:
     """Ninety stars, forty of them held out, and a network that has learned little."""
-    from astroprism.simulate import SimulationConfig, write_archive
-
     folder = tmp_path_factory.mktemp("retraining")
-    write_archive(
-        folder / "archive",
-        SimulationConfig(spectra=90, window=(5885.0, 5905.0), step=5.0, visits="one", seed=5),
-    )
-    study = Study(folder / "study")
-    study.ingest(folder / "archive")
-    recipe = folder / "quick.toml"
-    recipe.write_text("batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\nfloor = [[0.5, 0.01]]\n")
-    study.train(options=TrainOptions(steps=120, config=recipe, device="cpu", valid=0.25, test=0.25))
+    study = Study(shutil.copytree(ninety_stars, folder / "study"))
+    options = quick_options(folder, more="floor = [[0.5, 0.01]]\n", steps=120, valid=0.25, test=0.25)
+    study.train(options=options)
     study.encode()
     return study
 

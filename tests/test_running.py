@@ -15,8 +15,9 @@ from astroprism import IngestOptions, SimulationConfig, Study, TrainOptions, wri
 from astroprism.cli.terminal import run_text, step_line
 from astroprism.errors import AstroprismError
 from astroprism.pipeline import RunOptions
+from quick import QUICK
 
-QUICK = "batch = 8\nprune_at = []\nprune_kl = []\ngive_back = []\n"
+BATCH = "batch = 8\n"
 PATH = ["ingest", "train", "encode", "find", "report"]
 
 
@@ -36,7 +37,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     truth = simulated(folder / "spectra", spectra=90, seed=4)
     pd.read_csv(truth)[["spectrum_id", "rv", "teff"]].to_csv(folder / "labels.csv", index=False)
-    (folder / "quick.toml").write_text(QUICK)
+    (folder / "quick.toml").write_text(BATCH + QUICK)
     return folder
 
 
@@ -156,7 +157,7 @@ def test_killed_and_interrupted_it_goes_on(folder, first, tmp_path):
         "--workers",
         "0",
     ]
-    (folder / "slow.toml").write_text(QUICK + "steps = 300\n")
+    (folder / "slow.toml").write_text(BATCH + QUICK + "steps = 300\n")
     plan = tmp_path / "study" / "model" / "plan.json"
     for blow, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         going = subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .checks import check_choice
 from .errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -12,8 +13,7 @@ BATCH_PIXELS = {"cpu": 2**20, "cuda": 2**24, "mps": 2**22}  # that go through a 
 
 def check_device(name: str) -> None:
     """Refuse a name that is none of DEVICES; torch is not needed to say so."""
-    if name not in DEVICES:
-        raise ConfigError(f"device {name!r} is none of {', '.join(DEVICES)}")
+    check_choice("device", name, DEVICES)
 
 
 def device_for(name: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from waiting import quiet
 
 from learned import learned_findings
+from quick import quick_options
 from studies import write_findings
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -27,7 +28,7 @@ def chromium() -> str | None:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A few hundred stars, a tiny network, labels with markup in them, findings made up for four nodes."""
-    from astroprism import Study, TrainOptions
+    from astroprism import Study
     from astroprism.simulate import SimulationConfig, write_archive
 
     folder = tmp_path_factory.mktemp("explored")
@@ -35,9 +36,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
     write_archive(folder / "archive", config)
     study = Study(folder / "study")
     study.ingest(folder / "archive")
-    recipe = folder / "quick.toml"
-    recipe.write_text("batch = 16\nprune_at = []\nprune_kl = []\ngive_back = []\n")
-    study.train(options=TrainOptions(steps=40, config=recipe, device="cpu", valid=0.2, test=0.2))
+    study.train(options=quick_options(folder, batch=16, valid=0.2, test=0.2))
     study.encode()
     index = study.index
     findings, tables = learned_findings(

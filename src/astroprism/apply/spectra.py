@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..archive import from_object
+from ..checks import check_choice
 from ..device import check_device
-from ..errors import ConfigError, SpectrumError
+from ..errors import SpectrumError
 from ..folder import StudyFolder
 from ..measures.evidence import Floats
 from ..measures.probe import Prediction, predict
@@ -48,10 +49,8 @@ class ApplyOptions:
 
     def __post_init__(self) -> None:
         check_device(self.device)
-        if self.medium not in (None, "air", "vacuum"):
-            raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
-        if self.checksum not in ("verify", "ignore"):
-            raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
+        check_choice("medium", self.medium, (None, "air", "vacuum"))
+        check_choice("checksum", self.checksum, ("verify", "ignore"))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ..checks import check_choice
 from ..errors import ConfigError, SpectrumError
 from ..spectrum import MEDIA, Spectrum
 from .fits import Unit
@@ -27,10 +28,8 @@ class ReadOptions:
     row: int | None = None
 
     def __post_init__(self) -> None:
-        if self.checksum not in ("verify", "ignore"):
-            raise ConfigError(f"checksum {self.checksum!r} is neither 'verify' nor 'ignore'")
-        if self.medium is not None and self.medium not in MEDIA:
-            raise ConfigError(f"medium {self.medium!r} is neither 'air' nor 'vacuum'")
+        check_choice("checksum", self.checksum, ("verify", "ignore"))
+        check_choice("medium", self.medium, (None, *MEDIA))
         if self.row is not None and self.row < 0:
             raise ConfigError(f"row {self.row} is negative; rows count from 0")
 

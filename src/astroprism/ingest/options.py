@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..archive import ReadOptions
+from ..checks import check_choice
 from ..errors import ConfigError
 from ..grid import parse_grid
 from ..store.layout import DTYPES
@@ -46,8 +47,7 @@ class IngestOptions:
             raise ConfigError("--workers is for the local pool; with --cluster the cluster has its own")
         if self.grid != "auto":
             parse_grid(self.grid)
-        if self.dtype not in (None, *DTYPES):
-            raise ConfigError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
+        check_choice("dtype", self.dtype, (None, *DTYPES))
         PrepareOptions(**self.preparation)
         self.read  # noqa: B018 (checks medium and checksum)
         if self.normalise == "paper-median" and self.grid not in ("paper", "auto"):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import check_choice
 from ..errors import AstroprismError, ConfigError, StoreError
 from ..store.read import Batch
 
@@ -193,8 +194,7 @@ class Draws:
                  times counts as one; 'none': one visit of each row
         """
         chosen = np.asarray(rows, dtype=np.intp)
-        if balance not in ("target", "none"):
-            raise ConfigError(f"balance {balance!r} is neither 'target' nor 'none'")
+        check_choice("balance", balance, ("target", "none"))
         if batch < 1 or seed < 0:
             raise ConfigError(f"batch {batch} must be at least 1, seed {seed} at least 0")
         if not chosen.size:

@@ -11,17 +11,17 @@ and on the data: `beta` and every bound are in nats, and nats grow with pixels a
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..checks import check_choice, check_positive, name_hint
 from ..device import check_device
 from ..errors import ConfigError
 from ..targets import split
@@ -261,11 +261,9 @@ class TrainOptions:
     test: float = 0.1  # share of the targets that training does not read
 
     def __post_init__(self) -> None:
-        if self.network not in RECIPES:
-            raise ConfigError(f"network {self.network!r} is neither 'prism' nor 'paper'")
+        check_choice("network", self.network, tuple(RECIPES))
         check_device(self.device)
-        if self.balance not in ("target", "none"):
-            raise ConfigError(f"balance {self.balance!r} is neither 'target' nor 'none'")
+        check_choice("balance", self.balance, ("target", "none"))
         if self.steps is not None and self.minutes is not None:
             raise ConfigError("steps and minutes are both given; give one")
         if self.steps is not None and self.steps < 1:
@@ -320,7 +318,7 @@ def read_config(path: str | os.PathLike[str], *, network: str) -> dict[str, Any]
     for key, value in content.items():
         if key not in defaults:
             raise ConfigError(
-                f"{path}: the recipe of the {network} network has no key {key!r}; {_nearest(key, defaults)}"
+                f"{path}: the recipe of the {network} network has no key {key!r}; {name_hint(key, defaults)}"
             )
         if not _alike(value, defaults[key]):
             example = json.dumps(defaults[key])
@@ -333,7 +331,7 @@ def from_mapping(kind: type[AnyRecipe], mapping: Mapping[str, Any]) -> AnyRecipe
     known = [field.name for field in fields(kind)]
     for key in mapping:
         if key not in known:
-            raise ConfigError(f"unknown key {key!r} in the recipe; {_nearest(key, known)}")
+            raise ConfigError(f"unknown key {key!r} in the recipe; {name_hint(key, known)}")
     try:
         return kind(**{key: _tuples(value) for key, value in mapping.items()})
     except (TypeError, IndexError) as error:
@@ -365,9 +363,7 @@ def _interpolate(points: Points, fraction: float) -> float:
 
 def _positive(recipe: object, *names: str) -> None:
     for name in names:
-        value = getattr(recipe, name)
-        if not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{name} {value} must be positive and finite")
+        check_positive(name, getattr(recipe, name))
 
 
 def _rising(name: str, fractions: tuple[float, ...] | list[float]) -> None:
@@ -378,13 +374,6 @@ def _rising(name: str, fractions: tuple[float, ...] | list[float]) -> None:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def _nearest(key: object, known: Iterable[str]) -> str:
-    """The known key nearest to a wrong one, or all of them, for a message."""
-    known = list(known)
-    close = difflib.get_close_matches(str(key), known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 def _alike(value: Any, default: Any) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_choice
 from ..errors import AstroprismError, ConfigError
 
 # The release's channels and kernels, first convolution to last; all but the last have stride 2.
@@ -37,8 +38,7 @@ class PaperConfig:
     start: str = "kaiming"
 
     def __post_init__(self) -> None:
-        if self.start not in ("kaiming", "torch"):
-            raise ConfigError(f"start {self.start!r} is neither 'kaiming' nor 'torch'")
+        check_choice("start", self.start, ("kaiming", "torch"))
         if self.pixels < 32:
             raise ConfigError(
                 f"{self.pixels} pixels are too few for the paper's network; it takes 32 or more"

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..checks import check_positive
 from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 
@@ -60,8 +61,7 @@ class PrismConfig:
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} {getattr(self, name)} must be at least {least}")
         for name in ("step", "shift_gain", "shift_room", "depth"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise ConfigError(f"{name} {getattr(self, name)} must be positive and finite")
+            check_positive(name, getattr(self, name))
         if 2 * self.rank > self.patch:
             raise ConfigError(
                 f"rank {self.rank} of a patch of {self.patch} pixels folds nothing; take half or less"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_choice
 from ..errors import ConfigError
 from ..schema import Findings
 
@@ -99,8 +100,7 @@ def metric(
     """
     left_out = dict(left_out or {})
     chosen, beside = [i for i in nodes if i not in left_out], sorted(left_out)
-    if scale is not None and scale not in SCALES:
-        raise ConfigError(f"scale {scale!r} is none of {', '.join(SCALES)}")
+    check_choice("scale", scale, (None, *SCALES))
     if not chosen:
         raise ConfigError(
             f"no node is left to compare ({', '.join(map(str, nodes)) or 'none'} given, "

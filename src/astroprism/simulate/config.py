@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_choice, name_hint
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT, air_to_vacuum, log_grid, vacuum_to_air
 from .distribution import Distribution, parse_distribution
@@ -275,9 +275,7 @@ class SimulationConfig:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean X?' or the list of what is known."""
-    names = list(known)
-    close = difflib.get_close_matches(str(word), names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+    return f"; {name_hint(word, known)}"
 
 
 def _check(config: SimulationConfig) -> None:
@@ -285,10 +283,8 @@ def _check(config: SimulationConfig) -> None:
         raise ConfigError(f"spectra is {config.spectra}; at least 1 is needed")
     if config.format not in NATIVE:
         raise ConfigError(f"format {config.format!r} is not known{nearest(config.format, NATIVE)}")
-    if config.visits not in VISITS:
-        raise ConfigError(f"visits {config.visits!r} is neither 'one' nor 'uneven'")
-    if config.step_unit not in ("kms", "angstrom"):
-        raise ConfigError(f"step_unit {config.step_unit!r} is neither 'kms' nor 'angstrom'")
+    check_choice("visits", config.visits, VISITS)
+    check_choice("step_unit", config.step_unit, ("kms", "angstrom"))
     for kind, names in (("factor", config.factors), ("nuisance", config.nuisances)):
         for name in names:
             if name not in FACTORS:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_choice
 from ..errors import BadSpectrum, ConfigError
 from ..grid import PAPER_DEAD, SPEED_OF_LIGHT, Grid, doppler_factor
 from ..kernels import bridge, scaled
@@ -43,12 +44,8 @@ class PrepareOptions:
     min_good: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("frame", self.frame, FRAME_CHOICES),
-            ("normalise", self.normalise, NORMALISATIONS),
-        ):
-            if value not in known:
-                raise ConfigError(f"{name} {value!r} is none of {', '.join(known)}")
+        check_choice("frame", self.frame, FRAME_CHOICES)
+        check_choice("normalise", self.normalise, NORMALISATIONS)
         if not 0 < self.min_good <= 1:
             raise ConfigError(f"min_good is a share of pixels between 0 and 1, not {self.min_good}")
 

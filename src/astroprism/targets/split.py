@@ -12,6 +12,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_choice
 from ..errors import ConfigError
 
 PARTS = ("train", "valid", "test")
@@ -41,8 +42,7 @@ def weights(targets: Sequence[str] | NDArray[np.object_], *, balance: str = "tar
     balance  'target': 1/(spectra of that target), so that a star observed a thousand times counts as one;
              'none': all equal
     """
-    if balance not in ("target", "none"):
-        raise ConfigError(f"balance {balance!r} is neither 'target' nor 'none'")
+    check_choice("balance", balance, ("target", "none"))
     names, of = _targets(targets)
     if balance == "none":
         return np.ones(of.size)
