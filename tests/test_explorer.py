@@ -719,3 +719,15 @@ def test_a_study_without_a_model_has_pages(study, tmp_path):
     assert client.get("/api/neighbours/3").status_code == 409
     assert client.get("/api/map?x=snr&y=index:ra").status_code == 200
     assert dropped(client, base64.b64decode(b"AAAA")).status_code == 409
+
+
+def test_outlier_scores_are_those_of_the_study(study, tmp_path):
+    judged = Study(shutil.copytree(study.path, tmp_path / "study"))
+    frame = judged.outliers(device="cpu").set_index("spectrum_id")
+    viewer = Viewer(judged)
+    assert viewer.summary["has"]["outliers"]
+    assert "outlier" in [one["key"] for one in viewer.summary["axes"]]
+    name = judged.index["spectrum_id"].iloc[7]
+    facts = viewer.spectrum_facts(7)["outlier"]
+    assert facts["p"] == pytest.approx(frame.loc[name, "p"], rel=1e-6)
+    assert viewer.column("outlier").values[7] == pytest.approx(frame.loc[name, "surprise"], rel=1e-6)

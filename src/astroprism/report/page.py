@@ -80,11 +80,12 @@ def report_page(data: ReportData, *, chi2: MedianChi2 | None, figures: Mapping[s
     readings: dict[str, dict[str, Any]] = {}
     for reading in data.readings:
         readings.setdefault(reading.label, {})[reading.reader] = reading
-    limits = [
+    warnings = [
         *data.stale(),
         *(() if findings is None else findings.warnings),
         *(() if model is None else model.warnings),
     ]
+    limits = list(dict.fromkeys(warnings))  # a poor fit is noted by training and by find
     return render(
         "report.html.j2",
         study=data.name,

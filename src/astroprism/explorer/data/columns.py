@@ -218,7 +218,7 @@ class Columns:
         path = self.folder.path / "outliers.parquet"
         if not path.exists():
             return None
-        names = {"score": "outlier_surprise", "p": "outlier_p", "reasons": "outlier_reasons"}
+        names = {"score": "surprise", "p": "p", "reasons": "reasons"}
         if not {"spectrum_id", *names.values()} <= set(parquet.read_schema(path).names):
             return None  # of another version: `outliers` makes it anew
         table = parquet.read_table(path, columns=["spectrum_id", *names.values()])
