@@ -19,9 +19,9 @@ from ..progress import Listener, count, silent
 from ..schema import ModelFacts
 from .collect import ReportData
 from .drawings import views
-from .files import sweep, write_refusals, write_view
+from .figure_files import sweep, write_refusals, write_view
 from .page import report_page
-from .spectra import Spectra
+from .pixel_tables import PixelTables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def report(
     known = None if again else _known_figures(page, out, made_from)
     if known is not None:
         return ReportReport(False, str(page), str(out), known, page.stat().st_size, data.missing())
-    spectra = Spectra(data)
+    spectra = PixelTables(data)
     chosen = views(data, spectra)
     sweep(out, set(chosen))
     write_refusals(data.store.rejects, out)
@@ -88,13 +88,13 @@ def report(
 def figures(folder: StudyFolder) -> dict[str, str]:
     """Names of the figures that the report of a study has, with what they show."""
     data = ReportData(folder)
-    return {name: view.caption for name, view in views(data, Spectra(data)).items()}
+    return {name: view.caption for name, view in views(data, PixelTables(data)).items()}
 
 
 def figure(folder: StudyFolder, name: str) -> Figure:
     """One figure of the report, drawn anew."""
     data = ReportData(folder)
-    found = views(data, Spectra(data))
+    found = views(data, PixelTables(data))
     if name not in found:
         raise ConfigError(
             f"{folder.path} has no figure {name!r}; it has {', '.join(found)}"

@@ -39,7 +39,7 @@ class MedianChi2(NamedTuple):
     spectra: int
 
 
-class Spectra:
+class PixelTables:
     """Spectra of a study, and what its network makes of codes."""
 
     def __init__(self, data: ReportData) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from astroprism.errors import ConfigError
-from astroprism.similar.neighbours import Neighbours
+from astroprism.similar.distances import Neighbours
 
 
 def brute(points, vector, n, exclude=()):
