@@ -83,7 +83,7 @@ def rate(work: Callable[[], object], *, seconds: float, device: str) -> float:
 
 
 def measured(device: str, *, seconds: float) -> dict[str, float]:
-    """Bytes a second of a copy, read and written; operations a second of a product of matrices."""
+    """Bytes per second of a copy, read and written; operations per second of a product of matrices."""
     big = device.startswith("cuda")
     source = torch.zeros((2 * GIB if big else GIB // 8) // 4, device=device)
     target = torch.empty_like(source)

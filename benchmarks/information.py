@@ -62,7 +62,7 @@ def against_sklearn(rows: int, pairs: int) -> None:
         )
         apart = max(apart, abs(told[0].nats + told[0].bias - np.float64(told[1])))
     print(
-        f"{rows:7d} rows  {1e3 * ours / pairs:7.1f} ms a pair with interval and screen  scikit-learn "
+        f"{rows:7d} rows  {1e3 * ours / pairs:7.1f} ms per pair with interval and screen  scikit-learn "
         f"{1e3 * theirs / pairs:7.1f} ms  ratio {ours / theirs:.2f}  apart by at most {apart:.3f} nats",
         flush=True,
     )

@@ -2,8 +2,8 @@
 
 A training step is forward, loss, backward and optimiser, float32, the same batch for both; rounds alternate,
 so that both meet the same machine. Required: at least three times the speed of the paper's network in both,
-and no larger a peak. Ratios of wall time count with several threads; processor time stands beside it, for a
-busy machine.
+and no larger a peak. Ratios of wall time count with several threads; processor time is printed beside it,
+for a busy machine.
 
 Run: python benchmarks/networks.py [--pixels 327680] [--batch 4] [--rounds 5] [--threads 1 2]
 """

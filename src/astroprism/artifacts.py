@@ -158,7 +158,7 @@ def read_arrays(path: Path, *, kind: Format) -> tuple[dict[str, NDArray[Any]], d
             arrays = {name: file[name] for name in file.files}
             header = json.loads(bytes(arrays.pop("about")))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} is damaged ({error}); delete it, and it is made anew") from None
+        raise ModelError(f"{path} is damaged ({error}); delete it, and it is made again") from None
     return (arrays, header) if kind.fits(header) else None
 
 
@@ -209,7 +209,7 @@ def blame(path: str | Path) -> Iterator[None]:
 
 
 _HEADER = b"astroprism"
-_SPACE = "free some space and run the same command again, it goes on from what is written"
+_SPACE = "free some space and run the same command again: it continues from what is written"
 _RIGHTS = "get the right to read and write there, or choose another study folder"
 _REMEDIES = {
     errno.ENOSPC: _SPACE,

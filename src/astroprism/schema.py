@@ -354,7 +354,7 @@ class Node(Record, frozen=True, kw_only=True):
 
 
 class LabelSummary(Record, frozen=True):
-    """What the codes tell of one label, all informative nodes together."""
+    """How well one label is read from the codes of all informative nodes together."""
 
     n: int
     best_node: int | None

@@ -67,7 +67,7 @@ class Study(StudyFolder):
         """Train a network on the store, or continue where it was cut off; see `astroprism.model.fit`.
 
         steps, minutes  short for options that differ in these alone
-        again           train anew where spectra or settings have changed
+        again           train again where spectra or settings have changed
         """
         from .model.fit import train
         from .model.recipe import TrainOptions
@@ -235,7 +235,7 @@ class Study(StudyFolder):
         return figures(self)
 
     def figure(self, name: str) -> Figure:
-        """One figure of the report, drawn anew."""
+        """One figure of the report, drawn again."""
         from .report import figure
 
         return figure(self, name)

@@ -44,7 +44,7 @@ def paper(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Section 6 of the seed paper from its release files, and what of it stands."""
+    """Section 6 of the seed paper from its release files, and which of its results hold."""
     from ..paper import read_release, section6
     from ..progress import staged
     from ..report.paper_page import write_section6

@@ -1,6 +1,6 @@
 """A study as one page that a referee can read, with every figure and its data as files beside it.
 
-`report` writes STUDY/report.html and STUDY/report/; `figure` draws one of its figures anew.
+`report` writes STUDY/report.html and STUDY/report/; `figure` draws one of its figures again.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def figures(folder: StudyFolder) -> dict[str, str]:
 
 
 def figure(folder: StudyFolder, name: str) -> Figure:
-    """One figure of the report, drawn anew."""
+    """One figure of the report, drawn again."""
     data = ReportData(folder)
     found = views(data, PixelTables(data))
     if name not in found:
@@ -137,7 +137,7 @@ def _known_figures(page: Path, out: Path, made_from: dict[str, Any]) -> list[str
     """The figures of the report that is there, if it was made from the same and is whole."""
     facts: dict[str, Any] = {}
     if page.exists() and (out / "report.json").exists():
-        with contextlib.suppress(AstroprismError):  # damaged: the report is made anew
+        with contextlib.suppress(AstroprismError):  # damaged: the report is made again
             facts = read_json(out / "report.json")
     if not REPORT.fits(facts) or differences(facts.get("made_from", {}), made_from):
         return None

@@ -48,7 +48,7 @@ class PixelTables:
 
     @property
     def has_parts(self) -> bool:
-        """Does the decoder tell star from atmosphere?"""
+        """Whether the decoder separates star and atmosphere."""
         return self.data.model_facts is not None and self.data.model_facts.network.physical
 
     # --- of the archive
