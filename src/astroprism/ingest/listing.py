@@ -1,4 +1,4 @@
-"""Which files an ingest is given, in an order that does not depend on the disk, and the list it keeps of them."""
+"""Which files an ingest is given, in an order that does not depend on the disk, and its list of them."""
 
 from __future__ import annotations
 
