@@ -172,7 +172,7 @@ def main() -> None:
                     statistics.median(getattr(one, field) for one in rounds) for field in Took._fields
                 )
                 line = f"{threads} threads  {way}  {kind:18} {1 / wall:8.2f} spectra/s"
-                line += f"  {1e3 * processor:8.1f} ms of processor a spectrum"
+                line += f"  {1e3 * processor:8.1f} ms of processor per spectrum"
                 if kind != PAPER:
                     by_wall, by_processor = (ratio(found, kind, field) for field in Took._fields)
                     line += f"  x {by_wall:5.2f} of the paper's by wall, x {by_processor:5.2f} by processor"

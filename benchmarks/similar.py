@@ -108,7 +108,7 @@ def same_star(study: Any, *, bounds: tuple[float, ...] = (40, 60, 100, 200, 300)
 
 
 def speed(rows: int, nodes: int, queries: int) -> None:
-    """Milliseconds a query, in turn with scikit-learn's brute force, and whether both find the same."""
+    """Milliseconds per query, in turn with scikit-learn's brute force, and whether both find the same."""
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
 

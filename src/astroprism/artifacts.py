@@ -136,7 +136,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def table_header(path: Path) -> dict[str, Any]:
     """What a Parquet table says of itself, its rows unread; empty where it says nothing.
 
-    A damaged file is a ValueError, for the caller knows the remedy.
+    A damaged file is a ValueError, since only the caller can name the remedy.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -166,7 +166,7 @@ def read_arrays(path: Path, *, kind: Format) -> tuple[dict[str, NDArray[Any]], d
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, by which what was made from it knows it."""
+    """SHA-256 of a file, that identifies it in what is made from it."""
     with blame(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -62,7 +62,7 @@ class NetworkFacts(Record, frozen=True):
 
     @property
     def agnostic(self) -> bool:
-        """Whether its decoder knows of no star, atmosphere and velocity, though it is a prism."""
+        """Whether it is a prism whose decoder has no star, atmosphere and velocity."""
         return bool(self.config.get("agnostic", False))
 
     @property

@@ -47,7 +47,7 @@ class _Grouped(TyperGroup):
         width = max(len(name) for name in self.commands)
         for title, group in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(f"{one.__name__:<{width}}", told) for one, told in group.items()])
+                formatter.write_dl([(f"{one.__name__:<{width}}", line) for one, line in group.items()])
 
 
 app = typer.Typer(
@@ -78,8 +78,8 @@ def _options(
 
 app.command(hidden=True)(archive.fetch)
 for group in GROUPS.values():
-    for command, told in group.items():
-        app.command(short_help=told)(command)
+    for command, line in group.items():
+        app.command(short_help=line)(command)
 
 
 class _Interrupted(BaseException):

@@ -78,8 +78,8 @@ def paper(
             progress=staged("section 6", display),
         )
         files = write_section6(result, out, facts=facts, progress=staged("figures", display))
-    shown = facts | result.summary() | {"report": str(out / "report.html"), "files": [str(f) for f in files]}
-    show(shown, as_json, _text(result, out))
+    made = {"report": str(out / "report.html"), "files": [str(file) for file in files]}
+    show(facts | result.summary() | made, as_json, _text(result, out))
 
 
 def _checked(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @styled
 def chi2_figure(spectra: pd.DataFrame) -> Figure:
-    """Chi2 per pixel of spectra that training never saw, and what it is beside their signal-to-noise.
+    """Chi2 per pixel of held-out spectra, and its dependence on their signal-to-noise.
 
     spectra  a row per held-out spectrum: chi2, snr, pixels (good ones)
     """

@@ -41,7 +41,7 @@ def _folded(label: str) -> str:
 
 
 def label_words(label: str) -> str:
-    """What a label is, in words; its own name where that is all we know."""
+    """What a label is, in words; its own name where no words are listed."""
     return _KNOWN.get(_folded(label), (label, ""))[0]
 
 
@@ -65,7 +65,7 @@ def node_words(node: Node) -> str:
     lines = [group.name for group in groups[:3]]
     moves = f"moves {', '.join(lines)}" if lines else "moves no line of our tables"
     if node.unexplained:
-        partly = f" (knows something of {labels[0]})" if labels else ""
+        partly = f" (shares some information with {labels[0]})" if labels else ""
         return f"no label explains it{partly}; {moves}"
     if not labels:
         return f"no single label explains it; {moves}"

@@ -90,7 +90,7 @@ def _is_no_spectrum(name: str) -> bool:
 def _file_entry(path: str) -> FileEntry:
     try:
         status = os.stat(path)
-    except OSError:  # a dangling link: reading it tells the reason, and it is counted
+    except OSError:  # a dangling link: reading it gives the reason, and it is counted
         return FileEntry(path, 0, 0)
     return FileEntry(path, status.st_size, status.st_mtime_ns)
 

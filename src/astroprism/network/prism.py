@@ -466,7 +466,7 @@ class Prism(nn.Module):
         """The atmosphere's shift in pixels (b,): a line at rest on Earth lies at +berv."""
         if (berv is not None) != self.config.moving_air:
             raise ConfigError(
-                "this network's atmosphere does not move (moving_air is off), but berv was given: drop it"
+                "this network's atmosphere is fixed (moving_air is off), but berv was given: leave it out"
                 if berv is not None
                 else "this network's atmosphere moves: give berv in km/s for every spectrum, "
                 "0 in the observer's frame"

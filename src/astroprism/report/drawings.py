@@ -140,7 +140,7 @@ def _counts(data: ReportData, findings: Findings) -> list[View]:
         found.append(
             View(
                 "survival",
-                "How well each feature came back when the network was trained anew, from other seeds on "
+                "How well each feature came back when the network was retrained from other seeds on "
                 "other halves of the targets: 1 is always, with its range.",
                 f"Dots with bars for {len(survived)} nodes.",
                 lambda: {"": survived},
