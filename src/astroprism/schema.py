@@ -293,7 +293,7 @@ class Trend(Record, frozen=True):
 
 
 class Companion(Record, frozen=True):
-    """A node whose codes move along with another's where the labels stay."""
+    """A node whose codes move along with another's at constant labels."""
 
     node: int
     slope: float

@@ -177,7 +177,7 @@ def beside_truth(
     *,
     split: Split,
 ) -> tuple[Node, ...]:
-    """Informative and doubtful nodes, each with the true factor that is its own: one factor a node at most.
+    """Informative and doubtful nodes, each with the true factor that is its own: at most one factor per node.
 
     codes are those that the findings read, split that of the model. Shares are taken of held-out targets.
     """

@@ -113,7 +113,7 @@ def _encoded(
     names: list[str] | None,
     device: str,
 ) -> tuple[Any, Any, Any, pd.DataFrame | None, dict[str, Any]]:
-    """Codes, sd, targets and labels of FITS spectra; codes.npy and their company are written to `out`."""
+    """Codes, sd, targets and labels of FITS spectra; codes.npy and its tables are written to `out`."""
     from ..device import device_for
     from ..ingest.listing import list_files
     from ..paper.encoding import encode_spectra, labels_of, write_encoded

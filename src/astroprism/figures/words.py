@@ -61,7 +61,7 @@ def node_words(node: Node) -> str:
     if node.copies_of is not None:
         return f"copy of node {node.copies_of}"
     labels = list(dict.fromkeys(label_words(match.label) for match in node.explained_by))
-    groups = node.lines if node.dossier is None else node.dossier.lines  # those that move where labels stay
+    groups = node.lines if node.dossier is None else node.dossier.lines  # those that move at constant labels
     lines = [group.name for group in groups[:3]]
     moves = f"moves {', '.join(lines)}" if lines else "moves no line of our tables"
     if node.unexplained:
