@@ -29,9 +29,9 @@ Pair = tuple[Any, Any, Any]  # x, y and, for conditional cases, z
 def entropy(density: Callable[[Any], Any], low: float, high: float) -> float:
     """Differential entropy by quadrature."""
     at = np.linspace(low, high, 6_001)
-    told = np.maximum(density(at), 1e-300)
-    told = told / told.sum() / (at[1] - at[0])
-    return float(-(told * np.log(told)).sum() * (at[1] - at[0]))
+    p = np.maximum(density(at), 1e-300)
+    p = p / p.sum() / (at[1] - at[0])
+    return float(-(p * np.log(p)).sum() * (at[1] - at[0]))
 
 
 def normal(at: Any, sd: float) -> Any:
@@ -98,17 +98,17 @@ def censored(rho: float, at: float) -> tuple[float, Callable[[Rng, int], Pair]]:
     step, spread = x[1] - x[0], np.sqrt(1 - rho**2)
     lost = ndtr((at - rho * x) / spread)
     atom = ndtr(at)
-    told = (normal(x, 1) * lost * np.log(np.maximum(lost, 1e-300) / atom)).sum() * step
+    nats = (normal(x, 1) * lost * np.log(np.maximum(lost, 1e-300) / atom)).sum() * step
     y = np.linspace(at, 9, 3_001)
     joint = normal(x, 1)[:, None] * normal(y - rho * x[:, None], spread)
     ratio = np.log(np.maximum(joint, 1e-300) / (normal(x, 1)[:, None] * normal(y, 1)))
-    told += (joint * ratio).sum() * step * (y[1] - y[0])
+    nats += (joint * ratio).sum() * step * (y[1] - y[0])
 
     def draw(rng: Rng, n: int) -> Pair:
         first = rng.normal(size=n)
         return first, np.maximum(rho * first + spread * rng.normal(size=n), at), None
 
-    return float(told), draw
+    return float(nats), draw
 
 
 def classes(text: bool) -> tuple[float, Callable[[Rng, int], Pair]]:
@@ -153,10 +153,10 @@ def measured(name: str, rows: int, trials: int) -> str:
     for trial in range(trials):
         x, y, z = draw(np.random.default_rng([rows, trial]), rows)
         if z is None:
-            told = mutual_information(x, y, seed=trial, null=0)
+            one = mutual_information(x, y, seed=trial, null=0)
         else:
-            told = conditional_mutual_information(x, y, z, seed=trial)
-        found.append((told.nats, told.low, told.high))
+            one = conditional_mutual_information(x, y, z, seed=trial)
+        found.append((one.nats, one.low, one.high))
     value, low, high = np.array(found).T
     off = value - truth
     held = (low <= truth) & (truth <= high)

@@ -31,7 +31,7 @@ LOW, HIGH = 3780.0, 6915.0
 
 
 def made_up(folder: Path, *, spectra: int, pixels: int) -> None:
-    """A study of that size, with random codes, labels that some of them know, and an untrained network."""
+    """A study of that size, with random codes, labels that some of them follow, and an untrained network."""
     import pandas as pd
 
     from astroprism.grid import SPEED_OF_LIGHT, Grid

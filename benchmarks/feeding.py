@@ -120,11 +120,11 @@ def main() -> None:
                     chill(folder)
                 with Feed(source, draws, first=0, last=last, **some) as feed:
                     took, shares[state] = train(network, feed, warm_up=3)
-                print(f"{state}  read ahead   {took * 1e3:8.1f} ms a step, waiting {shares[state]:6.2%}")
+                print(f"{state}  read ahead   {took * 1e3:8.1f} ms per step, waiting {shares[state]:6.2%}")
                 if state == "cold":
                     chill(folder)
                 took, share = unhurried(network, source, draws, steps=options.steps, **some)
-                print(f"{state}  as needed    {took * 1e3:8.1f} ms a step, waiting {share:6.2%}")
+                print(f"{state}  as needed    {took * 1e3:8.1f} ms per step, waiting {share:6.2%}")
     worst = max(shares.values())
     verdict = "met" if worst <= REQUIRED else "MISSED"
     print(f"waiting {worst:.2%} of a step; at most {REQUIRED:.0%} is required: {verdict}")

@@ -1,7 +1,7 @@
 """What a GPU makes of both networks at 327,680 pixels, and whether the disk keeps up; one command, 8 minutes.
 
 1. the device: memory bandwidth (a big copy) and arithmetic (a big product of matrices, float32 and bfloat16)
-2. spectra a second of a training step and of encoding, float32 and bf16-mixed, as written and compiled; and
+2. spectra per second of a training step and of encoding, float32 and bf16-mixed, as written and compiled; and
    which share of that bandwidth and arithmetic they use. Bytes are those that the operations of a step read
    and write one by one, so a compiled step, which joins operations, moves fewer than are counted here
 3. what 267,000 spectra for 182 epochs would take
@@ -70,7 +70,7 @@ def wait(device: str) -> None:
 
 
 def rate(work: Callable[[], object], *, seconds: float, device: str) -> float:
-    """Times a second, after a warm-up; at least twice."""
+    """Calls per second, after a warm-up; at least twice."""
     work()
     wait(device)
     done, begun = 0, time.perf_counter()
@@ -83,7 +83,7 @@ def rate(work: Callable[[], object], *, seconds: float, device: str) -> float:
 
 
 def measured(device: str, *, seconds: float) -> dict[str, float]:
-    """Bytes a second of a copy, read and written; operations a second of a product of matrices."""
+    """Bytes per second of a copy, read and written; operations per second of a product of matrices."""
     big = device.startswith("cuda")
     source = torch.zeros((2 * GIB if big else GIB // 8) // 4, device=device)
     target = torch.empty_like(source)
@@ -269,7 +269,7 @@ def feeding(options: argparse.Namespace, best: dict[str, Any]) -> dict[str, Any]
 
 
 def fed(feed: Any, work: Callable[[Any], None], *, batch: int, device: str) -> tuple[float, float]:
-    """Share of the time spent waiting, and spectra a second, after the first two steps."""
+    """Share of the time spent waiting, and spectra per second, after the first two steps."""
     begun, waited, steps = 0.0, 0.0, 0
     for number, one in enumerate(feed):
         if number == 2:

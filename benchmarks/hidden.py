@@ -59,7 +59,7 @@ CASES = {
 
 
 def run(
-    case: Case, *, seed: int, folder: Path, spectra: int = 3000, steps: int | None = None, say: Any = print
+    case: Case, *, seed: int, folder: Path, spectra: int = 3000, steps: int | None = None, write: Any = print
 ) -> dict[str, Any]:
     """One archive, the whole path; what was found of the hidden cause."""
     import pandas as pd
@@ -79,19 +79,19 @@ def run(
     )
     truth = pd.read_csv(write_archive(folder / "archive", config, workers=1))
 
-    def listen(event: Any) -> None:
+    def listener(event: Any) -> None:
         if event.kind != "count":
-            say(str(event))
+            write(str(event))
 
     study = Study(folder / "study")
     study.ingest([folder / "archive"], options=IngestOptions(workers=0))
-    trained = study.train(options=TrainOptions(steps=steps, seed=seed, device="cpu"), progress=listen)
+    trained = study.train(options=TrainOptions(steps=steps, seed=seed, device="cpu"), progress=listener)
     study.encode()
     labels = folder / "labels.csv"
     known = [name for name in case.factors if name != case.hidden]
     truth[["spectrum_id", *known]].to_csv(labels, index=False)
     report = study.find([labels])
-    say(report.text())
+    write(report.text())
     return judged(case, study, truth, findings=report.findings) | {
         "seed": seed,
         "minutes": round(trained.minutes, 2),

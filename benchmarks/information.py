@@ -53,16 +53,16 @@ def against_sklearn(rows: int, pairs: int) -> None:
     mutual_information(codes[:100, 0], known[:100, 0], null=0)  # imports and tables
     for one in range(pairs):
         x, y = codes[:, one], known[:, one]
-        told: list[Any] = []
-        ours += processor(lambda x=x, y=y, told=told: told.append(mutual_information(x, y, null=0)))
+        found: list[Any] = []
+        ours += processor(lambda x=x, y=y, found=found: found.append(mutual_information(x, y, null=0)))
         theirs += processor(
-            lambda x=x, y=y, told=told: told.append(
+            lambda x=x, y=y, found=found: found.append(
                 mutual_info_regression(x[:, None], y, n_neighbors=5, random_state=0)[0]
             )
         )
-        apart = max(apart, abs(told[0].nats + told[0].bias - np.float64(told[1])))
+        apart = max(apart, abs(found[0].nats + found[0].bias - np.float64(found[1])))
     print(
-        f"{rows:7d} rows  {1e3 * ours / pairs:7.1f} ms a pair with interval and screen  scikit-learn "
+        f"{rows:7d} rows  {1e3 * ours / pairs:7.1f} ms per pair with interval and screen  scikit-learn "
         f"{1e3 * theirs / pairs:7.1f} ms  ratio {ours / theirs:.2f}  apart by at most {apart:.3f} nats",
         flush=True,
     )

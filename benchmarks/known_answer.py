@@ -209,7 +209,7 @@ def run(
     data: dict[str, Any],
     *,
     seed: int,
-    say: Any = print,
+    write: Any = print,
     recipe: dict[str, Any] | None = None,
     network: dict[str, Any] | None = None,
     train: int = 10_000,
@@ -257,17 +257,17 @@ def run(
         valid=test[:250],
         seed=seed,
     )
-    say(f"  signal {training.status.signal:.0f} nats")
+    write(f"  signal {training.status.signal:.0f} nats")
     for moment in training.run():
         if moment.event or moment.chi2_train == moment.chi2_train:
-            say(
+            write(
                 f"  {moment.step:6d} chi2 {moment.chi2:8.3f} misfit {moment.misfit:8.0f} train "
                 f"{moment.chi2_train:.3f} valid {moment.chi2_valid:.3f} kl {moment.kl:.2f} "
                 f"active {moment.active} beta {moment.beta:.3g} {moment.spectra_per_s:.0f}/s {moment.event}"
             )
     minutes = (time.monotonic() - start) / 60
     unpruned = training.finish()
-    say(f"  {training.status.moments[-1]['event']}")
+    write(f"  {training.status.moments[-1]['event']}")
     kept = [int(i) for i in training.network.keep.nonzero()[:, 0]]
     training.network.load_state_dict(unpruned)
     found = measure(training.network.eval(), data, test, floor=settings.floor[-1][1], pca=pca)

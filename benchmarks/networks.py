@@ -2,8 +2,8 @@
 
 A training step is forward, loss, backward and optimiser, float32, the same batch for both; rounds alternate,
 so that both meet the same machine. Required: at least three times the speed of the paper's network in both,
-and no larger a peak. Ratios of wall time count with several threads; processor time stands beside it, for a
-busy machine.
+and no larger a peak. Ratios of wall time count with several threads; processor time is printed beside it,
+for a busy machine.
 
 Run: python benchmarks/networks.py [--pixels 327680] [--batch 4] [--rounds 5] [--threads 1 2]
 """
@@ -172,7 +172,7 @@ def main() -> None:
                     statistics.median(getattr(one, field) for one in rounds) for field in Took._fields
                 )
                 line = f"{threads} threads  {way}  {kind:18} {1 / wall:8.2f} spectra/s"
-                line += f"  {1e3 * processor:8.1f} ms of processor a spectrum"
+                line += f"  {1e3 * processor:8.1f} ms of processor per spectrum"
                 if kind != PAPER:
                     by_wall, by_processor = (ratio(found, kind, field) for field in Took._fields)
                     line += f"  x {by_wall:5.2f} of the paper's by wall, x {by_processor:5.2f} by processor"

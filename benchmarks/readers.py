@@ -2,7 +2,7 @@
 against zarr-python and tensorstore. One core, files in memory.
 
 fitsio and tensorstore are no dependencies. Where they are not installed the row says so. To have them,
-make an environment beside this folder, and this script goes on there:
+make an environment beside this folder, and this script continues there:
 
     python3.11 -m venv .bench-venv && .bench-venv/bin/pip install fitsio tensorstore
     .venv/bin/python -c "import numpy; print(numpy.__path__[0].removesuffix('/numpy'))" \
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def in_bench_environment() -> None:
-    """Go on in the environment that has the rivals, where there is one."""
+    """Continue in the environment that has the rivals, where there is one."""
     there = Path(__file__).parents[1] / ".bench-venv" / "bin" / "python"
     if installed("fitsio") or not there.exists() or os.environ.get("ASTROPRISM_BENCH_VENV"):
         return

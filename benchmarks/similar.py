@@ -60,8 +60,8 @@ def same_star(study: Any, *, bounds: tuple[float, ...] = (40, 60, 100, 200, 300)
     import pandas as pd
 
     from astroprism.apply.codes import StudyCodes
+    from astroprism.similar.distances import Neighbours
     from astroprism.similar.metric import metric, nuisances
-    from astroprism.similar.neighbours import Neighbours
     from astroprism.similar.search import compared_nodes
 
     codes, findings = StudyCodes.read(study), study.findings()
@@ -108,11 +108,11 @@ def same_star(study: Any, *, bounds: tuple[float, ...] = (40, 60, 100, 200, 300)
 
 
 def speed(rows: int, nodes: int, queries: int) -> None:
-    """Milliseconds a query, in turn with scikit-learn's brute force, and whether both find the same."""
+    """Milliseconds per query, in turn with scikit-learn's brute force, and whether both find the same."""
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
 
-    from astroprism.similar.neighbours import Neighbours
+    from astroprism.similar.distances import Neighbours
 
     rng = np.random.default_rng(0)
     points = rng.normal(size=(rows, nodes)).astype(np.float32)

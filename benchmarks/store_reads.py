@@ -190,7 +190,7 @@ def random_rows(store: Store, raw: dict[str, Path], folder: Path, *, batch: int,
                 clock(lambda rows=some: from_zarr(store.path, rows)) / 8 for _ in range(3)
             ]
         for name, values in times.items():
-            # the least of the rounds, as others may use the machine; the median tells how busy it was
+            # the least of the rounds, as others may use the machine; the median shows how busy it was
             least, base = min(values), min(times["memory map"])
             print(
                 f"random rows, {state:4}  {name:22} {least * 1e3:8.3f} ms per row   x {least / base:5.2f}"

@@ -2,7 +2,7 @@
 
 One archive with a known answer (10,000 spectra of 2,048 pixels to train, 2,000 held out, five causes), one
 thread. The paper's network is trained twice, by its authors' schedule and by the best one known for it, each
-in as many steps as the minutes hold. Then the prism, by its default recipe; the clock stands still while its
+in as many steps as the minutes hold. Then the prism, by its default recipe; the clock is stopped while its
 chi2 is taken. Minutes are of the processor. Required: a tenth of the paper's at most.
 
 Run: python benchmarks/time_to_quality.py [--minutes 20] [--seed 1001] [--archive FILE.pkl] [--steps 3000]
@@ -39,7 +39,7 @@ class Trained(NamedTuple):
 
 
 class Clock:
-    """Processor and wall time that can stand still."""
+    """Processor and wall time that can be stopped."""
 
     def __init__(self) -> None:
         self.out = np.zeros(2)

@@ -4,7 +4,7 @@
     python benchmarks/unchanged.py --compare A.json B.json
 
 The archive mixes ADP, s1d and LAMOST layouts and is seeded. Each network is trained for a few steps, on the
-same store; what hangs on the clock, the versions or the folder is left out of the digests.
+same store; what depends on the clock, the versions or the folder is left out of the digests.
 """
 
 from __future__ import annotations

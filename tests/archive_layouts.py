@@ -269,7 +269,7 @@ def image_log(path: Path) -> Truth:
 
 
 def table(path: Path) -> Truth:
-    """As iSpec exports: one row a pixel, nanometres that nobody mentions."""
+    """As iSpec exports: one row per pixel, in nanometres without saying so."""
     flux, sigma = values(9)
     wave = 480 + 0.001 * np.arange(PIXELS)
     arrays = {"waveobs": wave, "flux": flux.astype("f8"), "err": sigma.astype("f8")}

@@ -1,4 +1,4 @@
-"""Trainings of a second for tests: small batches and no pruning, which so few steps do not bear."""
+"""Trainings of a second for tests: small batches and no pruning, for which so few steps are too short."""
 
 from __future__ import annotations
 

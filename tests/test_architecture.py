@@ -11,8 +11,8 @@ import astroprism
 
 ROOT = Path(astroprism.__file__).parent
 
-# A room may import from its own floor's rows above and from itself (docs/design/README.md draws it).
-FLOORS = [
+# A package may import from its own layer, from lower ones and from itself (docs/design/README.md draws it).
+LAYERS = [
     "errors checks progress artifacts schema device spectrum grid cells tables "
     "kernels numpy_kernels _kernels",
     "archive simulate targets network",
@@ -25,7 +25,7 @@ FLOORS = [
     "study",
     "cli",
 ]
-FLOOR_OF = {room: number for number, row in enumerate(FLOORS) for room in row.split()}
+LAYER_OF = {package: number for number, row in enumerate(LAYERS) for package in row.split()}
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
@@ -39,7 +39,7 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in FILES} | {"_kernels": ROOT / "_kernels.c"}
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split(".")[0]
 
 
@@ -73,18 +73,18 @@ def imports_of(module: str) -> set[str]:
 GRAPH = {module: imports_of(module) for module in MODULES}
 
 
-def test_every_room_has_a_floor():
-    assert {room_of(module) for module in MODULES} == set(FLOOR_OF)
+def test_every_package_has_a_layer():
+    assert {package_of(module) for module in MODULES} == set(LAYER_OF)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_go_one_way(module):
-    room = room_of(module)
+    package = package_of(module)
     for other in GRAPH[module]:
-        below = room_of(other)
-        if below == room:
+        below = package_of(other)
+        if below == package:
             continue
-        assert FLOOR_OF[below] <= FLOOR_OF[room], f"{module} imports {other}, which lies on a higher floor"
+        assert LAYER_OF[below] <= LAYER_OF[package], f"{module} imports {other}, which lies on a higher layer"
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
@@ -121,23 +121,23 @@ def test_no_modules_import_each_other():
     assert circles(GRAPH) == []
 
 
-def test_no_rooms_import_each_other():
-    rooms: dict[str, set[str]] = {room: set() for room in FLOOR_OF}
+def test_no_packages_import_each_other():
+    packages: dict[str, set[str]] = {package: set() for package in LAYER_OF}
     for module, others in GRAPH.items():
-        rooms[room_of(module)] |= {room_of(other) for other in others} - {room_of(module)}
-    assert circles(rooms) == []
+        packages[package_of(module)] |= {package_of(other) for other in others} - {package_of(module)}
+    assert circles(packages) == []
 
 
 @pytest.mark.parametrize(
-    ("rooms", "heavy"),
+    ("package", "heavy"),
     [
         ("measures", {"torch", "matplotlib", "astropy", "zarr", "dask"}),
         ("figures", {"torch"}),
         ("report", {"torch"}),
     ],
 )
-def test_rooms_without_torch(rooms, heavy):
-    names = [f"astroprism.{module}" for module in MODULES if room_of(module) == rooms]
+def test_packages_without_torch(package, heavy):
+    names = [f"astroprism.{module}" for module in MODULES if package_of(module) == package]
     code = f"import sys, {', '.join(names)}; print(*sorted(set(sys.modules) & {heavy!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -15,7 +15,7 @@ from astroprism.spectrum import Spectrum
 
 CASES = 168
 BLOCK, CARD = 2880, 80
-# What lies in these cards of a bare image is said nowhere else in the file, so nobody could notice.
+# What lies in these cards of a bare image is said nowhere else in the file, so it cannot be noticed.
 UNSAID = (b"CRVAL1", b"CDELT1", b"CD1_1", b"CRPIX1", b"CTYPE1", b"CUNIT1", b"BSCALE", b"BZERO")
 
 
@@ -138,7 +138,7 @@ def test_a_damaged_file_is_read_right_or_refused(tmp_path, number):
             name in ("image", "image-log", "s1d") and card.startswith(UNSAID)
         ):
             continue
-        # without a checksum nobody can tell pixels that were overwritten from those that were measured
+        # without a checksum pixels that were overwritten cannot be distinguished from measured ones
         allowed = 0.06 if kind in ("noise", "zeros") else 0.005
         assert any(differing(one, item) < allowed for one in before), kind
 

@@ -1,4 +1,4 @@
-"""Our FITS parser against astropy's, and against headers that nobody should write."""
+"""Our FITS parser against astropy's, and against headers that should not be written."""
 
 from __future__ import annotations
 

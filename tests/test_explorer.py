@@ -470,7 +470,7 @@ def test_files_that_cannot_be_used_are_refused(client, study):
 
 
 def test_a_file_that_fills_memory_or_time_ends_its_reader_only(client, study, monkeypatch):
-    from astroprism.explorer.server import reader
+    from astroprism.explorer.server import file_reader
 
     header = [
         f"SIMPLE  = {'T':>20}",
@@ -485,7 +485,7 @@ def test_a_file_that_fills_memory_or_time_ends_its_reader_only(client, study, mo
     large = TestClient(create_app(study, guard=Guard(port=8765, upload=4 << 20), warm=False), base_url=HOME)
     answer = dropped(large, bomb, name="bomb.fits.gz")
     assert answer.status_code == 422
-    monkeypatch.setattr(reader, "SECONDS", 0.05)
+    monkeypatch.setattr(file_reader, "SECONDS", 0.05)
     begun = time.monotonic()
     answer = dropped(client, b"5000 1\n" * 1000, name="slow.txt")
     assert answer.status_code == 422

@@ -132,7 +132,7 @@ def test_cut_off_it_goes_on_and_ends_the_same(study, trained, quick, monkeypatch
     report = fit(study, quick(), progress=events.append)
     assert report.trained
     assert report.resumed_at > 0
-    assert f"going on from step {report.resumed_at} of 40" in [event.message for event in events]
+    assert f"continuing from step {report.resumed_at} of 40" in [event.message for event in events]
     for name in FILES[:3]:
         assert (study.model_path / name).read_bytes() == (trained.model_path / name).read_bytes(), name
     assert not (study.model_path / "plan.json").exists()
@@ -143,7 +143,7 @@ def test_again_keeps_the_old_model_until_the_new_one_is_there(study, quick):
     old = (study.model_path / "model.json").read_bytes()
     stopped(study, quick(), 20, again=True)
     assert (study.model_path / "model.json").read_bytes() == old
-    report = fit(study, quick(), again=True)  # goes on, does not begin again
+    report = fit(study, quick(), again=True)  # continues, does not begin again
     assert report.trained
     assert report.model.steps == 40
 
@@ -315,7 +315,7 @@ def test_killed_it_goes_on(study):
 
     with pytest.raises(Stop):
         fit(study, TrainOptions(steps=4000, device="cpu"), progress=stop)
-    assert any("going on from step" in text for text in messages)
+    assert any("continuing from step" in text for text in messages)
 
 
 def test_history_is_drawn(trained):

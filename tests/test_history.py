@@ -1,4 +1,4 @@
-"""The history of a training: a table that comes back, and where training stands."""
+"""The history of a training: a table that comes back, and the state of a training."""
 
 import math
 

@@ -222,7 +222,7 @@ def test_a_file_that_kills_its_reader_is_refused_and_the_rest_goes_on(archive, t
     )
     deadly = sum(path.name.endswith("01.127.fits") for path in (archive / "spectra").iterdir())
     assert deadly >= 1
-    # a worker that dies takes its pool along: nobody else may be blamed
+    # a worker that dies takes its pool along: no other file may be blamed
     assert done.stdout.strip() == f"{40 - deadly} {deadly} {{'crash': {deadly}}}"
 
 

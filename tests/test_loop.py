@@ -82,7 +82,7 @@ def differing(a, b):
 
 
 def plain(moments):
-    """What of the history does not hang on the clock; NaN as None."""
+    """What of the history does not depend on the clock; NaN as None."""
     clock = ("spectra_per_s", "waited")
     return [{k: None if v != v else v for k, v in moment.items() if k not in clock} for moment in moments]
 
@@ -120,7 +120,7 @@ def events(job):
     return "; ".join(moment["event"] for moment in job.status.moments)
 
 
-# --- cut off and gone on
+# --- cut off and continued
 
 
 def test_cut_off_at_any_moment_it_ends_with_the_same_weights_and_history(often, tmp_path):
@@ -204,7 +204,7 @@ def test_eight_kills_leave_the_same_weights(tmp_path):
     random_ = random.Random(8)
     for _ in range(8):
         job = begin(places[1])
-        for _ in range(random_.randint(2, 4)):  # the first line says from where it goes on
+        for _ in range(random_.randint(2, 4)):  # the first line says from where it continues
             job.stdout.readline()
         time.sleep(random_.uniform(0, 0.1))
         assert job.poll() is None
@@ -443,7 +443,7 @@ def test_two_processes_go_as_one(tmp_path):
 
 def test_a_batch_must_divide_among_processes():
     fabric = Fabric(accelerator="cpu", devices=1)
-    type(fabric)  # a world of three, as far as anyone asks
+    type(fabric)  # a world of three, as far as the loop knows
     job_fabric = type("Three", (), {"world_size": 3, "device": fabric.device})()
     with pytest.raises(ConfigError, match="batch 16 cannot be shared by 3 processes"):
         build(fabric=job_fabric)

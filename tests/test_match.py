@@ -173,7 +173,7 @@ def test_a_label_is_read_from_the_codes(sky):
 
 
 def test_targets_are_kept_apart():
-    """Two hundred stars of nine visits; only the star's name, not the code, tells the label."""
+    """Two hundred stars of nine visits; only the star's name, not the code, determines the label."""
     rng = np.random.default_rng(6)
     star = np.repeat(np.arange(200), 9)
     codes = rng.normal(size=(200, 3))[star] + 0.001 * rng.normal(size=(star.size, 3))

@@ -210,7 +210,7 @@ def test_conditional_on_one_column(rho):
 
 
 def test_conditional_on_many_columns_tells_the_shadow_from_the_thing():
-    """y hangs on the first of five columns alone; x is a noisy look at that column."""
+    """y depends on the first of five columns alone; x is a noisy look at that column."""
     rng = np.random.default_rng(16)
     z = rng.normal(size=(3_000, 5))
     y = z[:, 0] + z[:, 1] ** 2 + rng.normal(size=3_000)

@@ -128,7 +128,7 @@ def test_nodes_come_back_with_the_moments_of_the_living(agnostic):
     assert set(started) <= {2, 4}
     assert started  # four lines that no node explains
     assert float(network.keep.sum()) == 6
-    nodes.mend_moments(optimizer, network.places(dead))
+    nodes.reset_moments(optimizer, network.places(dead))
     for parameter, dim, indices in network.places(dead):
         state = optimizer.state[parameter]
         assert float(state["exp_avg"].index_select(dim, indices).abs().max()) == 0
@@ -136,7 +136,7 @@ def test_nodes_come_back_with_the_moments_of_the_living(agnostic):
         usual = state["exp_avg_sq"].index_select(dim, alive).mean()
         assert torch.allclose(state["exp_avg_sq"].index_select(dim, indices), usual)
     assert nodes.give_back(network, batch, seed=1, seeds=2, floor=0.01, bound=1.0) == ([], {})
-    nodes.mend_moments(optimizer, network.places([]))
+    nodes.reset_moments(optimizer, network.places([]))
 
 
 def test_pieces_are_the_whole():

@@ -99,7 +99,7 @@ def test_a_star_does_not_vote_for_itself():
     rng = np.random.default_rng(0)
     n = 400
     mean, targets = rng.normal(size=(n, 1)), np.array([f"t{i}" for i in range(n)], dtype=object)
-    y = rng.normal(size=n)  # nothing to learn: only a star itself could tell its label
+    y = rng.normal(size=n)  # nothing to learn: only a star itself determines its label
     train = np.arange(n) < 300
     probe = fit(
         mean, np.ones((n, 1)), snr=np.full(n, 50.0), labels={"y": y}, targets=targets, train=train, nodes=[0]

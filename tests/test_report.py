@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from astroprism import Study
 from astroprism.artifacts import digest, write_json
 from astroprism.errors import REASONS, AstroprismError, ConfigError
-from astroprism.figures import archive, cards, fit, nodes, training
+from astroprism.figures import archive, cards, overview, reconstruction, training
 from astroprism.figures.style import binned, files_of, plain_text, spread_labels
 from astroprism.figures.words import chance, label_axis, node_title, ranged
 from astroprism.report import report
 from astroprism.report.collect import ReportData
 from astroprism.report.page import Heading, cell, environment, svg_picture
-from astroprism.report.spectra import thin
+from astroprism.report.pixel_tables import thin
 from astroprism.schema import Line, LineGroup
 from quick import quick_options
 from studies import findings_of, write_findings
@@ -351,11 +351,11 @@ def test_views_draw_what_is_odd_or_missing():
         archive.archive_figure(pd.DataFrame({"snr": [np.nan, 0.0], "target": ["a", "a"]})),
         archive.archive_figure(pd.DataFrame({"snr": [5.0, 5.0], "target": ["a", "b"], "time": [5e4, 5e4]})),
         archive.examples_figure(pd.DataFrame({"snr": [], "spectrum_id": []})),
-        fit.chi2_figure(pd.DataFrame({"chi2": [np.nan], "snr": [1.0]})),
-        fit.reconstructions_figure(none),
-        nodes.matches_figure(empty, titles={}),
-        nodes.readout_figure(empty),
-        nodes.sweep_figure(empty, unbiased=empty),
+        reconstruction.chi2_figure(pd.DataFrame({"chi2": [np.nan], "snr": [1.0]})),
+        reconstruction.reconstructions_figure(none),
+        overview.matches_figure(empty, titles={}),
+        overview.readout_figure(empty),
+        overview.sweep_figure(empty, unbiased=empty),
         cards.scatter_figure(no_label, node=0, label=EVIL, words="$"),
         cards.scatter_figure(
             pd.DataFrame({"code": np.arange(40.0), "label": ["G", EVIL] * 20}), node=0, label="type", words=""
@@ -366,7 +366,7 @@ def test_views_draw_what_is_odd_or_missing():
         cards.traversal_figure(profile(), zooms=pd.DataFrame({"line": []}), codes=[0, 1, 2, 3, 4]),
         cards.keywords_figure(pd.DataFrame({"label": []}), node=1),
         cards.trend_figure(pd.DataFrame({"time": [np.nan], "code": [1.0]}), node=1, trend=None),
-        fit.outliers_figure(pd.DataFrame({"p": [np.nan]})),
+        reconstruction.outliers_figure(pd.DataFrame({"p": [np.nan]})),
     ]
     for figure in figures:
         figure.draw_without_rendering()
@@ -379,7 +379,7 @@ def test_128_nodes_are_drawn():
     for name, value in (("ablation", "ablation_nats"), ("information", "information_nats"), ("mad", "mad")):
         table[f"{name}_low"], table[f"{name}_high"] = table[value] * 0.9, table[value] * 1.1
     table["state"] = rng.choice(["informative", "copy", "doubtful", "below"], 128)
-    figure = nodes.counts_figure(table, bounds={"ablation": 50.0, "information": 0.5, "mad": 0.02})
+    figure = overview.counts_figure(table, bounds={"ablation": 50.0, "information": 0.5, "mad": 0.02})
     figure.draw_without_rendering()
     labels = [item.get_text() for item in figure.axes[-1].get_xticklabels()]
     assert 0 < len(labels) <= 40
@@ -488,7 +488,7 @@ def test_titles_of_nodes_in_words(found):
 
 
 def test_every_view_says_what_it_takes():
-    for module in (archive, training, fit, nodes, cards):
+    for module in (archive, training, reconstruction, overview, cards):
         for name in dir(module):
             if name.endswith("_figure"):
                 assert getattr(module, name).__doc__, name

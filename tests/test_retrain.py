@@ -1,4 +1,4 @@
-"""Retrainings of a study: what they are trained on, what stays of them, how they go on."""
+"""Retrainings of a study: what they are trained on, what stays of them, how they continue."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def test_a_retraining_that_was_interrupted_is_continued(copy):
     assert not copy.has_findings()
     events = []
     find(copy, options=retrained(1), progress=events.append)
-    assert any("going on from step" in event.message for event in events)
+    assert any("continuing from step" in event.message for event in events)
 
 
 def test_one_that_was_begun_for_another_model_is_begun_again(copy):

@@ -173,7 +173,7 @@ def test_killed_and_interrupted_it_goes_on(folder, first, tmp_path):
         assert out == ""
         assert "Traceback" not in err
         if blow == signal.SIGINT:
-            assert "the same command goes on" in err
+            assert "the same command continues" in err
     done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert {step["name"]: step["state"] for step in json.loads(done.stdout)["steps"]} == {

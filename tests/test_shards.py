@@ -287,7 +287,7 @@ def test_disk_full_in_mid_row_keeps_what_was_complete(tmp_path, monkeypatch, sea
             writer.append(*(array[2] for array in rows))
         assert writer.rows == 2
         monkeypatch.undo()
-        for row in range(2, 5):  # space was made, the same writer goes on
+        for row in range(2, 5):  # space was made, the same writer continues
             writer.append(*(array[row] for array in rows))
     seal(tmp_path / "b", LAYOUT)
     assert content(tmp_path / "b") == expected

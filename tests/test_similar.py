@@ -11,8 +11,8 @@ from astroprism import IngestOptions, Study
 from astroprism.artifacts import write_table
 from astroprism.errors import AstroprismError, ConfigError, ModelError
 from astroprism.schema import CODES, LineGroup
+from astroprism.similar.distances import Neighbours
 from astroprism.similar.metric import metric, nuisances
-from astroprism.similar.neighbours import Neighbours
 from studies import findings_of, write_findings
 
 NODES = 6

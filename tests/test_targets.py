@@ -97,7 +97,7 @@ def test_components_at_one_place_stay_apart():
     assert out.count == 1
 
 
-def test_a_parking_position_joins_nobody():
+def test_a_parking_position_joins_no_stars():
     names = [f"HD {i}" for i in range(1, 41)] + ["", ""]
     ra, dec = np.full(42, 180.0), np.full(42, -24.6)
     ra[0], dec[0] = 11.0, 11.0  # HD 1 has a place of its own, and is parked once as well

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .store import Store, open_store
     from .study import Study
 
-# name -> where it lives; loaded when first asked for, so that importing the package costs nothing
+# name -> where it lives; loaded when first accessed, so that importing the package costs nothing
 _FACE = {
     "ApplyOptions": ("apply", "ApplyOptions"),
     "AstroprismError": ("errors", "AstroprismError"),

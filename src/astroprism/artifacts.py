@@ -136,7 +136,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def table_header(path: Path) -> dict[str, Any]:
     """What a Parquet table says of itself, its rows unread; empty where it says nothing.
 
-    A damaged file is a ValueError, for the caller knows the remedy.
+    A damaged file is a ValueError, since only the caller can name the remedy.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -158,7 +158,7 @@ def read_arrays(path: Path, *, kind: Format) -> tuple[dict[str, NDArray[Any]], d
             arrays = {name: file[name] for name in file.files}
             header = json.loads(bytes(arrays.pop("about")))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} is damaged ({error}); delete it, and it is made anew") from None
+        raise ModelError(f"{path} is damaged ({error}); delete it, and it is made again") from None
     return (arrays, header) if kind.fits(header) else None
 
 
@@ -166,7 +166,7 @@ def read_arrays(path: Path, *, kind: Format) -> tuple[dict[str, NDArray[Any]], d
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, by which what was made from it knows it."""
+    """SHA-256 of a file, that identifies it in what is made from it."""
     with blame(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -209,7 +209,7 @@ def blame(path: str | Path) -> Iterator[None]:
 
 
 _HEADER = b"astroprism"
-_SPACE = "free some space and run the same command again, it goes on from what is written"
+_SPACE = "free some space and run the same command again: it continues from what is written"
 _RIGHTS = "get the right to read and write there, or choose another study folder"
 _REMEDIES = {
     errno.ENOSPC: _SPACE,

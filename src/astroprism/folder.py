@@ -1,4 +1,4 @@
-"""A study's folder as those who only read it see it: what is there, as objects; what is missing, as None.
+"""A read-only view of a study's folder: what is there, as objects; what is missing, as None.
 
 STUDY holds store.zarr/, model/, codes.parquet, codes_unpruned.parquet, findings.json, findings/, study.json.
 """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .model.recipe import TrainOptions
 
 DONE, SKIPPED, STALE = "done", "skipped", "stale"
-NEWS = ("going on", "grid:")  # messages of a step that begin so are passed on
+NEWS = ("continuing", "grid:")  # messages of a step that begin so are passed on
 Outcome = tuple[str, str, dict[str, Any]]  # state, a line, the step's own report
 
 
@@ -47,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How each step is done; None: by its defaults. again: train anew where spectra or settings changed."""
+    """How each step is done; None: by its defaults. again: train again where spectra or settings changed."""
 
     ingest: IngestOptions | None = None
     train: TrainOptions | None = None
@@ -91,4 +91,4 @@ def model_line(facts: ModelFacts) -> str:
     chi2 = facts.chi2
     held = "" if chi2.valid is None else f" ({chi2.valid:.2f} held out)"
     fit = "unknown" if chi2.train is None else f"{chi2.train:.2f}"
-    return f"{facts.steps:,} steps, {len(facts.kept)} nodes kept, chi2 a pixel {fit}{held}"
+    return f"{facts.steps:,} steps, {len(facts.kept)} nodes kept, chi2 per pixel {fit}{held}"

@@ -62,7 +62,7 @@ class NetworkFacts(Record, frozen=True):
 
     @property
     def agnostic(self) -> bool:
-        """Whether its decoder knows of no star, atmosphere and velocity, though it is a prism."""
+        """Whether it is a prism whose decoder has no star, atmosphere and velocity."""
         return bool(self.config.get("agnostic", False))
 
     @property
@@ -293,7 +293,7 @@ class Trend(Record, frozen=True):
 
 
 class Companion(Record, frozen=True):
-    """A node whose codes move along with another's where the labels stay."""
+    """A node whose codes move along with another's at constant labels."""
 
     node: int
     slope: float
@@ -354,7 +354,7 @@ class Node(Record, frozen=True, kw_only=True):
 
 
 class LabelSummary(Record, frozen=True):
-    """What the codes tell of one label, all informative nodes together."""
+    """How well one label is read from the codes of all informative nodes together."""
 
     n: int
     best_node: int | None

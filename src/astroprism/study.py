@@ -67,7 +67,7 @@ class Study(StudyFolder):
         """Train a network on the store, or continue where it was cut off; see `astroprism.model.fit`.
 
         steps, minutes  short for options that differ in these alone
-        again           train anew where spectra or settings have changed
+        again           train again where spectra or settings have changed
         """
         from .model.fit import train
         from .model.recipe import TrainOptions
@@ -235,7 +235,7 @@ class Study(StudyFolder):
         return figures(self)
 
     def figure(self, name: str) -> Figure:
-        """One figure of the report, drawn anew."""
+        """One figure of the report, drawn again."""
         from .report import figure
 
         return figure(self, name)
@@ -274,7 +274,7 @@ class Study(StudyFolder):
         tables = [as_table(table) for table in label_tables(labels)]
         given = _as_list(paths)
         steps: list[Step] = []
-        listen = progress or (lambda _: None)
+        listener = progress or (lambda _: None)
         path: dict[str, Callable[[Listener], Outcome]] = {
             "ingest": lambda progress: self._run_ingest(given, tables, options, progress),
             "train": lambda progress: self._run_train(options, progress),
@@ -283,10 +283,10 @@ class Study(StudyFolder):
             "report": self._run_report,
         }
         for name, do in path.items():
-            listen(Progress("start", name))
-            step = Step.timed(name, do, lambda event: is_news(event) and listen(event))
+            listener(Progress("start", name))
+            step = Step.timed(name, do, lambda event: is_news(event) and listener(event))
             steps.append(step)
-            listen(Progress("end", name, message=step.outcome, detail=step))
+            listener(Progress("end", name, message=step.outcome, detail=step))
         return RunReport(self.path, tuple(steps), self.findings())
 
     def _run_ingest(

@@ -84,7 +84,7 @@ class Watched:
     def __init__(self, page: Any, home: str) -> None:
         self.page, self.home = page, home
         self.faults: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.faults.append(f"thrown: {error}"))
         page.on("request", self._ask)
@@ -97,10 +97,10 @@ class Watched:
             self.faults.append(f"console: {message.text}")
 
     def _ask(self, request: Any) -> None:
-        self.asked.append(request.url)
+        self.requested.append(request.url)
         self.flying.add(request)
         if not request.url.startswith((self.home, "blob:", "data:")):
-            self.faults.append(f"asked {request.url}")
+            self.faults.append(f"requested {request.url}")
 
     def go(self, query: str) -> Any:
         """Open a view and wait until it has drawn."""
@@ -112,10 +112,10 @@ class Watched:
 @pytest.fixture
 def watched(browser: Any, served: str, request: pytest.FixtureRequest) -> Iterator[Watched]:
     """A page of 1280 x 800; a parameter gives another size or colours."""
-    asked = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"} | getattr(
+    wanted = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"} | getattr(
         request, "param", {}
     )
-    context = browser.new_context(**asked)
+    context = browser.new_context(**wanted)
     made = Watched(context.new_page(), served)
     yield made
     context.close()

@@ -61,14 +61,14 @@ def test_a_slider_moves_the_spectrum(watched):
     page = watched.go("?view=sliders")
     before, shown = drawn(page), page.locator("#node-3 .value").inner_text()
     assert shown.endswith("K")
-    watched.asked.clear()
+    watched.requested.clear()
     high = float(slider(page, 3).get_attribute("max"))
     move(page, 3, high)
     assert drawn(page) != before
     assert page.locator("#node-3 .value").inner_text() != shown
-    asked = [url for url in watched.asked if "/api/decode" in url]
-    assert 1 <= len(asked) <= 6, "only the newest of many moves is asked for"
-    last = parse_qs(urlsplit(asked[-1]).query)["z"][0]
+    requested = [url for url in watched.requested if "/api/decode" in url]
+    assert 1 <= len(requested) <= 6, "only the newest of many moves is requested"
+    last = parse_qs(urlsplit(requested[-1]).query)["z"][0]
     assert float(last.removeprefix("3:")) == pytest.approx(high, rel=1e-2)
     assert settings(page)["z"] == last
     spoken = slider(page, 3).get_attribute("aria-valuetext")
@@ -190,7 +190,7 @@ def test_a_click_on_the_map_shows_the_spectrum(watched):
     row = settings(page)["row"]
     beside = page.locator(".beside")
     assert beside.get_by_role("heading").first.inner_text()
-    assert beside.locator(".u-over").count() == 2  # flux, and what is left
+    assert beside.locator(".u-over").count() == 2  # flux, and residual
     beside.get_by_role("link", name="Open its page").click()
     quiet(page)
     assert settings(page) == {"view": "spectrum", "row": row}

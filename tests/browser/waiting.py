@@ -7,7 +7,7 @@ from typing import Any
 
 
 def quiet(page: Any, *, seconds: float = 30.0) -> None:
-    """Wait until the page has asked for nothing and waited for nothing for a third of a second.
+    """Wait until the page has requested nothing and waited for nothing for a third of a second.
 
     Playwright's networkidle is over once a page has loaded; what a click sets off comes later.
     """

@@ -1,6 +1,6 @@
 """How odd every spectrum of a study is: STUDY/outliers.parquet, the oddest first, each with its reasons.
 
-Made when first needed, and anew when codes, labels or model have changed.
+Made when first needed, and again when codes, labels or model have changed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def outlier_table(
 ) -> tuple[pd.DataFrame, bool]:
     """A row per spectrum of the study, the oddest first, and whether the table had to be made.
 
-    Kept in outliers.parquet; a run that was killed goes on. progress counts spectra.
+    Kept in outliers.parquet; a run that was killed continues. progress counts spectra.
     """
     import pandas as pd
 
@@ -59,7 +59,7 @@ def outlier_table(
 def _is_made_from(path: Path, made_from: Mapping[str, Any]) -> bool:
     try:
         return path.exists() and not differences(table_header(path), made_from)
-    except (OSError, ValueError):  # damaged: it is made anew
+    except (OSError, ValueError):  # damaged: it is made again
         return False
 
 

@@ -3,7 +3,7 @@
     STUDY/probe.npz       labels from codes, with their calibration
     STUDY/reference.npz   usual scores, from held-out spectra, and the range of the training
 
-Each is made when first needed, and anew when codes, labels or model have changed.
+Each is made when first needed, and again when codes, labels or model have changed.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def counted_nodes(folder: StudyFolder, facts: CodesFacts) -> list[int]:
 
 
 def _keep(write: Callable[[], None], progress: Listener) -> None:
-    """What cannot be kept is made anew next time: a study that may only be read is no reason to stop."""
+    """What cannot be kept is made again next time: a study that may only be read is no reason to stop."""
     try:
         write()
     except StoreError as error:

@@ -91,13 +91,13 @@ def model_error(flux: Floats, sigma: Floats, good: NDArray[np.bool_], *, made: F
     known = np.isfinite(excess).sum(0)
     used = np.arange(len(excess))[:, None] < np.ceil((1 - TRIMMED) * known)
     total = np.where(used, excess, 0.0).sum(0) / np.maximum(used.sum(0), 1)
-    # without the tail, the mean square of noise is short by so much of its variance
+    # noise without its tails has a smaller mean square; this is the share that is missing
     noise = np.where(good, sigma.astype(np.float64) ** 2, 0).sum(0) / np.maximum(good.sum(0), 1)
     return np.asarray(np.sqrt(np.maximum(total + _missing(TRIMMED) * noise, 0)), dtype=np.float64)
 
 
 def _missing(trimmed: float) -> float:
-    """Share of a Gaussian's variance that its mean square loses with so much of its tails."""
+    """Share of a Gaussian's variance that its mean square lacks without that share of its tails."""
     from scipy.stats import norm
 
     edge = norm.ppf(1 - trimmed / 2)

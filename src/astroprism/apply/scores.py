@@ -1,6 +1,6 @@
 """How odd spectra are: scores, their conformal p against held-out spectra, and the reasons in words.
 
-Four reasons: the model does not reproduce it (chi2), a run of pixels stands off (pixels), its code lies apart
+Four reasons: the model does not reproduce it (chi2), a run of pixels deviates (pixels), its code is isolated
 (density), its catalogue labels are not those predicted from its code (labels). p is conformal: by the rank of
 a spectrum among those of targets that the network was not trained on, one per target; 1 in 100 sound spectra
 has p <= .01.

@@ -59,7 +59,7 @@ def read(path: str | os.PathLike[str], *, options: ReadOptions = ReadOptions()) 
         while True:
             try:
                 # garbage in the pixels may overflow on its way through; masks and checks deal with it.
-                # Entered anew for each spectrum, so that the setting does not leak to the caller
+                # Entered again for each spectrum, so that the setting does not leak to the caller
                 with np.errstate(all="ignore"):
                     found = next(spectra)
             except StopIteration:

@@ -247,10 +247,10 @@ def _same(one: Wave, other: Wave) -> bool:
 
 
 def require_smooth(wave: Wave) -> None:
-    """Refuse an axis that does not increase, or on which single pixels stand out of line.
+    """Refuse an axis that does not increase, or on which single pixels are displaced.
 
     A gap or a change of step between two arms is what instruments do; one pixel that sits off its
-    place while its neighbours are regular, or hangs alone before or behind a gap, is what a flipped
+    place while its neighbours are regular, or lies alone before or behind a gap, is what a flipped
     byte does.
     """
     if wave.size < 2:

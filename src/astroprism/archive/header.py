@@ -23,7 +23,7 @@ class Header:
 
     @cached_property
     def _cards(self) -> list[tuple[str, str, float]]:
-        """(name, what stands behind '=', its number) of every card that has one, the last first.
+        """(name, the text after '=', its number) of every card that has one, the last first.
 
         A HIERARCH keyword keeps that word in front: it is not the plain keyword of the same name.
         """
@@ -51,7 +51,7 @@ class Header:
         return found
 
     def card(self, key: str) -> bytes | None:
-        """What stands behind '=' on the first card of `key`; None where there is no such card."""
+        """The text after '=' on the first card of `key`; None where there is no such card."""
         plain = len(key) <= 8 and " " not in key
         value = self._first.get(key if plain else f"HIERARCH {key}")
         return None if value is None else value.encode("latin-1")

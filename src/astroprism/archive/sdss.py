@@ -135,7 +135,7 @@ def _catalogue(source: Source) -> tuple[dict[str, float], tuple[str, ...]]:
             return {}, () if fits.trouble is None else (f"later unit unreadable: {fits.trouble}",)
         found = {name: unit.column(name) for name in wanted if name in unit.columns}
         return {name: float(value.flat[0]) for name, value in found.items() if value.dtype.kind in "fiu"}, ()
-    except SpectrumError as error:  # the spectrum stands without its catalogue row
+    except SpectrumError as error:  # the spectrum is of use without its catalogue row
         return {}, (f"the catalogue row cannot be read: {error}",)
 
 

@@ -26,13 +26,13 @@ GROUPS: dict[str, dict[Callable[..., None], str]] = {
         model.train: "Train a network on them, without labels.",
         model.encode: "Give every spectrum its code.",
         find.find: "Count the causes, and say what each one is.",
-        report.report: "One page that tells all of it.",
+        report.report: "One page with all results.",
     },
     "Look and ask": {
         archive.info: "What this study, store, folder or file is.",
         explore.explore: "The study in the browser: sliders, maps, spectra; drop a file on it.",
         similar.similar: "The spectra most like one.",
-        apply.apply: "Spectra never seen: codes, labels with intervals, how odd they are.",
+        apply.apply: "Spectra not in the study: codes, labels with intervals, how odd they are.",
         apply.outliers: "Which spectra are odd, and why.",
     },
     "The seed paper": {paper.paper: "Its section 6, from its own release files."},
@@ -43,11 +43,11 @@ class _Grouped(TyperGroup):
     """Help that lists the commands by what they are for."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a section a group, all with one width of names."""
+        """Write one section per group, all with one width of names."""
         width = max(len(name) for name in self.commands)
         for title, group in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(f"{one.__name__:<{width}}", told) for one, told in group.items()])
+                formatter.write_dl([(f"{one.__name__:<{width}}", line) for one, line in group.items()])
 
 
 app = typer.Typer(
@@ -61,8 +61,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         print(f"astroprism {__version__}")
         raise typer.Exit
 
@@ -78,12 +78,12 @@ def _options(
 
 app.command(hidden=True)(archive.fetch)
 for group in GROUPS.values():
-    for command, told in group.items():
-        app.command(short_help=told)(command)
+    for command, line in group.items():
+        app.command(short_help=line)(command)
 
 
 class _Interrupted(BaseException):
-    """Ctrl-C, told in our own words."""
+    """Ctrl-C, as an exception that ends in a message of ours."""
 
 
 def _interrupt(*_: object) -> None:
@@ -107,5 +107,5 @@ def main() -> None:
             print(json.dumps({"error": f"unforeseen: {error}", "kind": type(error).__name__}))
         raise
     except _Interrupted:
-        print("interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
+        print("interrupted; what is finished is kept, and the same command continues", file=sys.stderr)
         sys.exit(130)

@@ -89,10 +89,10 @@ def ingest(
         str, typer.Option(help="verify: refuse files whose own checksum fails; ignore: read them.")
     ] = "verify",
     aliases: Annotated[
-        Path | None, typer.Option(help="Table of names that mean one star, a star a row.")
+        Path | None, typer.Option(help="Table of names that mean one star, one row per star.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Local processes (default: one a core; 0: no extra process).")
+        int | None, typer.Option(help="Local processes (default: one per core; 0: no extra process).")
     ] = None,
     cluster: Annotated[str | None, typer.Option(help="Dask scheduler address, or local:N workers.")] = None,
     as_json: Json = False,
@@ -129,7 +129,7 @@ def ingest(
         lines.append(f"  {report.passed_over:,} files passed over that are no spectra by their name")
     if report.n_target_doubts:
         lines.append(
-            f"  {report.n_target_doubts:,} pairs of targets lie close but bear other names: not merged, see "
+            f"  {report.n_target_doubts:,} pairs of targets lie close but have other names: not merged, see "
             f"{Study(study).store_path / 'target-doubts.parquet'}"
         )
     lines.append(

@@ -147,12 +147,12 @@ def _simulate(
     )
     there: list[int] = []
 
-    def listen(event: Progress) -> None:
+    def listener(event: Progress) -> None:
         if event.kind == "count":
             there.append(event.done)
         progress(event)
 
-    truth = write_archive(folder / "archive", simulation, progress=staged("simulate", listen))
+    truth = write_archive(folder / "archive", simulation, progress=staged("simulate", listener))
     labels = folder / "labels.csv"
     content = truth_table(truth)[["spectrum_id", *varied]].to_csv(index=False)
     if not labels.exists() or labels.read_text() != content:
@@ -177,7 +177,7 @@ def beside_truth(
     *,
     split: Split,
 ) -> tuple[Node, ...]:
-    """Informative and doubtful nodes, each with the true factor that is its own: one factor a node at most.
+    """Informative and doubtful nodes, each with the true factor that is its own: at most one factor per node.
 
     codes are those that the findings read, split that of the model. Shares are taken of held-out targets.
     """
@@ -253,7 +253,7 @@ def answer_text(answer: Answer) -> str:
         lines.append(f"  {words:<23} {one.k:>2}   ({one.low} to {one.high})   {mark}")
     lines += [
         "",
-        "Which? Labels came after training: the network never saw one.",
+        "Which? Labels came after training: the network was trained without them.",
         "  node  best label   nats [90 % interval]   true cause         share of it that the node explains",
     ]
     lines += [_line(node) for node in answer.nodes]

@@ -29,16 +29,16 @@ def train(
         bool, typer.Option("--agnostic", help="No physics in the decoder: no shift, no star x atmosphere.")
     ] = False,
     whiten: Annotated[
-        float, typer.Option(metavar="KMS", help="Throw spectra about by up to this velocity in training.")
+        float, typer.Option(metavar="KMS", help="Shift spectra at random by up to this velocity in training.")
     ] = 0.0,
-    valid: Annotated[float, typer.Option(help="Share of the targets that tells how training goes.")] = 0.1,
+    valid: Annotated[float, typer.Option(help="Share of the targets held out to check the training.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the targets that training never touches.")] = 0.1,
     again: Annotated[
-        bool, typer.Option("--again", help="Train anew where spectra or settings have changed.")
+        bool, typer.Option("--again", help="Train again where spectra or settings have changed.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network on the study's spectra; cut off, the same command goes on."""
+    """Train a network on the study's spectra; cut off, the same command continues."""
     from ..model.recipe import TrainOptions
     from ..study import Study
     from .terminal import Display
@@ -64,7 +64,7 @@ def train(
     lines = [
         f"{place}: {what}, {model.steps:,} steps on {model.trained_on.spectra:,} spectra of "
         f"{model.trained_on.targets:,} targets",
-        f"  chi2 a pixel  {fit} in training, {held_out} held out",
+        f"  chi2/pixel    {fit} in training, {held_out} held out",
         f"  nodes kept    {len(model.kept)}: {', '.join(map(str, model.kept)) or 'none'}",
     ]
     if report.trained:
@@ -79,7 +79,7 @@ def encode(
     study: StudyPath,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     polish: Annotated[
-        bool, typer.Option("--polish/--no-polish", help="Mend the codes of kept nodes under the decoder.")
+        bool, typer.Option("--polish/--no-polish", help="Polish the codes of kept nodes under the decoder.")
     ] = True,
     weights: Annotated[
         Path | None,

@@ -44,7 +44,7 @@ def paper(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Section 6 of the seed paper from its release files, and what of it stands."""
+    """Section 6 of the seed paper from its release files, and which of its results hold."""
     from ..paper import read_release, section6
     from ..progress import staged
     from ..report.paper_page import write_section6
@@ -78,8 +78,8 @@ def paper(
             progress=staged("section 6", display),
         )
         files = write_section6(result, out, facts=facts, progress=staged("figures", display))
-    shown = facts | result.summary() | {"report": str(out / "report.html"), "files": [str(f) for f in files]}
-    show(shown, as_json, _text(result, out))
+    made = {"report": str(out / "report.html"), "files": [str(file) for file in files]}
+    show(facts | result.summary() | made, as_json, _text(result, out))
 
 
 def _checked(
@@ -113,7 +113,7 @@ def _encoded(
     names: list[str] | None,
     device: str,
 ) -> tuple[Any, Any, Any, pd.DataFrame | None, dict[str, Any]]:
-    """Codes, sd, targets and labels of FITS spectra; codes.npy and their company are written to `out`."""
+    """Codes, sd, targets and labels of FITS spectra; codes.npy and its tables are written to `out`."""
     from ..device import device_for
     from ..ingest.listing import list_files
     from ..paper.encoding import encode_spectra, labels_of, write_encoded

@@ -12,11 +12,11 @@ from .common import Json, StudyPath, show
 def report(
     study: StudyPath,
     again: Annotated[
-        bool, typer.Option("--again", help="Write it anew even if nothing has changed.")
+        bool, typer.Option("--again", help="Write it again even if nothing has changed.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """One page that tells all of a study, with every figure and its data beside it."""
+    """One page with all results of a study, with every figure and its data beside it."""
     from ..study import Study
     from .terminal import Display
 

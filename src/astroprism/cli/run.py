@@ -25,17 +25,17 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of training, split and findings.")] = 0,
     config: Annotated[Path | None, typer.Option(help="A TOML file that sets fields of the recipe.")] = None,
-    valid: Annotated[float, typer.Option(help="Share of the targets that tells how training goes.")] = 0.1,
+    valid: Annotated[float, typer.Option(help="Share of the targets held out to check the training.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the targets that training never touches.")] = 0.1,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that ingest (default: one a core; 0: no extra process).")
+        int | None, typer.Option(help="Processes that ingest (default: one per core; 0: no extra process).")
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Train anew where spectra or settings have changed.")
+        bool, typer.Option("--again", help="Train again where spectra or settings have changed.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """From files to findings in one go; the same command goes on, and does what is new."""
+    """From files to findings in one go; run again, it continues and does what is new."""
     from ..findings.find import FindOptions
     from ..ingest import IngestOptions
     from ..model.encode import EncodeOptions

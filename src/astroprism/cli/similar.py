@@ -1,4 +1,4 @@
-"""The command that asks for spectra like one: similar."""
+"""The command that finds the spectra most like one: similar."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # progress and remarks go to stderr: stdout holds the result alone
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
-NOTED_WAIT = 0.1  # share of its time that a training waits for spectra, from which it is shown
+NOTED_WAIT = 0.1  # share of its time that a training waits for spectra, above which the share is displayed
 
 
 def facts(pairs: Iterable[tuple[str, Any]], *, indent: int = 2) -> str:
@@ -58,8 +58,8 @@ def _words(value: Any) -> str:
 class Display:
     """A listener that shows events at a terminal: one progress line at a time, messages above it.
 
-    As a context it puts the line away at the end. Where nobody watches, a training prints a plain line each
-    time that its chi2 is measured.
+    As a context it puts the line away at the end. Where stderr is no terminal, a training prints a
+    plain line each time that its chi2 is measured.
     """
 
     def __init__(self, *, indent: str = "") -> None:
@@ -106,7 +106,7 @@ def _is_training(event: Progress) -> bool:
 
 
 class _Line:
-    """A progress line of one kind of job; invisible where nobody watches."""
+    """A progress line of one kind of job; invisible where stderr is no terminal."""
 
     columns: tuple[ProgressColumn, ...] = ()
 

@@ -161,7 +161,7 @@ def _estimates(axes: Axes, result: Section6, exact: pd.DataFrame, label: str) ->
 
 
 def scatter_figure(result: Section6, label: str) -> Figure:
-    """Nodes above the threshold against a label, those that know most of it first."""
+    """Nodes above the threshold against a label, those that share most with it first."""
     from matplotlib.figure import Figure
 
     exact = result.matches[(result.matches["label"] == label)]
@@ -209,7 +209,7 @@ def scatter_figure(result: Section6, label: str) -> Figure:
 
 
 def floor_figure(result: Section6) -> Figure:
-    """What the number of bins does to the estimate of the node that knows most, and to nothing at all."""
+    """What the number of bins does to the estimate of the best node, and to one without information."""
     from matplotlib.figure import Figure
 
     labels = result.labels

@@ -41,7 +41,7 @@ def _folded(label: str) -> str:
 
 
 def label_words(label: str) -> str:
-    """What a label is, in words; its own name where that is all we know."""
+    """What a label is, in words; its own name where no words are listed."""
     return _KNOWN.get(_folded(label), (label, ""))[0]
 
 
@@ -61,11 +61,11 @@ def node_words(node: Node) -> str:
     if node.copies_of is not None:
         return f"copy of node {node.copies_of}"
     labels = list(dict.fromkeys(label_words(match.label) for match in node.explained_by))
-    groups = node.lines if node.dossier is None else node.dossier.lines  # those that move where labels stay
+    groups = node.lines if node.dossier is None else node.dossier.lines  # those that move at constant labels
     lines = [group.name for group in groups[:3]]
     moves = f"moves {', '.join(lines)}" if lines else "moves no line of our tables"
     if node.unexplained:
-        partly = f" (knows something of {labels[0]})" if labels else ""
+        partly = f" (shares some information with {labels[0]})" if labels else ""
         return f"no label explains it{partly}; {moves}"
     if not labels:
         return f"no single label explains it; {moves}"

@@ -225,7 +225,7 @@ def _enrichments(
     }
 
 
-def _share(share: readout.Share | None) -> schema.Share | None:
+def _share(share: readout.VarianceShare | None) -> schema.Share | None:
     if share is None or not share.n:  # without rows nothing is known
         return None
     return schema.Share(number(share.value), number(share.low), number(share.high), share.n)

@@ -1,6 +1,6 @@
 """Files of any format to one store: every spectrum brought to one grid, or refused with its reason.
 
-`ingest` may be killed at any moment and called again; it goes on where it stood. Called with new
+`ingest` may be killed at any moment and called again; it continues where it stopped. Called with new
 files it appends; called with nothing new it does nothing and says so.
 """
 
@@ -66,7 +66,7 @@ def ingest(
             if plan:
                 done = _done(path, plan)
                 progress(
-                    message(f"going on with an unfinished ingest: {done:,} of {len(plan):,} files are done")
+                    message(f"continuing an unfinished ingest: {done:,} of {len(plan):,} files are done")
                 )
             if plan or new:
                 layout, preparation = _settings(path, options, plan or new, progress=progress)

@@ -1,7 +1,7 @@
 """One block of files to rows on disk: what a worker does, alone, and can be killed at.
 
 A block is a run of consecutive files of the plan. Its folder holds a journal and, for each shard's
-worth of rows, a folder of growing array files. Whoever takes the block up again goes on after the
+worth of rows, a folder of growing array files. Whoever takes the block up again continues after the
 last outcome in the journal.
 """
 

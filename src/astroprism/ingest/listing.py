@@ -1,4 +1,4 @@
-"""Which files an ingest is given, in an order that does not depend on the disk, and which it goes on with."""
+"""Which files an ingest is given, in an order that does not depend on the disk, and its list of them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _is_no_spectrum(name: str) -> bool:
 def _file_entry(path: str) -> FileEntry:
     try:
         status = os.stat(path)
-    except OSError:  # a dangling link: reading it tells the reason, and it is counted
+    except OSError:  # a dangling link: reading it gives the reason, and it is counted
         return FileEntry(path, 0, 0)
     return FileEntry(path, status.st_size, status.st_mtime_ns)
 
@@ -111,7 +111,7 @@ def work_folder(store: Path) -> Path:
 
 
 def write_plan(store: Path, files: Sequence[FileEntry]) -> None:
-    """Keep the list of files of this ingest, so that an interrupted one goes on with the same."""
+    """Keep the list of files of this ingest, so that an interrupted one continues with the same."""
     rows = [[entry.path, entry.size, entry.mtime_ns] for entry in files]
     write_bytes(work_folder(store) / "plan.json", json.dumps({"files": rows}).encode())
 

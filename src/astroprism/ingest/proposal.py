@@ -19,7 +19,7 @@ from .listing import FileEntry, spread
 
 SAMPLE_FILES = 200
 TIMED_FILES = 6
-TIMED_SHARE = 50  # one file of so many is timed: a small archive is not to spend its time on the estimate
+TIMED_SHARE = 50  # one file of this many is timed: a small archive is not to spend its time on the estimate
 COMMON = 0.95  # share of the files whose range the proposed grid lies within
 
 

@@ -78,7 +78,7 @@ def do_blocks(
         if cost.n_bytes > free:
             progress(
                 warning(
-                    "that is more than the disk has free; what fits is kept, and the same command goes on "
+                    "that is more than the disk has free; what fits is kept, and the same command continues "
                     "once there is room"
                 )
             )
@@ -111,7 +111,7 @@ def do_blocks(
     unexplained = 0
     while open_tasks := {block: tasks[block] for block in waiting if block not in ready}:
         # a dying worker takes its pool along, and others with their files: who was reading when one
-        # died goes on alone, so that only a file that kills again is blamed
+        # died continues alone, so that only a file that kills again is blamed
         suspects = {block: task for block, task in open_tasks.items() if _was_hit(folders[block])}
         blamed = died = False
         for block, error in _run(suspects or open_tasks, options, 1 if suspects else workers, tick):
@@ -126,10 +126,10 @@ def do_blocks(
         if unexplained >= ROUNDS:
             raise StoreError(
                 f"workers died {ROUNDS} times before they read a file; is memory short? Try --workers 1. "
-                "What is done is kept: the same command goes on"
+                "What is done is kept: the same command continues"
             )
         if died and not suspects:
-            progress(message("a worker died; going on, and a file that kills its worker again is refused"))
+            progress(message("a worker died; continuing, and a file that kills its worker again is refused"))
 
 
 def _was_hit(folder: Path) -> bool:
@@ -225,7 +225,7 @@ def _without_main() -> Iterator[None]:
     """Start processes that do not run the user's script again.
 
     A spawned process imports the file it was started from, to find functions defined there; ours are
-    in this package, and a script without `if __name__ == "__main__"` would run anew in each.
+    in this package, and a script without `if __name__ == "__main__"` would run again in each.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import AstroprismError
 
-FEW_VALUES = 12  # a column of numbers with at most so many different values is treated as classes
+FEW_VALUES = 12  # a column of numbers with at most this many different values is treated as classes
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]

@@ -127,7 +127,7 @@ def match_lines(
 
     A line's score is what the derivative has there over what it has around (fifteen widths to each side), so
     that whatever is smooth scores nothing. The null moves each line by a random amount of its own, up to
-    1,500 km/s: so many lines, as deep, in the same part of the spectrum, but nowhere in particular.
+    1,500 km/s: as many lines, as deep, in the same part of the spectrum, but nowhere in particular.
     """
     place = np.log(np.asarray(wavelength, dtype=np.float64))
     if place.ndim != 1 or place.size < 16 or not (np.diff(place) > 0).all():

@@ -29,7 +29,7 @@ LADDER = 1.05  # ratio of the numbers of rows between which nulls are shared
 
 
 @dataclass(frozen=True)
-class Match:
+class MatchResult:
     """What one node and one label share.
 
     nats, low, high   mutual information by nearest neighbours with its 90 % interval over targets; NaN in a
@@ -88,15 +88,15 @@ class Match:
 class Matches:
     """A family of pairs; left_out says why a label took no part. null: draws behind each p."""
 
-    pairs: tuple[Match, ...]
+    pairs: tuple[MatchResult, ...]
     left_out: dict[str, str]
     null: int
 
-    def of_node(self, node: int) -> list[Match]:
+    def of_node(self, node: int) -> list[MatchResult]:
         """Pairs of one node, the strongest first; those without nats by their screen."""
         return _strongest_first([pair for pair in self.pairs if pair.node == node])
 
-    def of_label(self, label: str) -> list[Match]:
+    def of_label(self, label: str) -> list[MatchResult]:
         """Pairs of one label, in the same order."""
         return _strongest_first([pair for pair in self.pairs if pair.label == label])
 
@@ -108,7 +108,7 @@ class Matches:
         return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
-def _strongest_first(pairs: list[Match]) -> list[Match]:
+def _strongest_first(pairs: list[MatchResult]) -> list[MatchResult]:
     return sorted(pairs, key=lambda pair: -(pair.nats if np.isfinite(pair.nats) else pair.screen - 1e3))
 
 
@@ -275,9 +275,9 @@ def _information(
 
 def _pair(
     node: int, label: Label, shared: MutualInformation | None, screen: float, p: float, q: float
-) -> Match:
+) -> MatchResult:
     nothing = float("nan")
-    return Match(
+    return MatchResult(
         node=node,
         label=label.name,
         categorical=label.categorical,
@@ -293,8 +293,8 @@ def _pair(
 
 
 def _conditioned(
-    z: Floats, pair: Match, labels: Mapping[str, Label], targets: NDArray[Any] | None, seed: int
-) -> Match:
+    z: Floats, pair: MatchResult, labels: Mapping[str, Label], targets: NDArray[Any] | None, seed: int
+) -> MatchResult:
     """The pair with what its label adds to all other labels, where it carries anything at all."""
     if not (pair.q <= EXPLAINS_Q and pair.low > 0):
         return pair
@@ -350,12 +350,12 @@ def _numbers(label: Label, x: Floats) -> Floats:
 
 def _shaded(
     z: Floats,
-    pairs: Sequence[Match],
+    pairs: Sequence[MatchResult],
     node: int,
     labels: Mapping[str, Label],
     targets: NDArray[Any] | None,
     seed: int,
-) -> list[Match]:
+) -> list[MatchResult]:
     """The pairs; those of one node that are shadows of its stronger labels say so."""
     mine = sorted((p for p in pairs if p.node == node and p.explains), key=lambda p: -p.nats)
     own: list[str] = []

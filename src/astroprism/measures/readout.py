@@ -26,7 +26,7 @@ SURE = 0.01  # p, over all other nodes, from which the residuals of two nodes ar
 
 
 @dataclass(frozen=True)
-class Share:
+class VarianceShare:
     """Share of variance predicted on targets set aside (R2; below 0: worse than the mean), 90 % interval."""
 
     value: float
@@ -42,8 +42,8 @@ class ReadOut:
     guessed: the share that naming the commonest class would get right; NaN for numbers.
     """
 
-    linear: Share
-    nearest: Share
+    linear: VarianceShare
+    nearest: VarianceShare
     categorical: bool
     guessed: float
     n: int
@@ -56,7 +56,7 @@ def predicted_by_labels(
     targets: ArrayLike | None = None,
     nodes: Sequence[int] | None = None,
     seed: int = 0,
-) -> dict[int, Share]:
+) -> dict[int, VarianceShare]:
     """Share of each node's variance that all labels together predict, by a parabola and trees.
 
     codes: (n, nodes), the means. Every row counts that has any label at all: blanks are columns of their own.
@@ -65,10 +65,10 @@ def predicted_by_labels(
     z = np.asarray(codes, dtype=np.float64)
     chosen = list(range(z.shape[1])) if nodes is None else [int(node) for node in nodes]
     if not labels:
-        return {node: Share(0.0, 0.0, 0.0, 0) for node in chosen}
+        return {node: VarianceShare(0.0, 0.0, 0.0, 0) for node in chosen}
     x, rows = _columns(labels, targets, seed)
     if rows.size < FEWEST:
-        return {node: Share(0.0, 0.0, 1.0, int(rows.size)) for node in chosen}  # unknown
+        return {node: VarianceShare(0.0, 0.0, 1.0, int(rows.size)) for node in chosen}  # unknown
     return {
         node: share_of_variance(z[rows, node], _by_labels(x[rows], z[rows, node], seed)) for node in chosen
     }
@@ -160,14 +160,14 @@ def read_out(
     )
 
 
-def share_of_variance(truth: Floats, predicted: Floats) -> Share:
+def share_of_variance(truth: Floats, predicted: Floats) -> VarianceShare:
     """1 - sum of squared errors / sum of squares about the mean; interval as of a ratio of two means."""
     wrong, whole = (truth - predicted) ** 2, (truth - truth.mean()) ** 2
     if not whole.mean() > 0:
-        return Share(0.0, 0.0, 0.0, truth.size)
+        return VarianceShare(0.0, 0.0, 0.0, truth.size)
     ratio = float(wrong.mean() / whole.mean())
     error = float(LEVEL * (wrong - ratio * whole).std(ddof=1) / np.sqrt(truth.size) / whole.mean())
-    return Share(1 - ratio, 1 - ratio - error, min(1.0, 1 - ratio + error), truth.size)
+    return VarianceShare(1 - ratio, 1 - ratio - error, min(1.0, 1 - ratio + error), truth.size)
 
 
 def _class_read_out(x: Floats, y: NDArray[np.int64], seed: int) -> ReadOut:
@@ -183,7 +183,8 @@ def _class_read_out(x: Floats, y: NDArray[np.int64], seed: int) -> ReadOut:
     shares = []
     for one in right:
         error = LEVEL * one.std(ddof=1) / np.sqrt(y.size)
-        shares.append(Share(float(one.mean()), float(one.mean() - error), float(one.mean() + error), y.size))
+        value = float(one.mean())
+        shares.append(VarianceShare(value, value - float(error), value + float(error), y.size))
     return ReadOut(shares[0], shares[1], True, float(np.bincount(y).max() / y.size), y.size)
 
 

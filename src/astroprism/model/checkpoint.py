@@ -66,7 +66,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 class State(NamedTuple):
-    """A training at one step: all from which it goes on as if nothing had happened."""
+    """A training at one step: all that is needed to continue as if nothing had happened."""
 
     tensors: dict[str, Tensor]  # 'network.<name>', 'optimizer.<number>.<name>' and the training's own
     facts: dict[str, Any]  # for JSON
@@ -125,7 +125,7 @@ def read_state(
     _compare(tensors, expected, where=path)
     if like.facts.keys() != about["facts"].keys():
         raise ModelError(
-            f"{path} does not say where training stood: expected {', '.join(sorted(like.facts))}, found "
+            f"{path} is not the state of this training: expected {', '.join(sorted(like.facts))}, found "
             f"{', '.join(sorted(about['facts'])) or 'nothing'}; delete it and train again"
         )
     return State(tensors, about["facts"])

@@ -211,15 +211,15 @@ def _old_tables(
         try:
             facts = codes_facts(path)
         except ModelError as error:
-            progress(message(f"{error}; encoding all spectra anew"))
+            progress(message(f"{error}; encoding all spectra again"))
             return None
         if differences(facts.to_json(), {**facts.to_json(), **task.made_from}):
             why = "the model or --no-polish changed since"
-            progress(message(f"{path.name} is stale, {why}: encoding all spectra anew"))
+            progress(message(f"{path.name} is stale, {why}: encoding all spectra again"))
             return None
         tables.append(parquet.read_table(path))
     if not set(tables[0]["spectrum_id"].to_pylist()) <= set(identifiers):
-        progress(message("the codes hold spectra that the store does not: encoding all spectra anew"))
+        progress(message("the codes hold spectra that the store does not: encoding all spectra again"))
         return None
     first = tables[0]["spectrum_id"]
     return tables if all(table["spectrum_id"].equals(first) for table in tables) else None

@@ -1,10 +1,10 @@
 """From a store and options to a finished model: what `train` does around the loop.
 
-    model/plan.json     an unfinished training: what was asked for, its recipe, its number of steps
+    model/plan.json     an unfinished training: the request, its recipe, its number of steps
     model/checkpoint/   the same, whole (loop.py)
     model/model.json    the finished model (checkpoint.py), history.parquet beside it
 
-The same command on a finished model does nothing, on an unfinished training goes on, and on something else is
+The same command on a finished model does nothing, continues an unfinished training, and on something else is
 an error that names what differs. Torch is loaded by the first training, not by importing this.
 """
 
@@ -73,18 +73,18 @@ def train(
     progress: Listener = silent,
     save_every: float = 30.0,
 ) -> TrainReport:
-    """Train on a store, or go on with a training that was cut off; the model lies in `folder`.
+    """Train on a store, or continue a training that was cut off; the model lies in `folder`.
 
-    again       train anew where the model there, or an unfinished training, was made from something else
+    again       train again where the model there, or an unfinished training, was made from something else
     parts       'train', 'valid' or another word for each spectrum, where it is not the split by the seed
     progress    gets messages, warnings, and a count of steps with every `Moment`
     save_every  seconds between two writes of the unfinished training
     """
     options, begun = options or TrainOptions(), time.monotonic()
 
-    # what is asked for, against what is there
-    asked = training_request(store, options, parts=parts)
-    plan, there = standing(folder, asked, again=again)
+    # what is requested, against what is there
+    request = training_request(store, options, parts=parts)
+    plan, there = prior_work(folder, request, again=again)
     if plan is None and there is not None and not again:
         clear(folder)  # what a training killed at its very end may have left
         return TrainReport(False, 0, 0.0, math.nan, there)
@@ -133,8 +133,8 @@ def train(
             recipe = replace(recipe, steps=int(fabric.broadcast(steps)))
             progress(message(f"{options.minutes:g} minutes are {recipe.steps:,} steps"))
         if first:
-            # after a kill, the model that this one replaces tells an unfinished training from a finished one
-            made = {"asked": asked, "recipe": recipe.as_dict(), "replaces": _digest(folder)}
+            # after a kill, the model that this one replaces shows whether the training was finished
+            made = {"asked": request, "recipe": recipe.as_dict(), "replaces": _digest(folder)}
             write_json(folder / "plan.json", made)
 
     # the training, from its checkpoint if there is one
@@ -142,7 +142,7 @@ def train(
     training = build(recipe, checkpoint)
     resumed = training.status.step if training.resume() else 0
     if resumed:
-        progress(message(f"going on from step {resumed:,} of {recipe.steps:,}"))
+        progress(message(f"continuing from step {resumed:,} of {recipe.steps:,}"))
     elif checkpoint.exists() and first:
         progress(message("the unfinished training that is there cannot be resumed: beginning again"))
     begun_steps = time.monotonic()
@@ -153,7 +153,7 @@ def train(
             progress(count(moment.step, recipe.steps, detail=moment))
     except TrainingFailed:
         if first:
-            clear(folder)  # going on would only fail again; a finished model beside it still stands
+            clear(folder)  # continuing would only fail again; a finished model beside it stays
         raise
     except BaseException:  # cut off, by an interrupt of the user too
         # several processes would wait for each other
@@ -165,7 +165,7 @@ def train(
 
     # the model
     unpruned = training.finish()
-    facts = _facts(training, store, options, asked=asked, parts=parts, warnings=warnings)
+    facts = _facts(training, store, options, request=request, parts=parts, warnings=warnings)
     for text in facts.warnings:
         progress(warning(text))
     if first:
@@ -175,48 +175,48 @@ def train(
     return TrainReport(True, resumed, minutes, rate, ModelFacts.read(ModelFacts.path_in(folder)))
 
 
-# --- what is asked for, and what is there
+# --- what is requested, and what is there
 
 
 def training_request(
     store: Store, options: TrainOptions, *, parts: NDArray[np.str_] | None = None
 ) -> dict[str, Any]:
-    """What a model must have been made from to be the one that is asked for; plain JSON values.
+    """What a model must have been made from to be the one requested; plain JSON values.
 
     parts  as in `train`
     """
     if not store.finished:
         raise StoreError(f"{store.path}: its ingest is not finished; run it again, then train")
     chosen = {name: value for name, value in asdict(options).items() if name not in ("device", "config")}
-    asked = chosen | {"config": options.in_file(), "store": store.fingerprint, "spectra": len(store)}
+    request = chosen | {"config": options.in_file(), "store": store.fingerprint, "spectra": len(store)}
     if parts is not None:
         if parts.shape != (len(store),):
             raise ConfigError(f"{len(store)} spectra, but parts of shape {parts.shape}; give one for each")
-        asked["parts"] = hashlib.sha256("\n".join(parts.tolist()).encode()).hexdigest()
-    plain: dict[str, Any] = json.loads(json.dumps(asked))
+        request["parts"] = hashlib.sha256("\n".join(parts.tolist()).encode()).hexdigest()
+    plain: dict[str, Any] = json.loads(json.dumps(request))
     return plain
 
 
-def standing(
-    folder: Path, asked: dict[str, Any], *, again: bool
+def prior_work(
+    folder: Path, request: dict[str, Any], *, again: bool
 ) -> tuple[dict[str, Any] | None, ModelFacts | None]:
-    """(plan of an unfinished training to go on with, facts of the finished model); stale ones are errors."""
+    """(plan of an unfinished training to continue, facts of the finished model); stale ones are errors."""
     there, path = ModelFacts.in_folder(folder), folder / "plan.json"
     plan = read_json(path) if path.exists() else None
     if plan is not None and there is not None and plan.get("replaces") != _digest(folder):
         plan = None  # it was finished, and only not cleared away
-    if plan is not None and plan.get("asked") != asked:
+    if plan is not None and plan.get("asked") != request:
         if not again:
             then = plan.get("asked", {})
             raise ModelError(
-                f"{folder} holds an unfinished training of something else ({_changes(then, asked)}); ask "
-                "for the same to go on with it, or add --again to drop it and train anew"
+                f"{folder} holds an unfinished training of something else ({_changes(then, request)}); "
+                "repeat its options to continue it, or add --again to drop it and train again"
             )
         plan = None
-    if plan is None and there is not None and there.asked != asked and not again:
+    if plan is None and there is not None and there.asked != request and not again:
         raise ModelError(
-            f"the model in {folder} is stale ({_changes(there.asked, asked)}); it can still be used, and "
-            "--again trains it anew"
+            f"the model in {folder} is stale ({_changes(there.asked, request)}); it can still be used, and "
+            "--again trains it again"
         )
     return plan, there
 
@@ -229,9 +229,9 @@ def holds_other(folder: Path, request: dict[str, Any]) -> bool:
     return path.exists() and read_json(path).get("asked") != request
 
 
-def _changes(then: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def _changes(then: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     """What differs, in words."""
-    names = differences(then, asked)
+    names = differences(then, request)
     if "store" in names and "spectra" in names:
         names.remove("store")
 
@@ -241,7 +241,7 @@ def _changes(then: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     return "; ".join(
         "the store's content differs"
         if name == "store"
-        else f"{name}: {value(then, name)} then, {value(asked, name)} now"
+        else f"{name}: {value(then, name)} then, {value(request, name)} now"
         for name in names
     )
 
@@ -258,7 +258,7 @@ def _planned(plan: Mapping[str, Any], options: TrainOptions, folder: Path) -> Re
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise ModelError(
             f"{folder} holds an unfinished training of another version of astroprism ({error}); add --again "
-            "to drop it and train anew"
+            "to drop it and train again"
         ) from None
 
 
@@ -347,7 +347,7 @@ def _facts(
     store: Store,
     options: TrainOptions,
     *,
-    asked: Mapping[str, Any],
+    request: Mapping[str, Any],
     parts: NDArray[np.str_],
     warnings: list[str],
 ) -> ModelFacts:
@@ -367,8 +367,8 @@ def _facts(
         steps=training.recipe.steps,
         seed=training.seed,
         recipe=training.recipe.as_dict(),
-        asked=dict(asked),
-        store=StoreFacts(asked["store"], len(store), store.grid.text, store.config.get("normalise")),
+        asked=dict(request),
+        store=StoreFacts(request["store"], len(store), store.grid.text, store.config.get("normalise")),
         split=Split(seed=options.seed, valid=options.valid, test=options.test, **spectra),
         trained_on=trained_on,
         precision=str(training.fabric._precision.precision),

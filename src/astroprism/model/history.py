@@ -1,4 +1,4 @@
-"""The history of a training: a table of steps, with every event in words; and where a training stands."""
+"""The history of a training: a table of steps, with every event in words; and the state of a training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Moment:
 
 @dataclass
 class Status:
-    """Where a training stands: all that is not a tensor; goes into the checkpoint."""
+    """The state of a training: all that is not a tensor; goes into the checkpoint."""
 
     step: int = 0
     joined: bool = False  # the other nodes, to the Doppler node

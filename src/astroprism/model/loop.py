@@ -1,4 +1,4 @@
-"""The training loop: a generator of moments that can be cut off anywhere and goes on the same.
+"""The training loop: a generator of moments that can be cut off anywhere and continued with the same result.
 
 All that a step draws (rows, noise, displacements) depends on seed and step alone; all that it carries
 (weights, moments of the optimiser, running means, what was pruned) is in one snapshot, in memory and on disk.
@@ -146,7 +146,7 @@ class Training:
     # --- the loop
 
     def run(self) -> Iterator[Moment]:
-        """Train from where it stands to the last step."""
+        """Train from the current step to the last."""
         self.network.train()
         while self.status.step < self.recipe.steps:
             try:
@@ -266,7 +266,7 @@ class Training:
                 text = self.surgery.prune(self.surgery.recipe.prune_kl[-1], 1.0, status)
             except Setback as setback:
                 raise ModelError(
-                    f"training ended, yet {setback}: {status.misfit:.0f} of {status.signal:.0f} nats a "
+                    f"training ended, yet {setback}: {status.misfit:.0f} of {status.signal:.0f} nats per "
                     "spectrum are unexplained. Train for more steps"
                 ) from None
             self.network.eval()
@@ -370,7 +370,7 @@ class Training:
     # --- snapshots
 
     def snapshot(self) -> State:
-        """From this, training goes on as if nothing had happened."""
+        """All that training needs to continue as if nothing had happened."""
         tensors = state_tensors(self.network, self.optimizer.optimizer)
         return State(tensors | {"running_kl": self.running_kl.clone()}, self.status.facts())
 
@@ -406,7 +406,7 @@ class Training:
         self.fabric.barrier()
 
     def resume(self) -> bool:
-        """Go on from `save_to` if it is there and was made from the same; True if so."""
+        """Continue from `save_to` if it is there and was made from the same; True if so."""
         path = self.save_to
         if path is None or not path.exists():
             return False

@@ -82,7 +82,7 @@ def blur(residuals: Tensor, *, width: float, good: Tensor | None = None) -> Tens
 def prune_bound(sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0) -> float:
     """Nats per spectrum that a change of LEAST_EFFECT in every pixel is worth: the least to keep a node for.
 
-    It grows with pixels and with SNR^2 as the data do. It is not the bound of the count, which asks for .003
+    It grows with pixels and with SNR^2 as the data do. It is not the bound of the count, which requires .003
     (measures/count.py): that one decides which nodes are claimed, this one which are dropped for good in the
     middle of a training. A cause that is half learned at .38 of the steps must survive to be counted, so
     pruning has to be the more lenient of the two.

@@ -295,7 +295,7 @@ def give_back(
 
 
 @torch.no_grad()
-def mend_moments(optimizer: torch.optim.Optimizer, places: Sequence[tuple[Tensor, int, Tensor]]) -> None:
+def reset_moments(optimizer: torch.optim.Optimizer, places: Sequence[tuple[Tensor, int, Tensor]]) -> None:
     """Give an optimiser's moments of returned nodes the scale of the living ones'.
 
     A dead row has had almost no gradient: its tiny second moment would make the first steps enormous.
@@ -317,7 +317,7 @@ def mend_moments(optimizer: torch.optim.Optimizer, places: Sequence[tuple[Tensor
 
 
 class Setback(Exception):
-    """Training cannot go on from here; after a collapse, from no state but the first."""
+    """Training cannot continue from here; after a collapse, from no state but the first."""
 
     def __init__(self, why: str, *, collapse: bool = False) -> None:
         super().__init__(why)
@@ -353,7 +353,7 @@ class Surgery:
             status.joined = True
             if physics and recipe.alone > 0:
                 network.keep.fill_(1.0)
-                mend_moments(self.optimizer, network.places(range(1, network.config.n_latent)))
+                reset_moments(self.optimizer, network.places(range(1, network.config.n_latent)))
                 done.append("the other nodes join")
         if status.pruned < len(recipe.prune_at) and fraction >= recipe.prune_at[status.pruned]:
             status.pruned += 1
@@ -397,6 +397,6 @@ class Surgery:
             bound=self.bound(1.0, status),
         )
         self.network.train()
-        mend_moments(self.optimizer, self.network.places(dead))
+        reset_moments(self.optimizer, self.network.places(dead))
         led = "".join(f", {node} on {nats:.0f} nats of residual" for node, nats in started.items())
         return f"{len(dead)} nodes given back{led}"

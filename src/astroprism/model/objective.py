@@ -93,7 +93,7 @@ class PrismObjective(nn.Module):
     def _penalty(
         self, batch: Tensors, mean: Tensor, first_shift: Tensor, parts: Parts, terms: Terms
     ) -> Tensor:
-        """What the shape of the network asks for: see `Terms`; a scalar.
+        """The penalties that the shape of the network needs: see `Terms`; a scalar.
 
         Huber's loss, linear beyond 5 pixels, lets no spectrum on a wrong line dominate.
         """

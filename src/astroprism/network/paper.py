@@ -101,7 +101,7 @@ class PaperNetwork(nn.Module):
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
             self.fc12.weight.mul_(0.1)  # much the same variance for every spectrum,
-            self.fc12.bias.fill_(-4.0)  # of .135 squared: the decoder hears codes, not noise
+            self.fc12.bias.fill_(-4.0)  # of .135 squared: the decoder reads codes, not noise
             self.predict0.weight.copy_(torch.tensor([[[0.0, 1.0, 0.0]]]))
 
     @torch.no_grad()

@@ -250,7 +250,7 @@ class Encoder(nn.Module):
     def features(self, x: Tensor, *, air: Tensor | None, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the heads read, (b, h + whitened), and the first look's shift (b,); both float32."""
         c = self.config
-        # Tellurics stand still in the observer's frame: the first look is made there.
+        # Tellurics do not move in the observer's frame: the first look is made there.
         observed = x if air is None else moved(x, -air, config=c)
         with torch.autocast(x.device.type, enabled=False):
             scores = observed @ self.basis  # (b, whitened)
@@ -466,7 +466,7 @@ class Prism(nn.Module):
         """The atmosphere's shift in pixels (b,): a line at rest on Earth lies at +berv."""
         if (berv is not None) != self.config.moving_air:
             raise ConfigError(
-                "this network's atmosphere stands still (moving_air is off), yet berv was given: leave it out"
+                "this network's atmosphere is fixed (moving_air is off), but berv was given: leave it out"
                 if berv is not None
                 else "this network's atmosphere moves: give berv in km/s for every spectrum, "
                 "0 in the observer's frame"

@@ -35,7 +35,7 @@ class Encoded:
     """Codes of spectra in the order of their files.
 
     mean, sd  (spectra, nodes)
-    spectra   a row a spectrum: spectrum_id, file, target (as grouped), scale (the median divided by)
+    spectra   a row per spectrum: spectrum_id, file, target (as grouped), scale (the median divided by)
     refused   a row a refusal: file, reason, message
     """
 

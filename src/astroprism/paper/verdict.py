@@ -1,4 +1,4 @@
-"""The result of section 6, and what of it stands and what does not, in sentences made from the tables."""
+"""The result of section 6, and what stands and what does not, in sentences made from the tables."""
 
 from __future__ import annotations
 

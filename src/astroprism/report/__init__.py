@@ -1,6 +1,6 @@
 """A study as one page that a referee can read, with every figure and its data as files beside it.
 
-`report` writes STUDY/report.html and STUDY/report/; `figure` draws one of its figures anew.
+`report` writes STUDY/report.html and STUDY/report/; `figure` draws one of its figures again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..progress import Listener, count, silent
 from ..schema import ModelFacts
 from .collect import ReportData
 from .drawings import views
-from .files import sweep, write_refusals, write_view
+from .figure_files import sweep, write_refusals, write_view
 from .page import report_page
-from .spectra import Spectra
+from .pixel_tables import PixelTables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def report(
     known = None if again else _known_figures(page, out, made_from)
     if known is not None:
         return ReportReport(False, str(page), str(out), known, page.stat().st_size, data.missing())
-    spectra = Spectra(data)
+    spectra = PixelTables(data)
     chosen = views(data, spectra)
     sweep(out, set(chosen))
     write_refusals(data.store.rejects, out)
@@ -88,13 +88,13 @@ def report(
 def figures(folder: StudyFolder) -> dict[str, str]:
     """Names of the figures that the report of a study has, with what they show."""
     data = ReportData(folder)
-    return {name: view.caption for name, view in views(data, Spectra(data)).items()}
+    return {name: view.caption for name, view in views(data, PixelTables(data)).items()}
 
 
 def figure(folder: StudyFolder, name: str) -> Figure:
-    """One figure of the report, drawn anew."""
+    """One figure of the report, drawn again."""
     data = ReportData(folder)
-    found = views(data, Spectra(data))
+    found = views(data, PixelTables(data))
     if name not in found:
         raise ConfigError(
             f"{folder.path} has no figure {name!r}; it has {', '.join(found)}"
@@ -137,7 +137,7 @@ def _known_figures(page: Path, out: Path, made_from: dict[str, Any]) -> list[str
     """The figures of the report that is there, if it was made from the same and is whole."""
     facts: dict[str, Any] = {}
     if page.exists() and (out / "report.json").exists():
-        with contextlib.suppress(AstroprismError):  # damaged: the report is made anew
+        with contextlib.suppress(AstroprismError):  # damaged: the report is made again
             facts = read_json(out / "report.json")
     if not REPORT.fits(facts) or differences(facts.get("made_from", {}), made_from):
         return None

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..figures import archive, cards, fit, nodes, training
+from ..figures import archive, cards, overview, reconstruction, training
 from ..figures.words import chance, node_title, node_words, ranged
 from .collect import MOST_CARDS, ReportData
-from .spectra import Spectra, thin
+from .pixel_tables import PixelTables, thin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ class View:
     draw: Callable[[Tables], Figure]
 
 
-def views(data: ReportData, spectra: Spectra) -> dict[str, View]:
+def views(data: ReportData, spectra: PixelTables) -> dict[str, View]:
     """All views that this study has, in the order of the report."""
     found = _archive(data, spectra)
     found += _training(data)
@@ -57,7 +57,7 @@ def views(data: ReportData, spectra: Spectra) -> dict[str, View]:
 # --- the archive, the training, the fit
 
 
-def _archive(data: ReportData, spectra: Spectra) -> list[View]:
+def _archive(data: ReportData, spectra: PixelTables) -> list[View]:
     columns = [name for name in ("spectrum_id", "target", "snr", "time") if name in data.index]
     return [
         View(
@@ -97,7 +97,7 @@ def _training(data: ReportData) -> list[View]:
     ]
 
 
-def _fit(data: ReportData, spectra: Spectra) -> list[View]:
+def _fit(data: ReportData, spectra: PixelTables) -> list[View]:
     medium = data.grid.medium
     return [
         View(
@@ -107,7 +107,7 @@ def _fit(data: ReportData, spectra: Spectra) -> list[View]:
             "longer hides and the network does not know.",
             "Histogram of chi2 per pixel, and its scatter over signal-to-noise; its median is given above.",
             lambda: {"": spectra.fit["spectra"]},
-            lambda tables: fit.chi2_figure(tables[""]),
+            lambda tables: reconstruction.chi2_figure(tables[""]),
         ),
         View(
             "residuals",
@@ -115,7 +115,7 @@ def _fit(data: ReportData, spectra: Spectra) -> list[View]:
             "mean of (flux - reconstruction) / sigma. 1 and 0 would be perfect.",
             "Two curves over wavelength.",
             lambda: {"": spectra.fit["pixels"]},
-            lambda tables: fit.residual_figure(tables[""], medium=medium),
+            lambda tables: reconstruction.residual_figure(tables[""], medium=medium),
         ),
         View(
             "reconstructions",
@@ -123,7 +123,7 @@ def _fit(data: ReportData, spectra: Spectra) -> list[View]:
             "residual in sigma.",
             "Three spectra with their reconstructions drawn over them and residuals below.",
             lambda: {"": spectra.fit["examples"]},
-            lambda tables: fit.reconstructions_figure(tables[""], medium=medium),
+            lambda tables: reconstruction.reconstructions_figure(tables[""], medium=medium),
         ),
     ]
 
@@ -140,11 +140,11 @@ def _counts(data: ReportData, findings: Findings) -> list[View]:
         found.append(
             View(
                 "survival",
-                "How well each feature came back when the network was trained anew, from other seeds on "
+                "How well each feature came back when the network was retrained from other seeds on "
                 "other halves of the targets: 1 is always, with its range.",
                 f"Dots with bars for {len(survived)} nodes.",
                 lambda: {"": survived},
-                lambda tables: nodes.survival_figure(tables[""]),
+                lambda tables: overview.survival_figure(tables[""]),
             )
         )
     return found
@@ -168,7 +168,7 @@ def _scores(data: ReportData, findings: Findings) -> View:
         f"Scores of {len(findings.nodes)} nodes; {above[0]} lie above the first bound, {above[1]} above the "
         "second.",
         lambda: {"": data.node_scores},
-        lambda tables: nodes.counts_figure(tables[""], bounds=bounds),
+        lambda tables: overview.counts_figure(tables[""], bounds=bounds),
     )
 
 
@@ -186,7 +186,7 @@ def _labels(data: ReportData, findings: Findings) -> list[View]:
             "frame: it does so only as the shadow of another label. Grey numbers: q above .05.",
             f"Table in colours of {len(titles)} nodes by {len(findings.labels)} labels.",
             lambda: {"": data.table("matches")},
-            lambda tables: nodes.matches_figure(tables[""], titles=titles),
+            lambda tables: overview.matches_figure(tables[""], titles=titles),
         ),
         View(
             "readout",
@@ -194,7 +194,7 @@ def _labels(data: ReportData, findings: Findings) -> list[View]:
             "90 % intervals. Where neighbours do better than a line, the label is there, but bent.",
             "Dots with bars, two per label.",
             lambda: {"": readout_table(data)},
-            lambda tables: nodes.readout_figure(tables[""]),
+            lambda tables: overview.readout_figure(tables[""]),
         ),
     ]
     if len(data.table("bins")):
@@ -206,7 +206,7 @@ def _labels(data: ReportData, findings: Findings) -> list[View]:
                 "estimate used here.",
                 "Small panels, one per label: nats against number of bins.",
                 lambda: {"": data.table("bins"), "unbiased": data.table("matches")},
-                lambda tables: nodes.sweep_figure(tables[""], unbiased=tables["unbiased"]),
+                lambda tables: overview.sweep_figure(tables[""], unbiased=tables["unbiased"]),
             )
         )
     return found
@@ -239,7 +239,7 @@ def _short_title(node: Node) -> str:
 # --- the card of a node
 
 
-def _card(data: ReportData, spectra: Spectra, node: Node) -> list[View]:
+def _card(data: ReportData, spectra: PixelTables, node: Node) -> list[View]:
     number, medium, title = node.node, data.grid.medium, node_title(node)
     stem = f"node-{number:03d}"
 
@@ -317,7 +317,7 @@ def _held(data: ReportData, *columns: str) -> pd.DataFrame:
     return data.index.iloc[data.held][["spectrum_id", *columns]].reset_index(drop=True)
 
 
-def _dossier(data: ReportData, spectra: Spectra, node: Node, stem: str) -> list[View]:
+def _dossier(data: ReportData, spectra: PixelTables, node: Node, stem: str) -> list[View]:
     number, medium = node.node, data.grid.medium
     keywords = data.table("keywords")
     mine = keywords[keywords["node"] == number] if len(keywords) else keywords
@@ -333,7 +333,7 @@ def _dossier(data: ReportData, spectra: Spectra, node: Node, stem: str) -> list[
             "in sigma. Look at them first: what do they share?",
             "Four spectra with reconstructions and residuals.",
             lambda: {"": spectra.extremes(node)},
-            lambda tables: fit.reconstructions_figure(tables[""], medium=medium),
+            lambda tables: reconstruction.reconstructions_figure(tables[""], medium=medium),
         ),
         View(
             f"{stem}-keywords",
@@ -360,7 +360,7 @@ def _dossier(data: ReportData, spectra: Spectra, node: Node, stem: str) -> list[
 # --- outliers
 
 
-def _outliers(data: ReportData, spectra: Spectra) -> list[View]:
+def _outliers(data: ReportData, spectra: PixelTables) -> list[View]:
     outliers = data.outliers
     if outliers is None:
         return []
@@ -371,13 +371,13 @@ def _outliers(data: ReportData, spectra: Spectra) -> list[View]:
             "ones.",
             "Histogram of p over all spectra.",
             lambda: {"": outliers},
-            lambda tables: fit.outliers_figure(tables[""]),
+            lambda tables: reconstruction.outliers_figure(tables[""]),
         ),
         View(
             "strangest",
             "The oddest spectra with what the network makes of them, and the residual in sigma.",
             "Three spectra with reconstructions and residuals.",
             lambda: {"": spectra.strangest()},
-            lambda tables: fit.reconstructions_figure(tables[""], medium=data.grid.medium),
+            lambda tables: reconstruction.reconstructions_figure(tables[""], medium=data.grid.medium),
         ),
     ]

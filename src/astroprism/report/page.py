@@ -19,7 +19,7 @@ from .. import __version__
 from ..figures.style import HALF, INK, PAPER, RULE, SOFT
 from ..figures.words import chance, change_words, count_words, node_title, ranged, short
 from .collect import MOST_CARDS, ReportData
-from .spectra import MedianChi2
+from .pixel_tables import MedianChi2
 
 # template, id, heading
 SECTIONS = (

@@ -74,7 +74,7 @@ def page(result: Section6, pictures: Mapping[str, bytes], *, facts: Mapping[str,
     contents = [Heading("verdict", "What stands"), Heading("nodes", "6.1 Informative nodes")]
     if labels:
         below = [Heading(f"label-{name}", label) for label, name in labels.items()]
-        contents.append(Heading("labels", "6.2 Which node knows which label", below))
+        contents.append(Heading("labels", "6.2 Which node follows which label", below))
     chosen = result.nodes["informative"] | result.nodes["informative_by_mean"]
     return render(
         "section6.html.j2",

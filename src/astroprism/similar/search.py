@@ -20,8 +20,8 @@ from ..folder import StudyFolder
 from ..progress import Listener, silent
 from ..schema import Findings
 from ..targets.names import normalise_name
+from .distances import Neighbours, differences
 from .metric import metric, nuisances
-from .neighbours import Neighbours, differences
 from .query import Query, query_of
 
 if TYPE_CHECKING:

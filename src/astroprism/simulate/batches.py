@@ -92,7 +92,7 @@ class Maker:
     def gaps(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """First and last-plus-one pixel without light, (b, 2), between the chips; equal if none.
 
-        It stands still on the chips, so it moves with BERV in barycentric wavelengths.
+        It does not move on the chips, so it moves with BERV in barycentric wavelengths.
         """
         if self.sampling.gap is None:
             return np.zeros((rows.size, 2), dtype=np.int64)
@@ -129,7 +129,7 @@ class Maker:
         population, config = self.population, self.config
         parameters = {key: values[rows] for key, values in population.parameters.items()}
         if config.file_frame == "topocentric":
-            # from the telescope the star moves by -BERV and the atmosphere stands still
+            # from the telescope the star moves by -BERV and the atmosphere does not
             parameters["rv"] = parameters["rv"] - parameters["berv"]
             parameters["berv"] = np.zeros(rows.size)
         flux = self._synthesiser.noiseless(parameters)

@@ -203,7 +203,7 @@ class RotationTable:
 
 
 def macroturbulence(teff: Array, logg: Array) -> Array:
-    """Standard deviation of the Gaussian that stands for macroturbulence, km/s, (b,).
+    """Standard deviation of the Gaussian that represents macroturbulence, km/s, (b,).
 
     Doyle et al. (2014, MNRAS 444, 3592) give the radial-tangential velocity of dwarfs of 5,200..6,400 K;
     half of it is about the standard deviation. Held constant beyond.

@@ -1,6 +1,6 @@
 """One layer of a stellar atmosphere: pressures, ionisation and continuous opacity.
 
-The whole line-forming region is stood for by one temperature and one pressure. Formulas and
+The whole line-forming region is represented by one temperature and one pressure. Formulas and
 coefficients are those of Gray (2005, The Observation and Analysis of Stellar Photospheres, 3rd ed.):
 Saha and Boltzmann in his chapter 1, continuous opacity in chapter 8, pressures after chapter 9.
 """

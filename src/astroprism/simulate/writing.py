@@ -60,7 +60,7 @@ def write_archive(
     progress  files that are there are counted to it after every block
     workers   processes
 
-    Files that are there are left alone, so a run that was stopped goes on; a folder that holds another
+    Files that are there are left alone, so a run that was stopped continues; a folder that holds another
     archive is refused.
     """
     folder = Path(out)
@@ -112,7 +112,7 @@ def _claim(folder: Path, config: SimulationConfig) -> None:
 
 
 class _ArchiveWriter:
-    """Writes blocks of one archive; made anew in every worker process."""
+    """Writes blocks of one archive; made again in every worker process."""
 
     def __init__(self, folder: Path, config: SimulationConfig) -> None:
         self.folder, self.config = folder, config

@@ -160,7 +160,7 @@ class _Shard:
         return begins
 
     def advise(self, begins: list[int], pixels: range) -> bool:
-        """Tell the system what will be read, so that a cold disk serves many rows at once.
+        """Announce to the system what will be read, so that a cold disk serves many rows at once.
 
         Returns whether the rows lie so close that `read_together` is the way to read them.
         """

@@ -197,7 +197,7 @@ class Store:
         return damaged
 
     def close(self) -> None:
-        """Let go of open files and threads; reading again opens them anew."""
+        """Let go of open files and threads; reading again reopens them."""
         self._reader, old = RowReader(self.path, self.layout), self._reader
         old.close()
 

@@ -25,7 +25,7 @@ __all__ = ["BlockWriter", "Layout", "create_store", "publish", "resize", "rows_p
 
 
 class BlockWriter:
-    """Rows of one future shard, appended to `folder`; opening a folder that exists goes on where it stood.
+    """Rows of one future shard, appended to `folder`; an existing folder is continued where it stopped.
 
     A row counts once it is complete, by its crc32c, in all three files. What a killed process left
     behind that (half a row, a row of one array only) is written over.

@@ -23,7 +23,7 @@ from .matching import (
     NAME_COLUMNS,
     NUMBER_CATALOGUES,
     RA_COLUMNS,
-    Match,
+    RowMatch,
     match_id,
     match_name,
     match_position,
@@ -206,7 +206,7 @@ def join(
     on = _method(on, id_column, name_column, ra_column)
     if not len(index):
         raise CatalogError("the index holds no spectra; ingest some before joining labels")
-    found: Match | None = None
+    found: RowMatch | None = None
     if on in ("auto", "id"):
         found = match_id(index, frame, column=id_column)
     if found is None and on in ("auto", "name"):
@@ -329,7 +329,7 @@ def _no_match(index: pd.DataFrame, frame: pd.DataFrame, *, on: str, radius: floa
 
 
 def _label_columns(
-    frame: pd.DataFrame, found: Match, columns: Sequence[str] | None
+    frame: pd.DataFrame, found: RowMatch, columns: Sequence[str] | None
 ) -> tuple[list[str], dict[str, str]]:
     """(columns that are labels, {other column: why it is none})."""
     if columns is not None:
@@ -356,7 +356,7 @@ def _label_columns(
 
 
 def _settle(
-    labels: pd.DataFrame, found: Match
+    labels: pd.DataFrame, found: RowMatch
 ) -> tuple[NDArray[np.int64], NDArray[np.object_], int, list[str]]:
     """(row for each unit: -1 none, -2 disputed; reason of each row; repeated rows; columns in dispute)."""
     import pandas as pd

@@ -1,6 +1,6 @@
 """How the rows of a label table find spectra: by identifier, by name of the star, by position.
 
-Each way gives a `Match`: a *unit* (a spectrum, or a target) for every table row, or the reason why it has
+Each way gives a `RowMatch`: a *unit* (a spectrum, or a target) for every table row, or the reason why it has
 none. A row that could mean two units has none: nothing is guessed.
 """
 
@@ -52,7 +52,7 @@ TWO_SPECTRA = "more than one spectrum has this identifier"
 
 
 @dataclass(frozen=True)
-class Match:
+class RowMatch:
     """Where `rows` table rows lead.
 
     key        'id', 'name' or 'position'
@@ -77,7 +77,7 @@ class Match:
         return int(np.unique(self.unit[self.unit >= 0]).size)
 
 
-def match_id(index: pd.DataFrame, frame: pd.DataFrame, *, column: str | None = None) -> Match | None:
+def match_id(index: pd.DataFrame, frame: pd.DataFrame, *, column: str | None = None) -> RowMatch | None:
     """By identifier or file name: with or without folder and .fits, `:` or `_`; None if nothing matches."""
     keys, units = _spectrum_keys(index)
     best: tuple[int, NDArray[np.int64], str] | None = None
@@ -99,7 +99,7 @@ def match_id(index: pd.DataFrame, frame: pd.DataFrame, *, column: str | None = N
     text = _as_text(frame[name])
     reason = np.where(found >= 0, "", np.where(found == -2, TWO_SPECTRA, NO_ID)).astype(object)
     reason[text.isna().to_numpy()] = BLANK
-    return Match(
+    return RowMatch(
         "id", (name,), np.maximum(found, -1), reason, np.arange(len(index)), text.astype(object).to_numpy()
     )
 
@@ -165,7 +165,7 @@ def match_name(
     *,
     column: str | None = None,
     aliases: Iterable[Sequence[str]] | None = None,
-) -> Match | None:
+) -> RowMatch | None:
     """By normalised name of the star, aliases included; None if nothing matches."""
     of, targets = _target_codes(index)
     searched = {name: _as_names(frame[name], name) for name in ([column] if column else frame.columns)}
@@ -206,7 +206,7 @@ def match_name(
     names = values.iloc[unmatched].tolist()
     reason[unmatched[[not normalise_name(text) for text in names]]] = BLANK
     text = values.astype(object).to_numpy()
-    return Match("name", (name,), np.maximum(found, -1), reason, of, text, tuple(notes))
+    return RowMatch("name", (name,), np.maximum(found, -1), reason, of, text, tuple(notes))
 
 
 def _target_codes(index: pd.DataFrame) -> tuple[NDArray[np.int64], list[str]]:
@@ -304,7 +304,7 @@ def match_position(
     ra_column: str | None = None,
     dec_column: str | None = None,
     radius: float = 5.0,
-) -> Match | None:
+) -> RowMatch | None:
     """By place on the sky, within `radius` arcsec; None without coordinates or if nothing is near."""
     if (ra_column is None) != (dec_column is None):
         raise CatalogError("ra_column and dec_column go together; give both")
@@ -337,7 +337,8 @@ def match_position(
     text = np.full(len(frame), "", dtype=object)
     for row in np.flatnonzero(found < 0).tolist():
         text[row] = f"{frame[ra_column].iat[row]} {frame[dec_column].iat[row]}"
-    return Match("position", (ra_column, dec_column), np.maximum(found, -1), reason, of, text, tuple(notes))
+    columns = (ra_column, dec_column)
+    return RowMatch("position", columns, np.maximum(found, -1), reason, of, text, tuple(notes))
 
 
 def _titled(frame: pd.DataFrame, titles: tuple[str, ...]) -> str | None:

@@ -96,7 +96,7 @@ def normalise_name(name: object) -> str:
     variable = text[:2].upper() == "V*"
     text = text.upper()
     common = _COMMON.fullmatch(text)
-    if common and common[1] == "HDE":  # the extension goes on with HD's numbers
+    if common and common[1] == "HDE":  # the extension continues HD's numbers
         return "HD" + common[2] + common[3]
     if common and common[1] not in _OWN_RULES:
         return common[1] + common[2] + common[3]

@@ -41,7 +41,7 @@ def separation(straight: ArrayLike) -> NDArray[np.float64]:
 
 
 def position_name(ra: float, dec: float) -> str:
-    """Name from the place, cut (not rounded) as the IAU asks: `J200043.64+224231.7`."""
+    """Name from the place, cut (not rounded) in the form of the IAU: `J200043.64+224231.7`."""
     seconds = int(ra % 360 * 240 * 100 + 1e-6)
     arcseconds = int(abs(dec) * 3600 * 10 + 1e-6)
     right = f"{seconds // 360000:02d}{seconds // 6000 % 60:02d}{seconds % 6000 / 100:05.2f}"

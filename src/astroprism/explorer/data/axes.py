@@ -151,7 +151,7 @@ def has_umap() -> bool:
 
 
 def unit_of(label: str) -> str:
-    """The usual unit of a label; '' where we know none."""
+    """The usual unit of a label; '' where none is listed."""
     axis = label_axis(label)
     return axis.removeprefix(f"{label} (").removesuffix(")") if axis != label else ""
 

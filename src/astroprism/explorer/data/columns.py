@@ -220,7 +220,7 @@ class Columns:
             return None
         names = {"score": "surprise", "p": "p", "reasons": "reasons"}
         if not {"spectrum_id", *names.values()} <= set(parquet.read_schema(path).names):
-            return None  # of another version: `outliers` makes it anew
+            return None  # of another version: `outliers` makes it again
         table = parquet.read_table(path, columns=["spectrum_id", *names.values()])
         columns: dict[str, Any] = {
             name: self._in_order(table["spectrum_id"], table[column].to_numpy().astype(np.float32), np.nan)

@@ -1,4 +1,4 @@
-"""Curves over a window of wavelength, in as many points as a screen can show.
+"""Curves over a window of wavelength, in no more points than a screen can show.
 
 Shapes: p pixels of the window, k pixels per bin.
 """

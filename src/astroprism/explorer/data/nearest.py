@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...similar.distances import Neighbours
 from ...similar.metric import Metric, metric
-from ...similar.neighbours import Neighbours
 from ..refusals import Refused
 from .cache import Cache
 from .columns import Columns

@@ -23,7 +23,7 @@ def entry(viewer: Viewer, node: int) -> dict[str, Any]:
     found = next((one for one in viewer.summary["nodes"] if one["node"] == node), None)
     if found is None:
         known = ", ".join(map(str, viewer.columns.nodes)) or "none"
-        raise Refused(404, f"there is no page on node {node}; shown are {known}")
+        raise Refused(404, f"there is no page on node {node}; there are pages on {known}")
     return dict(found)
 
 

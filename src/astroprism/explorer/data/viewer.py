@@ -284,10 +284,10 @@ class Viewer:
 
     def _predicted(self, row: int) -> dict[str, Any] | None:
         """Labels predicted from the code, the star's own labels set aside; None until the probe is loaded."""
-        kit = self._cache.get("kit")
-        if kit is None:
+        calibrated = self._cache.get("calibrated")
+        if calibrated is None:
             return None
-        nodes = list(kit.probe.nodes)
+        nodes = list(calibrated.probe.nodes)
         mean, sd = (np.zeros((1, self.decoder.nodes)) for _ in range(2))
         mean[0, nodes] = [self.columns.mean(node)[row] for node in nodes]
         sd[0, nodes] = [self.columns.sd(node)[row] for node in nodes]
@@ -301,13 +301,13 @@ class Viewer:
                 "low": float(one.low[0]),
                 "high": float(one.high[0]),
             }
-            for name, one in predict(kit.probe, mean, sd, snr=snr, targets=target).items()
+            for name, one in predict(calibrated.probe, mean, sd, snr=snr, targets=target).items()
         }
 
     @property
-    def kit(self) -> Any:
+    def calibrated(self) -> Any:
         """The study's probe and reference, by which spectra are judged; made where they are not there yet."""
-        return self._cache("kit", lambda: calibrated_model(self.folder))
+        return self._cache("calibrated", lambda: calibrated_model(self.folder))
 
     # --- before the first request
 
@@ -322,4 +322,4 @@ class Viewer:
         if self.has_model and self.columns.has_codes:
             self.nearest.compared(None, nuisances=False)
             if self.columns.findings is not None and (self.folder.path / "reference.npz").exists():
-                self.kit  # noqa: B018 (read now what it takes to predict labels)
+                self.calibrated  # noqa: B018 (read now what it takes to predict labels)

@@ -46,7 +46,7 @@ class Guard:
 
     @property
     def cookie(self) -> str:
-        """Name of the cookie: one a port, for cookies do not tell ports apart."""
+        """Name of the cookie: one per port, since cookies are shared by the ports of a host."""
         return f"astroprism-{self.port}"
 
     def host_allowed(self, given: str) -> bool:
@@ -148,7 +148,7 @@ class Guarded:
         if names.count("host") != 1 or not guard.host_allowed(headers["host"]):
             return 403, "this server does not answer to that Host; use the address that it printed"
         if "origin" in headers and not guard.origin_allowed(headers["origin"], headers["host"]):
-            return 403, "a page of another Origin may not ask here"
+            return 403, "requests from a page of another Origin are refused"
         query = scope.get("query_string", b"").decode("latin-1")
         if guard.token is not None:
             came = guard.token_given(headers, query)
@@ -162,7 +162,7 @@ class Guarded:
         # navigations from elsewhere carry no Origin, scripts' requests from elsewhere say so here
         site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "navigate")
         if site in ("cross-site", "same-site") and mode != "navigate":
-            return 403, "a page of another Origin may not ask here"
+            return 403, "requests from a page of another Origin are refused"
         if scope["method"] not in METHODS:
             return 405, f"{', '.join(METHODS)} are answered here"
         if len(query) + len(scope.get("raw_path") or b"") > LONGEST_TARGET:
@@ -191,7 +191,7 @@ class Guarded:
     ) -> None:
         body = b"" if status == 303 else as_json({"error": message})
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        # what is left of a body that nobody reads must not be taken for the next request
+        # the unread rest of a body must not be taken for the next request
         headers += [(b"connection", b"close")] if status in (403, 405, 413) else []
         await send(
             {

@@ -140,7 +140,7 @@ class Keys(BaseModel):
 
 
 class Window(Keys):
-    """A window of wavelength (angstrom), on so many screen pixels."""
+    """A window of wavelength (angstrom), on a number of screen pixels."""
 
     low: Number | None = None
     high: Number | None = None

@@ -1,4 +1,4 @@
-"""The Python that rebuilds a view: what the button of the page gives. It runs as it stands."""
+"""The Python that rebuilds a view: what the button of the page gives. It runs unchanged."""
 
 from __future__ import annotations
 

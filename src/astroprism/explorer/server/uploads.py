@@ -18,7 +18,7 @@ from ..data.cache import Cache
 from ..data.curves import Curves, window
 from ..data.viewer import Viewer
 from ..refusals import Refused, tidy, without_folders
-from .reader import prepared_from
+from .file_reader import prepared_from
 
 KEPT = 16
 AT_ONCE = 2
@@ -92,7 +92,7 @@ class Uploads:
         labels: dict[str, Any] = {}
         outlier = None
         try:
-            applied = apply_prepared(viewer.kit, [(spectrum, prepared)])
+            applied = apply_prepared(viewer.calibrated, [(spectrum, prepared)])
             code, sd = applied.mean[0].astype(np.float32), applied.sd[0].astype(np.float32)
             labels, outlier = _labels(applied), _outlier(applied)
             warnings = [*applied.warnings[0], *warnings]

@@ -39,7 +39,7 @@ class MedianChi2(NamedTuple):
     spectra: int
 
 
-class Spectra:
+class PixelTables:
     """Spectra of a study, and what its network makes of codes."""
 
     def __init__(self, data: ReportData) -> None:
@@ -48,7 +48,7 @@ class Spectra:
 
     @property
     def has_parts(self) -> bool:
-        """Does the decoder tell star from atmosphere?"""
+        """Whether the decoder separates star and atmosphere."""
         return self.data.model_facts is not None and self.data.model_facts.network.physical
 
     # --- of the archive

@@ -1,4 +1,4 @@
-"""Figures on all nodes at once: the counts, which node knows which label, what labels can be read.
+"""Figures on all nodes at once: the counts, which node follows which label, what labels can be read.
 
 Each takes the table that is kept beside it.
 """
@@ -129,7 +129,7 @@ def _scores(axes: Axes, table: pd.DataFrame, column: str, bound: float, soft: fl
 
 @styled
 def matches_figure(matches: pd.DataFrame, *, titles: Mapping[int, str]) -> Figure:
-    """Which node knows which label: nats of mutual information; a frame where the label explains the node.
+    """Which node follows which label: nats of mutual information; a frame where the label explains the node.
 
     matches  a row per pair: node, label, nats, low, high, q, explains, shadow_of
     titles   node -> what its row is called; their order is that of the rows

@@ -1,6 +1,6 @@
 """A process that reads one file of unknown origin, with little memory and time, so that the server is safe.
 
-    python -m astroprism.explorer.server.reader FILE FOLDER < grid and configuration of the store
+    python -m astroprism.explorer.server.file_reader FILE FOLDER < grid and configuration of the store
 
 The spectrum on the store's grid goes into FOLDER as plain arrays, what is known of it as JSON. Whatever goes
 wrong ends this process, never the server.
@@ -43,7 +43,7 @@ def prepared_from(content: bytes, name: str, store: Store) -> tuple[Spectrum, Pr
         place.write_bytes(content)
         del content
         wanted = json.dumps({"grid": asdict(store.grid), "config": store.config})
-        command = [sys.executable, "-m", "astroprism.explorer.server.reader", str(place), folder]
+        command = [sys.executable, "-m", "astroprism.explorer.server.file_reader", str(place), folder]
         try:
             done = subprocess.run(
                 command, input=wanted.encode(), capture_output=True, timeout=SECONDS, env=_environment()

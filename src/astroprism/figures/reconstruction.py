@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @styled
 def chi2_figure(spectra: pd.DataFrame) -> Figure:
-    """Chi2 per pixel of spectra that training never saw, and what it is beside their signal-to-noise.
+    """Chi2 per pixel of held-out spectra, and its dependence on their signal-to-noise.
 
     spectra  a row per held-out spectrum: chi2, snr, pixels (good ones)
     """
@@ -75,7 +75,7 @@ def residual_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
 
 @styled
 def reconstructions_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
-    """Spectra with what the network makes of them, and what is left in sigma.
+    """Spectra with their reconstructions, and the residuals in sigma.
 
     pixels  a row per pixel: title, wavelength, flux, reconstruction, residual (sigma)
     """
@@ -93,7 +93,7 @@ def reconstructions_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> F
 
 
 def draw_fit(above: Axes, below: Axes, one: pd.DataFrame, *, title: str, legend: bool) -> None:
-    """A spectrum with its reconstruction, and below what is left in sigma."""
+    """A spectrum with its reconstruction, and the residual in sigma below."""
     wave: Any = one["wavelength"]
     above.plot(*binned(wave, one["flux"]), color=GREY, linewidth=0.8, label="observed")
     above.plot(*binned(wave, one["reconstruction"]), color=ORANGE, linewidth=0.9, label="reconstruction")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from astroprism.errors import ConfigError
-from astroprism.similar.neighbours import Neighbours
+from astroprism.similar.distances import Neighbours
 
 
 def brute(points, vector, n, exclude=()):
@@ -54,6 +54,6 @@ def test_excluded_rows_and_small_tables():
         (np.zeros((3, 2)), [0, 0], 0, "1 or more"),
     ],
 )
-def test_what_cannot_be_asked(points, vector, n, message):
+def test_what_cannot_be_searched(points, vector, n, message):
     with pytest.raises(ConfigError, match=message):
         Neighbours(points).query(vector, n)
