@@ -1,7 +1,7 @@
 """Digests of all that a small fixed archive becomes, so that two versions of the code can be compared.
 
-    python benchmarks/unchanged.py WORK OUT.json          # make the studies in WORK, write their digests
-    python benchmarks/unchanged.py --compare A.json B.json
+    python benchmarks/equality.py WORK OUT.json          # make the studies in WORK, write their digests
+    python benchmarks/equality.py --compare A.json B.json
 
 The archive mixes ADP, s1d and LAMOST layouts and is seeded. Each network is trained for a few steps, on the
 same store; what depends on the clock, the versions or the folder is left out of the digests.
