@@ -148,7 +148,7 @@ def test_short_rows_read_together_or_alone_are_the_same(built, monkeypatch, toge
                 assert_batch(store.read(positions, window=window, verify=verify), expected)
 
 
-def test_shards_that_others_wrote_may_order_rows_otherwise(path):
+def test_write_that_others_wrote_may_order_rows_otherwise(path):
     for array in ARRAYS:  # rows back to front, with a hole between them
         place, stride = path / array / "c/2/0", LAYOUT.stride(array)
         content = place.read_bytes()
