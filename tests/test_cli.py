@@ -100,3 +100,21 @@ def test_help_and_version():
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "fetch" not in text
     assert run("--version").stdout.startswith("astroprism ")
+
+
+def test_what_needs_a_missing_package_names_the_extra(small_study):
+    code = (
+        "import importlib.abc, sys\n"
+        "class Block(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.split('.')[0] == 'torch':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        f"sys.argv = ['astroprism', 'train', {str(small_study)!r}]\n"
+        "from astroprism.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: this needs torch: pip install 'astroprism[train]'"
+    assert "Traceback" not in done.stderr

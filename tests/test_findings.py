@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from astroprism import Study, TrainOptions
-from astroprism.errors import ModelError
+from astroprism.errors import AstroprismError, ModelError
 from astroprism.findings.assemble import Evidence, assemble, text_of
 from astroprism.findings.effects import Effects, Profiles, along, measure
 from astroprism.findings.find import TABLES, FindOptions, find, gather
@@ -300,3 +300,16 @@ def test_the_papers_network_is_ablated_at_the_floor_it_was_trained_with(ingested
     content["recipe"].pop("floor", None)  # as models of earlier versions
     path.write_text(json.dumps(content))
     assert study.model(unpruned=True).floor == 0.01
+
+
+def test_damaged_findings_are_made_again(study, tmp_path):
+    copy = Study(shutil.copytree(study.path, tmp_path / "study"))
+    before = copy.find().findings
+    whole = copy.findings_path.read_text()
+    assert not copy.find().made
+    for content in (whole[:3000], "[]", whole.replace('"format_version": 1', '"format_version": 9', 1)):
+        copy.findings_path.write_text(content)
+        with pytest.raises(AstroprismError, match="run find again"):
+            copy.findings()
+        assert copy.find().made
+        assert copy.findings() == before

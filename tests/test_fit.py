@@ -16,7 +16,8 @@ import pytest
 
 from astroprism import Study, TrainOptions
 from astroprism.device import device_for
-from astroprism.errors import ConfigError, GridError, ModelError, StoreError
+from astroprism.errors import AstroprismError, ConfigError, GridError, ModelError, StoreError
+from astroprism.info import info
 from astroprism.model import fit as fitting
 from astroprism.model import loop
 from astroprism.model.fit import TrainReport, train
@@ -328,3 +329,16 @@ def test_history_is_drawn(trained):
     assert len(history_figure(table).axes) == 5
     with pytest.raises(ValueError, match="no moments"):
         history_figure(table.iloc[:0])
+
+
+def test_a_model_that_cannot_be_read_is_replaced_with_again(trained, quick, tmp_path):
+    study = Study(shutil.copytree(trained.path, tmp_path / "study"))
+    path = study.model_path / "model.json"
+    for content in ("{", json.dumps({"format": "astroprism-model", "format_version": 99})):
+        path.write_text(content)
+        with pytest.raises(AstroprismError, match="train again with --again"):
+            fit(study, quick())
+        assert info(study.path)["spectra"] == 40
+        assert "model.json" in info(study.path)["model"]["damaged"]
+        assert fit(study, quick(), again=True).trained
+        assert study.require_model().to_json() == trained.require_model().to_json()

@@ -73,7 +73,7 @@ def test_where_a_file_is_wrong_is_said(tmp_path):
     path = tmp_path / "model.json"
     for change, words in (
         ({"format_version": 2}, "is of format 'astroprism-model' 2"),
-        ({"steps": "ten"}, r"`\$.steps`; train again"),
+        ({"steps": "ten"}, r"`\$.steps`; restore it, or train again"),
         ({"chi2": {"train": 1.0}}, "valid"),
         ({"kept": None}, "kept"),
     ):

@@ -120,16 +120,16 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, header: Mapp
 # --- reading
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object."""
+def read_json(path: Path, *, remedy: str = "restore it or ingest again") -> dict[str, Any]:
+    """A JSON object; a damaged file is an error that gives the remedy."""
     with blame(path):
         content = path.read_bytes()
     try:
         value = json.loads(content)
     except ValueError as error:
-        raise StoreError(f"{path} is damaged, not JSON ({error}); restore it or ingest again") from None
+        raise StoreError(f"{path} is damaged, not JSON ({error}); {remedy}") from None
     if not isinstance(value, dict):
-        raise StoreError(f"{path} is damaged, it holds no JSON object; restore it or ingest again")
+        raise StoreError(f"{path} is damaged, it holds no JSON object; {remedy}")
     return value
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .archive import describe, identify
 from .artifacts import digest, read_json
-from .errors import SpectrumError, UnreadableFile
+from .errors import AstroprismError, SpectrumError, UnreadableFile
 from .folder import StudyFolder
 from .ingest.listing import list_files, spread
 from .model.encode import codes_facts
@@ -58,7 +58,10 @@ def study_info(folder: StudyFolder) -> dict[str, Any]:
 def model_info(folder: Path, *, spectra: int | None = None) -> dict[str, Any]:
     """What a model is, or how far its training is; `spectra` of the store say how many are newer than it."""
     facts: dict[str, Any] = {}
-    model = ModelFacts.in_folder(folder)
+    try:
+        model = ModelFacts.in_folder(folder)
+    except AstroprismError as error:
+        return {"damaged": str(error)}
     if model is not None:
         facts = {
             "network": model.network.kind,

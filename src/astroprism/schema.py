@@ -156,9 +156,10 @@ class ModelFacts(Record, frozen=True, kw_only=True):
     @classmethod
     def read(cls, path: Path) -> Self:
         """From the file; another format or version is an error."""
-        content = read_json(path)
-        MODEL.require(content, path, remedy="train again")
-        return cls.from_json(content, path=path, remedy="train again")
+        remedy = "restore it, or train again with --again"
+        content = read_json(path, remedy=remedy)
+        MODEL.require(content, path, remedy=remedy)
+        return cls.from_json(content, path=path, remedy=remedy)
 
     @property
     def floor(self) -> float:
@@ -391,9 +392,10 @@ class Findings(Record, frozen=True, kw_only=True):
     @classmethod
     def read(cls, path: Path) -> Self:
         """From the file; another format or version is an error."""
-        content = read_json(path)
-        FINDINGS.require(content, path, remedy="run find again")
-        return cls.from_json(content, path=path, remedy="run find again")
+        remedy = "restore it, or run find again"
+        content = read_json(path, remedy=remedy)
+        FINDINGS.require(content, path, remedy=remedy)
+        return cls.from_json(content, path=path, remedy=remedy)
 
     @property
     def informative(self) -> list[Node]:

@@ -82,6 +82,14 @@ for group in GROUPS.values():
         app.command(short_help=line)(command)
 
 
+EXTRAS = {
+    "train": ("torch", "lightning_fabric", "safetensors"),
+    "explorer": ("fastapi", "uvicorn"),
+    "cluster": ("distributed", "dask"),
+    "hdf5": ("h5py",),
+}
+
+
 class _Interrupted(BaseException):
     """Ctrl-C, as an exception that ends in a message of ours."""
 
@@ -101,6 +109,12 @@ def main() -> None:
         if "--json" in sys.argv:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        extra = next((name for name, modules in EXTRAS.items() if error.name in modules), None)
+        if extra is None:
+            raise
+        print(f"error: this needs {error.name}: pip install 'astroprism[{extra}]'", file=sys.stderr)
         sys.exit(1)
     except Exception as error:  # a fault of ours: the traceback is wanted, but --json keeps its promise
         if "--json" in sys.argv:

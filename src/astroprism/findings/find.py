@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..artifacts import differences, digest, read_json, write_json, write_table
+from ..artifacts import blame, differences, digest, write_json, write_table
 from ..device import check_device
 from ..errors import ConfigError, ModelError, StoreError
 from ..folder import StudyFolder
@@ -103,8 +103,9 @@ def find(
     }  # which maps and predictions read
     if labels is not None:
         tables["labels"] |= {str(name): column_values(labels[name]) for name in labels}
-    folder.findings_path.unlink(missing_ok=True)
-    folder.table_path("survival").unlink(missing_ok=True)  # of an earlier model, maybe
+    with blame(folder.path):
+        folder.findings_path.unlink(missing_ok=True)
+        folder.table_path("survival").unlink(missing_ok=True)  # of an earlier model, maybe
     for name, columns in tables.items():
         write_table(folder.table_path(name), columns, header=FINDINGS.header)
     write_json(folder.findings_path, findings.to_json())  # last: its presence says that all is there
@@ -255,7 +256,8 @@ def _existing(folder: StudyFolder, made_from: Mapping[str, Any]) -> Findings | N
     path = folder.findings_path
     if not path.exists() or not all(folder.table_path(name).exists() for name in TABLES):
         return None
-    content = read_json(path)
-    if not FINDINGS.fits(content) or differences(content.get("provenance", {}), made_from):
+    try:
+        findings = Findings.read(path)
+    except (StoreError, ModelError):  # damaged, or of another version: made again
         return None
-    return Findings.from_json(content, path=path, remedy="delete it and run find again")
+    return None if differences(findings.provenance, made_from) else findings

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import differences, digest, digest_of_json, table_header, write_table
+from ..artifacts import blame, differences, digest, digest_of_json, table_header, write_table
 from ..device import BATCH_PIXELS, check_device, device_for
 from ..errors import ConfigError, ModelError, StoreError
 from ..progress import Listener, count, message, silent, warning
@@ -259,7 +259,8 @@ def _encode_rows(
     source = tasks[0].model.source(Source.from_store(store, memory=0))
     for task in tasks:
         task.model.to(place)
-    parts.mkdir(parents=True, exist_ok=True)
+    with blame(parts):
+        parts.mkdir(parents=True, exist_ok=True)
     index = store.index
     size = max(1, BATCH_PIXELS[place.type] // source.pixels)
     block = max(size, min(MOST_ROWS, BLOCK_PIXELS // source.pixels) // size * size)

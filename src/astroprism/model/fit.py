@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..artifacts import differences, digest, read_json, write_json
 from ..device import device_for
-from ..errors import ConfigError, GridError, ModelError, StoreError, TrainingFailed
+from ..errors import AstroprismError, ConfigError, GridError, ModelError, StoreError, TrainingFailed
 from ..progress import Listener, count, message, silent, warning
 from ..schema import Chi2, Event, ModelFacts, Split, StoreFacts, TrainedOn
 from ..targets import split
@@ -201,8 +201,14 @@ def prior_work(
     folder: Path, request: dict[str, Any], *, again: bool
 ) -> tuple[dict[str, Any] | None, ModelFacts | None]:
     """(plan of an unfinished training to continue, facts of the finished model); stale ones are errors."""
-    there, path = ModelFacts.in_folder(folder), folder / "plan.json"
-    plan = read_json(path) if path.exists() else None
+    path = folder / "plan.json"
+    try:
+        there = ModelFacts.in_folder(folder)
+        plan = read_json(path, remedy="add --again to train again") if path.exists() else None
+    except AstroprismError:
+        if not again:
+            raise
+        return None, None  # what cannot be read is replaced
     if plan is not None and there is not None and plan.get("replaces") != _digest(folder):
         plan = None  # it was finished, and only not cleared away
     if plan is not None and plan.get("asked") != request:

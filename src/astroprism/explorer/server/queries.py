@@ -28,6 +28,7 @@ from ..refusals import Refused, tidy
 
 LONGEST_VALUE = 20_000  # characters: a lasso of many corners
 MOST_CORNERS = 500
+BOUNDS = {"width": (NARROWEST, WIDEST), "n": (1, MOST)}  # named whole in a refusal
 PAGE = "ui."  # keys that begin so are the page's own
 
 
@@ -266,6 +267,9 @@ def sentence(error: Any, name: str) -> str:
         return str(error["msg"])
     if error["type"] == "missing":
         return f"{name} is missing"
+    if error["type"] in ("greater_than_equal", "less_than_equal") and name in BOUNDS:
+        low, high = BOUNDS[name]
+        return f"{name} {error['input']} is outside of {low} .. {high}"
     why = error["msg"].removeprefix("Value error, ")
     value = error["input"]
     given = f" {tidy(value, longest=40)!r}" if isinstance(value, str | int | float) else ""
