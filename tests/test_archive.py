@@ -367,6 +367,21 @@ class TestSurveys:
             fits.setval(path, "CRVAL1", value=3.6682)
         assert refusal(path).reason == "wavelength"
 
+    def test_a_column_that_is_rounded_where_it_begins_is_healthy(self, tmp_path):
+        path = tmp_path / "a.fits"
+        truth = LAYOUTS["lamost"][0](path)
+        for shift, healthy in ((0.017, True), (0.3, False)):  # of a pixel
+            with fits.open(path, mode="update") as units:
+                table = next(unit for unit in units if unit.name == "COADD")
+                table.data["WAVELENGTH"][0] = (truth.wavelength * 10 ** (1e-4 * shift)).astype(np.float32)
+            if not healthy:
+                assert refusal(path).reason == "wavelength"
+                continue
+            spectrum = only(path)
+            assert "the wavelength column is used" in spectrum.warnings[0]
+            assert "differs by 0.02 pixel" in spectrum.warnings[0]
+            np.testing.assert_allclose(spectrum.wavelength, truth.wavelength * 10**1.7e-6, rtol=5e-8)
+
     def test_without_keywords_the_rounded_column_is_made_regular(self, tmp_path):
         path = tmp_path / "a.fits"
         truth = LAYOUTS["sdss"][0](path)

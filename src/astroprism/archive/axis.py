@@ -201,7 +201,8 @@ def log_axis(header: Header, values: NDArray[np.floating] | None, size: int) -> 
     """The log10 axis of LAMOST and SDSS, angstrom, from a column and the keywords that repeat it.
 
     `values` are log10 of the column (None where there is none); COEFF0/COEFF1 and CRVAL1/CD1_1 give
-    it again. What they agree on counts; a column that no pair agrees with is refused.
+    it again. What they agree on counts; a regular column that a pair misses by less than a tenth of a pixel
+    is used, with a warning; one that no pair comes near is refused.
     """
     pairs = {
         "COEFF0/COEFF1": (header.number("COEFF0"), header.number("COEFF1")),
@@ -228,6 +229,12 @@ def log_axis(header: Header, values: NDArray[np.floating] | None, size: int) -> 
             (f"{differing[0]} contradicts the wavelength column, {agreeing[0]} agrees",) if differing else ()
         )
         return np.asarray(10.0 ** grids[agreeing[0]]), assumed
+    near = [name for name, grid in grids.items() if _near(grid, exact, step=pairs[name][1])]
+    if near and (grid := regular(exact)) is not None:
+        shift = np.max(np.abs(grids[near[0]] - exact)) / pairs[near[0]][1]
+        return np.asarray(10.0**grid), (
+            f"the wavelength column is used, from which {near[0]} differs by {shift:.2f} pixel",
+        )
     if differing:
         raise bad_axis(
             f"the wavelength column runs from {_tenth(exact[0]):.2f} to {_tenth(exact[-1]):.2f} angstrom, "
@@ -244,6 +251,11 @@ def _tenth(exponent: float) -> float:
 def _same(one: Wave, other: Wave) -> bool:
     """Equal within the rounding of float32 values near 4, twice over (0.3 km/s)."""
     return bool(np.max(np.abs(one - other)) < 4.8e-7)
+
+
+def _near(one: Wave, other: Wave, *, step: float) -> bool:
+    """Equal within a tenth of a pixel: plates of LAMOST DR10 round where the column begins, by .017 pixel."""
+    return bool(np.max(np.abs(one - other)) < 0.1 * step)
 
 
 def require_smooth(wave: Wave) -> None:
