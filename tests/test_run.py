@@ -130,8 +130,9 @@ def test_what_cannot_be_run_is_said_before_anything_is_done(folder, tmp_path):
         Study(folder / "labels.csv")
     assert not study.path.exists()
     few = sorted((folder / "spectra" / "spectra").iterdir())[:20]
-    with pytest.raises(AstroprismError, match="held out of training"):
+    with pytest.raises(AstroprismError, match="of 20 targets would be held out of training"):
         study.run(few, options=options(folder))
+    assert not study.model_path.exists()
 
 
 @pytest.mark.full

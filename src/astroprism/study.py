@@ -311,8 +311,26 @@ class Study(StudyFolder):
             new = len(self.store) - older.store.spectra
             text = f"{model_line(older)}; {new:,} spectra came later, --again trains on them too"
             return STALE, text, {"trained": False, "model": older.to_json()}
+        if options.again or self.model_facts() is None:
+            self._require_held_out(wanted)
         report = self.train(options=wanted, again=options.again, progress=progress)
         return (DONE if report.trained else SKIPPED), model_line(report.model), report.as_dict()
+
+    def _require_held_out(self, options: TrainOptions) -> None:
+        """Refuse, before it is trained, a split that holds out fewer targets than findings need."""
+        from .errors import ModelError
+        from .measures.spacing import FEWEST
+        from .targets.split import assign
+
+        targets = self.index["target"].to_numpy(dtype=object)
+        parts = assign(targets, options.seed, valid=options.valid, test=options.test)
+        held_out, stars = len(set(targets[parts != "train"])), len(set(targets))
+        if held_out < FEWEST:
+            raise ModelError(
+                f"{held_out} of {stars} targets would be held out of training, and findings need {FEWEST}: "
+                f"run with a larger --valid or --test (now {options.valid:g} and {options.test:g}), or on "
+                f"more stars. Nothing was trained; the spectra are kept in {self.path}"
+            )
 
     def _model_of_fewer_spectra(self, wanted: TrainOptions) -> ModelFacts | None:
         """A finished model that differs from the one wanted in the store's content alone."""
