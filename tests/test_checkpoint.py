@@ -216,7 +216,7 @@ def test_models_that_cannot_be_read_say_so(tmp_path):
         ({"network": {"kind": "tree", "config": {}}}, "names no network that this version can build"),
         ({"network": {"kind": "prism", "config": {"petals": 5}}}, "petals"),
         ({"network": None}, r"model\.json cannot be used: .*network"),
-        ({"steps": "many"}, r"model\.json cannot be used: .*steps`?; train again"),
+        ({"steps": "many"}, r"model\.json cannot be used: .*steps`?; restore it, or train again"),
     ):
         rewritten(**change)
         with pytest.raises(ModelError, match=words):
