@@ -118,3 +118,7 @@ def test_what_needs_a_missing_package_names_the_extra(small_study):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: this needs torch: pip install 'astroprism[train]'"
     assert "Traceback" not in done.stderr
+    as_json = subprocess.run(
+        [sys.executable, "-c", code.replace("'train',", "'train', '--json',")], capture_output=True, text=True
+    )
+    assert json.loads(as_json.stdout)["kind"] == "MissingExtra"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .artifacts import read_json
 from .errors import AstroprismError, ModelError, StoreError
+from .model.history import read_history
 from .schema import Findings, ModelFacts
 
 if TYPE_CHECKING:
@@ -92,15 +93,8 @@ class StudyFolder:
 
     def training_history(self) -> pd.DataFrame | None:
         """A row per moment of the training that was reported; None where there is no model."""
-        import pandas as pd
-
         path = self.model_path / "history.parquet"
-        if not path.exists():
-            return None
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path} cannot be read ({error}); train again") from None
+        return read_history(path) if path.exists() else None
 
     def codes(self, *, unpruned: bool = False) -> pd.DataFrame:
         """A row per spectrum: spectrum_id, target, mean_000.., sd_000..; unpruned: what the counts read."""

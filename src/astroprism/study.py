@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, overload
 
 from . import __version__
-from .artifacts import blame, write_json
+from .artifacts import blame, differences, write_json
 from .device import first_process
+from .errors import ModelError
 from .folder import StudyFolder
 from .pipeline import DONE, SKIPPED, STALE, Outcome, RunOptions, RunReport, Step, is_news, model_line
-from .progress import Listener, Progress, message, staged
+from .progress import Listener, Progress, message, silent, staged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,7 +275,7 @@ class Study(StudyFolder):
         tables = [as_table(table) for table in label_tables(labels)]
         given = _as_list(paths)
         steps: list[Step] = []
-        listener = progress or (lambda _: None)
+        listener = progress or silent
         path: dict[str, Callable[[Listener], Outcome]] = {
             "ingest": lambda progress: self._run_ingest(given, tables, options, progress),
             "train": lambda progress: self._run_train(options, progress),
@@ -318,7 +319,6 @@ class Study(StudyFolder):
 
     def _require_held_out(self, options: TrainOptions) -> None:
         """Refuse, before it is trained, a split that holds out fewer targets than findings need."""
-        from .errors import ModelError
         from .measures.spacing import FEWEST
         from .targets.split import assign
 
@@ -334,7 +334,6 @@ class Study(StudyFolder):
 
     def _model_of_fewer_spectra(self, wanted: TrainOptions) -> ModelFacts | None:
         """A finished model that differs from the one wanted in the store's content alone."""
-        from .artifacts import differences
         from .model.fit import training_request
 
         facts = self.model_facts()
@@ -351,8 +350,6 @@ class Study(StudyFolder):
         return (DONE if report.encoded else SKIPPED), text, report.as_dict()
 
     def _run_find(self, tables: list[pd.DataFrame], options: RunOptions, progress: Listener) -> Outcome:
-        from .errors import ModelError
-
         try:
             report = self.find(tables, options=options.find, progress=progress)
         except ModelError as error:

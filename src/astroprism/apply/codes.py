@@ -75,7 +75,7 @@ class StudyCodes:
 
     def parts(self, shares: Split) -> NDArray[np.str_]:
         """'train', 'valid' or 'test', (n,)."""
-        return split.assign(self.targets, shares.seed, valid=shares.valid, test=shares.test)
+        return split.as_trained(self.targets, shares)
 
     def labels(self, table: pd.DataFrame | None) -> pd.DataFrame:
         """Rows (n,) of a label table, by identifier; without columns where there is none."""

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import AstroprismError
+from ..errors import AstroprismError, MissingExtra
 from . import apply, archive, explore, find, model, paper, report, run, similar
 
 # along the path, as a newcomer meets them, each with its line of help
@@ -98,23 +98,28 @@ def _interrupt(*_: object) -> None:
     raise _Interrupted
 
 
+def _run() -> None:
+    """The command; a package of an extra that is not installed is an error like any other."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        extra = next((name for name, modules in EXTRAS.items() if error.name in modules), None)
+        if extra is None:
+            raise
+        raise MissingExtra(f"this needs {error.name}: pip install 'astroprism[{extra}]'") from None
+
+
 def main() -> None:
     """Entry point: errors raised on purpose end in one line and exit code 1, without a traceback."""
     import signal
 
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        app()
+        _run()
     except AstroprismError as error:
         if "--json" in sys.argv:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        extra = next((name for name, modules in EXTRAS.items() if error.name in modules), None)
-        if extra is None:
-            raise
-        print(f"error: this needs {error.name}: pip install 'astroprism[{extra}]'", file=sys.stderr)
         sys.exit(1)
     except Exception as error:  # a fault of ours: the traceback is wanted, but --json keeps its promise
         if "--json" in sys.argv:

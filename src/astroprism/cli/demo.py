@@ -183,11 +183,11 @@ def beside_truth(
     """
     from scipy.optimize import linear_sum_assignment
 
-    from ..targets.split import assign
+    from ..targets.split import as_trained
 
     found = [node for node in findings.nodes if node.counted]
     both = codes.merge(truth, on="spectrum_id", suffixes=("", "_of_truth"))
-    parts = assign(both["target"].tolist(), split.seed, valid=split.valid, test=split.test)
+    parts = as_trained(both["target"].tolist(), split)
     held = both[parts != "train"]
     shares = np.array(
         [

@@ -127,7 +127,7 @@ def gather(
     identifiers = index["spectrum_id"].to_numpy(dtype=object)
     targets = index["target"].to_numpy(dtype=object)
     shares = facts.split
-    part = split.assign(targets, shares.seed, valid=shares.valid, test=shares.test)
+    part = split.as_trained(targets, shares)
     encoded = np.isin(identifiers, codes.index.to_numpy(dtype=object))
     if not encoded.all():
         progress(warning(f"{(~encoded).sum():,} spectra have no codes yet; run encode to include them"))

@@ -131,7 +131,7 @@ def parts_of(targets: NDArray[np.object_], shares: Split, number: int) -> NDArra
 
     shares  the seed and shares of the first training's split
     """
-    parts = split.assign(targets, shares.seed, valid=shares.valid, test=shares.test)
+    parts = split.as_trained(targets, shares)
     half = split.assign(targets, shares.seed + 1 + number // 2, valid=0.5, test=0.0)
     mine = "valid" if number % 2 else "train"
     parts[(parts == "train") & (half != mine)] = "spare"
@@ -185,7 +185,7 @@ def _encode(store: Store, into: Path, shares: Split, *, device: str, begun: floa
     own = model.facts
     assert own is not None
     source = model.source(Source.from_store(store, memory=0))
-    parts = split.assign(source.targets, shares.seed, valid=shares.valid, test=shares.test)
+    parts = split.as_trained(source.targets, shares)
     rows = np.flatnonzero(parts != "train")
     size = max(1, ENCODED_PIXELS // source.pixels)
     means, sds = [], []

@@ -17,7 +17,6 @@ from ..artifacts import digest, read_json
 from ..errors import REASONS, AstroprismError, ModelError
 from ..figures.cards import QUANTILES
 from ..model.encode import codes_facts
-from ..model.history import read_history
 from ..targets import split
 
 if TYPE_CHECKING:
@@ -140,8 +139,7 @@ class ReportData:
     @cached_property
     def history(self) -> pd.DataFrame | None:
         """A row per moment of the training."""
-        path = self.folder.model_path / "history.parquet"
-        return read_history(path) if self.model_facts is not None and path.exists() else None
+        return None if self.model_facts is None else self.folder.training_history()
 
     @property
     def has_codes(self) -> bool:
@@ -229,7 +227,7 @@ class ReportData:
         shares, seed = self.model_facts.split, self.seed
         targets = self.index["target"].to_numpy(dtype=object)
         names = self.index["spectrum_id"].to_numpy(dtype=object)
-        parts = split.assign(targets, shares.seed, valid=shares.valid, test=shares.test)
+        parts = split.as_trained(targets, shares)
         coded = self.codes([])["spectrum_id"]
         rows = np.flatnonzero((parts != "train") & np.isin(names, coded.to_numpy(dtype=object)))
         if rows.size:

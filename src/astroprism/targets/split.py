@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..checks import check_choice
 from ..errors import ConfigError
+from ..schema import Split
 
 PARTS = ("train", "valid", "test")
 
@@ -48,6 +49,11 @@ def weights(targets: Sequence[str] | NDArray[np.object_], *, balance: str = "tar
         return np.ones(of.size)
     weight = 1 / np.bincount(of, minlength=len(names))[of]
     return np.asarray(weight * (of.size / max(len(names), 1)))
+
+
+def as_trained(targets: Sequence[str] | NDArray[np.object_], shares: Split) -> NDArray[np.str_]:
+    """As `assign`, by the shares that a model was trained with."""
+    return assign(targets, shares.seed, valid=shares.valid, test=shares.test)
 
 
 def one_per_target(

@@ -334,7 +334,7 @@ class Columns:
             return None
         shares = self.model_facts.split
         target = str(self.text("target")[row].as_py())
-        return str(split.assign([target], shares.seed, valid=shares.valid, test=shares.test)[0])
+        return str(split.as_trained([target], shares)[0])
 
     def brief(self, row: int) -> dict[str, Any]:
         """A spectrum in a list."""
