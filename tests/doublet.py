@@ -12,7 +12,7 @@ class Doublet(Prism):
     """One star with two lines; its encoder takes the blue line for the red one wherever it is fooled."""
 
     def __init__(self, true, *, fooled, berv=False):
-        super().__init__(PrismConfig(PIXELS, 5.0, n_latent=2, hidden=4, moving_air=berv))
+        super().__init__(PrismConfig(PIXELS, 5.0, n_latent=2, hidden=4, moving_air=berv, shift_gain=50.0))
         self.true, self.fooled = true, fooled
 
     def parts(self, z):

@@ -241,8 +241,8 @@ def test_identifiers_taken_twice_are_kept_apart(tmp_path):
 def test_settings_of_a_store_hold(archive, tmp_path):
     files = sorted((archive / "spectra").glob("*.fits"))
     ingest(tmp_path / "store", files[:4], options=HERE)
-    ingest(tmp_path / "store", files[4:8], options=IngestOptions(workers=0, normalise="median"))
-    with pytest.raises(ConfigError, match="made with normalise median, not continuum"):
+    ingest(tmp_path / "store", files[4:8], options=IngestOptions(workers=0, normalise="auto"))
+    with pytest.raises(ConfigError, match="made with normalise auto, not continuum"):
         ingest(tmp_path / "store", files[:9], options=IngestOptions(workers=0, normalise="continuum"))
     with pytest.raises(ConfigError, match="made with grid"):
         ingest(tmp_path / "store", files[:9], options=IngestOptions(workers=0, grid="paper"))

@@ -11,7 +11,8 @@ from astroprism.model.data import Source
 from astroprism.model.loop import Training
 from astroprism.model.loss import gaussian_nll, residual
 from astroprism.model.recipe import PaperRecipe, Recipe
-from astroprism.model.trained import TrainedModel, polish
+from astroprism.model.nodes import polish
+from astroprism.model.trained import TrainedModel
 from astroprism.network import PaperConfig, PaperNetwork
 from quick import facts_of
 from test_nodes import Lines, shapes, spectra, tiny

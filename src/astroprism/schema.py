@@ -109,10 +109,16 @@ class TrainedOn(Record, frozen=True):
 
 
 class Chi2(Record, frozen=True):
-    """Median chi2 per pixel at the mean code, with the stated errors; None where there were no spectra."""
+    """Median chi2 per pixel at the mean code, None where there were no spectra.
+
+    train, valid                with the errors as learned
+    stated_train, stated_valid  with the errors that came with the spectra
+    """
 
     train: float | None
     valid: float | None
+    stated_train: float | None = None
+    stated_valid: float | None = None
 
 
 class Event(Record, frozen=True):
@@ -138,6 +144,7 @@ class ModelFacts(Record, frozen=True, kw_only=True):
     precision: str
     chi2: Chi2
     kept: list[int]
+    response: str = ""  # why spectra are divided by a smooth response, or are not
     events: list[Event]
     warnings: list[str]
     versions: dict[str, str] | None = None

@@ -266,9 +266,11 @@ def _read_and_decode(
 ) -> tuple[Any, Any, Any, Any, Any]:
     """Flux, sigma, good, reconstruction and the atmosphere in it (b, p), for rows of the codes."""
     place = codes.rows[rows]
-    batch = source.read(place)
+    batch = model.to_device(source.tensors(place))
+    flux, sigma = batch.flux.cpu().numpy(), batch.sigma.cpu().numpy()
+    good = np.ones(flux.shape, bool) if batch.good is None else batch.good.cpu().numpy()
     berv = None if source.berv is None else source.berv[place]
-    return *batch, *model.decode_array(codes.mean[rows], berv=berv)
+    return flux, sigma, good, *model.decode_array(codes.mean[rows], berv=berv)
 
 
 # --- on disk; the file calls the range of the training "seen" and the scores "usual" and "label"

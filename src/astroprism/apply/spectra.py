@@ -157,7 +157,7 @@ def apply_prepared(
     if reference.trained.moving_air:
         known = [f["berv"] if f["frame"] == "barycentric" and np.isfinite(f["berv"]) else 0.0 for f in facts]
         berv = np.array(known, dtype=np.float32)
-    mean, sd, made, air = encode_and_decode(calibrated, flux, sigma, good, berv=berv)
+    mean, sd, made, air, flux, sigma = encode_and_decode(calibrated, flux, sigma, good, berv=berv)
     residuals = measure_residuals(flux, sigma, good, made=made, error=reference.error, air=air)
     residual = in_sigma(flux, sigma, good, made=made, error=reference.error).astype(np.float32)
     snr = np.array([f["snr"] for f in facts], dtype=np.float64)
@@ -215,10 +215,13 @@ def encode_and_decode(
     good: NDArray[np.bool_],
     *,
     berv: NDArray[np.float32] | None,
-) -> tuple[Floats, Floats, NDArray[np.float32], NDArray[np.float32] | None]:
+) -> tuple[
+    Floats, Floats, NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32], NDArray[np.float32]
+]:
     """Codes (n, nodes) and their sd, improved under the decoder as the study's own were; what they decode to.
 
-    Returns mean, sd, reconstructions (n, p), and the atmosphere in them where the network separates it.
+    Returns mean, sd, reconstructions (n, p), the atmosphere in them where the network separates it, and flux
+    and sigma as the model judges them: over the smooth response, with the learned errors.
     """
     import torch
 
@@ -228,6 +231,7 @@ def encode_and_decode(
     size = max(1, model.batch_pixels // flux.shape[1])
     means, sds = [np.zeros((0, model.nodes))], [np.zeros((0, model.nodes))]
     made, airs = [np.zeros((0, flux.shape[1]), np.float32)], [np.zeros((0, flux.shape[1]), np.float32)]
+    fluxes, sigmas = [flux[:0]], [sigma[:0]]
     for start in range(0, len(flux), size):
         part = slice(start, start + size)
         tensors = [torch.from_numpy(array[part]) for array in (flux, sigma, good)]
@@ -237,6 +241,8 @@ def encode_and_decode(
         codes = model.encode(batch, relock=facts.relocked, polished=facts.kept if facts.polished else False)
         means.append(codes.mean.double().cpu().numpy())
         sds.append(codes.sd.double().cpu().numpy())
+        fluxes.append(batch.flux.cpu().numpy())
+        sigmas.append(batch.sigma.cpu().numpy())
         one, air = model.decode_array(means[-1], berv=None if berv is None else berv[part])
         made.append(one)
         airs += [] if air is None else [air]
@@ -246,6 +252,8 @@ def encode_and_decode(
         np.concatenate(sds),
         np.concatenate(made),
         np.concatenate(airs) if air_is_known else None,
+        np.concatenate(fluxes),
+        np.concatenate(sigmas),
     )
 
 

@@ -78,7 +78,7 @@ def ingest(
     grid: Annotated[str, typer.Option(help="auto, paper, or LO:HI:STEPkms (vacuum angstrom).")] = "auto",
     frame: Annotated[str | None, typer.Option(help="file (default), barycentric or observer.")] = None,
     normalise: Annotated[
-        str | None, typer.Option(help="median (default), paper-median or continuum.")
+        str | None, typer.Option(help="auto (default), median, paper-median or continuum.")
     ] = None,
     min_good: Annotated[
         float | None, typer.Option(help="Share of good pixels a spectrum must have (default 0.5).")

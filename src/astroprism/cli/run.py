@@ -18,6 +18,9 @@ def run(
         typer.Option("--labels", metavar="TABLE", help="A table of labels, read after training. Repeatable."),
     ] = None,
     grid: Annotated[str, typer.Option(help="auto, paper, or LO:HI:STEPkms (vacuum angstrom).")] = "auto",
+    normalise: Annotated[
+        str | None, typer.Option(help="auto (default), median, paper-median or continuum.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="How long to train (default: the recipe's own number).")
     ] = None,
@@ -45,7 +48,7 @@ def run(
     from .terminal import Display, run_text
 
     options = RunOptions(
-        ingest=IngestOptions(grid=grid, workers=workers),
+        ingest=IngestOptions(grid=grid, normalise=normalise, workers=workers),
         train=TrainOptions(
             steps=steps,
             minutes=minutes,

@@ -19,7 +19,7 @@ class IngestOptions:
 
     grid       'auto', 'paper' or LOW:HIGH:STEPkms; auto proposes one, or takes that of the store there
     frame      file, barycentric or observer (see PrepareOptions); None: that of the store, else file
-    normalise  median, paper-median or continuum; None: that of the store, else median
+    normalise  auto, median, paper-median or continuum; None: that of the store, else auto
     min_good   share of good pixels a spectrum must have; None: that of the store, else 0.5
     dtype      float32 or float16 on disk; None: that of the store, else float32
     medium     air or vacuum, for files that do not say which; None: as their format has it by custom

@@ -270,7 +270,8 @@ def _encode_rows(
     progress(count(0, len(rows)))
     begun = time.monotonic()
     with torch.no_grad():
-        for batch in _read_ahead(source, rows, size=size, device=place):
+        for read in _read_ahead(source, rows, size=size, device=place):
+            batch = tasks[0].model.to_device(read)
             look = None
             for task, out in zip(tasks, found, strict=True):
                 look = look if look is not None and shared else task.model.first_look(batch)
@@ -302,10 +303,15 @@ def _read_ahead(
 
 
 def _one_encoder(tasks: Sequence[Task]) -> bool:
-    """Whether all tables have one encoder; pruned and unpruned differ in what the decoder reads."""
+    """Whether all tables have one encoder; pruned and unpruned differ in what the decoder reads.
+
+    With a gauge they also differ in the zero of the velocity, which depends on the nodes that are on.
+    """
     import torch
 
     first = tasks[0].model.network.state_dict()
+    if bool(first.get("gauged", False)):
+        return False
     return all(
         torch.equal(value, first[name])
         for task in tasks[1:]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..network import PaperNetwork, Prism
     from ..store import Store
     from .loop import Training
+    from .response import Response
 
 POOR = 1.5  # held-out chi2 per pixel from which spectra are not yet described
 OVERFIT = 1.5  # held-out chi2 over training chi2, from which spectra were too few
@@ -104,12 +105,16 @@ def train(
         parts = split.assign(source.targets, options.seed, valid=options.valid, test=options.test)
     rows = {part: np.flatnonzero(parts == part) for part in ("train", "valid")}
 
+    response, reason = _response(store, options, source, rows["train"])
+    if reason:
+        progress(message(reason))
+
     def build(recipe: Recipe | PaperRecipe, save_to: Path | None = None) -> Training:
         from .loop import Training
 
         return Training(
             source,
-            _network(options, source),
+            _network(options, source, response),
             recipe=recipe,
             **rows,
             seed=options.seed,
@@ -165,7 +170,7 @@ def train(
 
     # the model
     unpruned = training.finish()
-    facts = _facts(training, store, options, request=request, parts=parts, warnings=warnings)
+    facts = _facts(training, store, options, request=request, parts=parts, warnings=warnings, response=reason)
     for text in facts.warnings:
         progress(warning(text))
     if first:
@@ -293,16 +298,41 @@ def _source(store: Store, options: TrainOptions) -> tuple[Source, list[str]]:
     return (source if whiten and not moving else source.with_air(moving=moving)), warnings
 
 
-def _network(options: TrainOptions, source: Source) -> Prism | PaperNetwork:
+def _response(
+    store: Store, options: TrainOptions, source: Source, train: NDArray[np.intp]
+) -> tuple[Response | None, str]:
+    """The smooth response that spectra are divided by, if the archive shows one, and why."""
+    if options.network != "prism" or store.config.get("normalise") != "auto":
+        return None, ""
+    from .data import fair
+    from .nodes import sizing
+    from .response import measured, spline_count
+
+    assert source.step is not None
+    if not (splines := spline_count(source.pixels, source.step)):
+        return None, "the range is too short to tell a smooth response from lines: none is taken out"
+    rows = fair(train, sizing(source.pixels, len(train)).sample, source=source, seed=options.seed)
+    response, evidence = measured(source.tensors(rows), count=splines)
+    return (response if evidence.drowns else None), evidence.text()
+
+
+def _network(options: TrainOptions, source: Source, response: Response | None) -> Prism | PaperNetwork:
     from ..network import PaperConfig, PaperNetwork, Prism, sized_for
 
     if options.network == "paper":
         return PaperNetwork(PaperConfig(source.pixels), seed=options.seed)
     assert source.step is not None
     config = sized_for(
-        source.pixels, step=source.step, agnostic=options.agnostic, moving_air=source.berv is not None
+        source.pixels,
+        step=source.step,
+        agnostic=options.agnostic,
+        moving_air=source.berv is not None,
+        splines=0 if response is None else response.count,
     )
-    return Prism(config, seed=options.seed)
+    network = Prism(config, seed=options.seed)
+    if response is not None:
+        network.usual.copy_(response.star)
+    return network
 
 
 def fabric_for(name: str) -> Fabric:
@@ -356,12 +386,14 @@ def _facts(
     request: Mapping[str, Any],
     parts: NDArray[np.str_],
     warnings: list[str],
+    response: str,
 ) -> ModelFacts:
     """model.json; nothing in it depends on the clock: equal trainings write equal files."""
     from .checkpoint import network_facts
 
     network, targets = training.network, training.source.targets
-    found = [training.chi2(rows) for rows in (training.train, training.valid)]
+    sets = (training.train, training.valid)
+    found = [training.chi2(rows, stated=stated) for stated in (False, True) for rows in sets]
     chi2 = Chi2(*(value if math.isfinite(value) else None for value in found))
     network.eval()
     keep = getattr(network, "keep", None)
@@ -380,6 +412,7 @@ def _facts(
         precision=str(training.fabric._precision.precision),
         chi2=chi2,
         kept=kept,
+        response=response,
         events=[Event(x["step"], x["event"]) for x in training.status.moments if x["event"]],
         warnings=[*warnings, *_warnings(chi2, kept=kept, spectra=trained_on.spectra)],
     )

@@ -28,7 +28,8 @@ from ..errors import AstroprismError, ConfigError, ModelError, TrainingFailed
 from ..network import PaperNetwork, Prism
 from ..network.paper import level
 from .checkpoint import State, network_facts, read_state, restore, state_tensors, write_state
-from .data import Draws, Feed, Source, Tensors, fair
+from .data import Draws, Feed, Source, Tensors, fair, with_scatter
+from .gauge import regauge
 from .history import Moment, Status
 from .loss import chi2_per_pixel, residual, signal_nats
 from .nodes import Setback, Surgery, codes, misfit, sizing
@@ -43,6 +44,7 @@ from .objective import (
     noise_of,
 )
 from .recipe import PaperRecipe, Recipe
+from .response import response_of
 from .velocity import template_of
 
 CHECK = 10  # steps between checks of the loss: each waits for the device
@@ -50,6 +52,7 @@ RELOCK = 4  # steps between searches for velocities that fit better elsewhere
 KEEP = 50  # steps between snapshots in memory, or a few more
 JUDGED = 250  # held-out and training spectra of which chi2 is taken
 ACTIVE = 0.1  # nats of KL
+FITTED = 0.15  # share of the signal that may be unexplained when scatter begins to be learned
 DIVERGED = 20.0  # times the signal, or the misfit at the start: no training has more on its way down
 MOST_SETBACKS = 6
 SHORT = 300  # steps below which a recipe in fractions of them leaves no time to any part
@@ -88,13 +91,19 @@ class Training:
         # a snapshot begins a moment, so that a resumed training yields the same moments
         self.keep_every = -(-KEEP // self.every) * self.every
         self.judge_every = max(1, round(recipe.steps / 20 / self.every)) * self.every  # steps between chi2
+        self.response = response_of(network)
         size, floor = sizing(source.pixels, len(self.train)), recipe.floor_at(0.0)
         sample = self._sample(self.train, size.sample)
 
         fast: list[Tensor] = []  # parameters with a rate of their own
         if isinstance(network, Prism):
             network.calibrate(sample.flux, sigma=sample.sigma, good=sample.good, berv=sample.berv)
-            objective: PrismObjective | PaperObjective = PrismObjective(network, over_all=self._over_all)
+            objective: PrismObjective | PaperObjective = PrismObjective(
+                network,
+                over_all=self._over_all,
+                processes=self.fabric.world_size,
+                share=min(1.0, recipe.batch / len(self.train)),
+            )
             fast = [] if network.config.agnostic else [network.decoder.log_gain]
             if fast and recipe.alone > 0 and recipe.seek > 0:
                 template = template_of(sample, config=network.config, floor=floor)
@@ -203,6 +212,8 @@ class Training:
         recipe, status = self.recipe, self.status
         fraction, pull = status.step / recipe.steps, recipe.seek * status.signal
         alone = fraction < recipe.alone
+        # what is not fitted yet is no scatter
+        learns = fraction >= recipe.scatter_from and status.misfit < FITTED * status.signal
         return Terms(
             beta=recipe.beta_at(fraction, signal=status.signal, misfit=status.misfit) * status.gentle,
             floor=recipe.floor_at(fraction),
@@ -212,6 +223,8 @@ class Training:
             seek=pull if alone else 0.0,
             # every RELOCK-th step alone, with that weight
             relock=RELOCK * pull if not alone and status.step % RELOCK == 0 else 0.0,
+            air=recipe.air,
+            scatter=recipe.scatter_rate if learns else 0.0,
         )
 
     def _backward(self, batch: Tensors, terms: Terms, *, rate: float) -> Loss:
@@ -225,7 +238,7 @@ class Training:
             batch = displaced(batch, wanted[share], step=self.source.step or 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["speed"]
-        batch = batch.with_air(moving=self.moving)
+        batch = self._prepared(batch.with_air(moving=self.moving))
         loss: Loss = self.objective(batch, noise[share].to(device), terms)
         self.fabric.backward(loss.total)
         return loss
@@ -260,6 +273,7 @@ class Training:
     def finish(self) -> dict[str, Tensor]:
         """Switch weak nodes and copies off for good; returns the weights with every node on."""
         status = self.status
+        self._regauge()
         unpruned = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         if self.surgery and self.surgery.recipe.prune_at:
             try:
@@ -275,15 +289,27 @@ class Training:
                 "event": "; ".join(filter(None, (last["event"], *status.events, text)))
             }
             status.events = []
+            self._regauge()
         return unpruned
 
-    def chi2(self, rows: ArrayLike) -> float:
-        """Median chi2 per pixel at the mean code, over a fair sample of these rows; no floor."""
+    def _regauge(self) -> None:
+        """Give all kinds of star one zero of velocity."""
+        if isinstance(self.network, Prism) and self.surgery:
+            self.network.eval()
+            regauge(self.network, self.sample)
+
+    def chi2(self, rows: ArrayLike, *, stated: bool = False) -> float:
+        """Median chi2 per pixel at the mean code, over a fair sample of these rows; no floor.
+
+        stated  with the errors that came with the spectra, not with those learned
+        """
         rows = np.asarray(rows, np.intp)
         if not len(rows):
             return float("nan")
         count = min(JUDGED, max(16, 2**24 // self.source.pixels))
         batch = self._sample(rows, count).to(self.fabric.device)
+        if isinstance(self.network, Prism) and not stated:
+            batch = with_scatter(batch, self.network.scatter)
         self.network.eval()
         found = []
         with torch.no_grad():
@@ -425,7 +451,11 @@ class Training:
 
     def _sample(self, rows: NDArray[np.intp], count: int) -> Tensors:
         rows = fair(rows, count, source=self.source, seed=self.seed)
-        return self.source.tensors(rows).with_air(moving=self.moving)
+        return self._prepared(self.source.tensors(rows).with_air(moving=self.moving))
+
+    def _prepared(self, batch: Tensors) -> Tensors:
+        """The batch over its response, where one is taken out."""
+        return batch if self.response is None else self.response.divided(batch)
 
     def _over_all(self, x: Tensor) -> Tensor:
         """The mean over all processes."""

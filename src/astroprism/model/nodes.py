@@ -1,6 +1,7 @@
 """What each node does to the spectra, which nodes are worth keeping, and how they are given back in training.
 
     codes, misfit, ablation      what the encoder gives, and what nodes are worth to the likelihood
+    polish                       codes moved to the best fit under the decoder
     derivatives, overlaps        what nodes do to the spectra, and which two do the same
     choose                       weak nodes and copies against those that stay
     leads, give_back             what a returning node could explain
@@ -22,13 +23,15 @@ from torch.nn import functional
 from ..network import Prism
 from ..network.doppler import pixels_of, shift
 from ..network.prism import cut, widened
-from .data import Tensors
+from .data import PIECE, Tensors, with_scatter
 from .history import Status
 from .loss import gaussian_nll, kl_per_node, prune_bound, residual
 from .recipe import Recipe
 
 APART = 0.05  # share of what the Doppler node does to the same spectra, below which a node is no copy of it
 ENERGY = 0.9  # share of a node's effect that its directions must hold
+POLISH_STEPS = 2
+DAMPING = (1.0, 0.3, 0.1)  # shares of a step of the polish that are tried, until one is better
 LED = 0.2  # share of a lead that the encoder's features must predict
 
 
@@ -155,6 +158,59 @@ def doppler_node(network: object, nodes: Sequence[int]) -> int | None:
     return list(nodes).index(0) if physical and 0 in nodes else None
 
 
+@torch.no_grad()
+def polish(
+    network: Network,
+    mean: Tensor,
+    batch: Tensors,
+    *,
+    nodes: Sequence[int],
+    floor: float,
+    steps: int = POLISH_STEPS,
+) -> Tensor:
+    """Codes (b, n) with those of `nodes` moved to where likelihood times prior is higher; never lower."""
+    if not nodes or not len(mean):
+        return mean
+
+    def cost(z: Tensor, x: Tensors) -> Tensor:
+        residuals = residual(x.flux, network.decode(z, berv=x.berv), good=x.good)
+        return gaussian_nll(residuals, x.sigma, good=x.good, floor=floor) + 0.5 * (z[:, nodes] ** 2).sum(1)
+
+    out = []
+    for rows, x in batch.pieces(PIECE // max(1, len(nodes) // 4)):  # derivatives take p pixels per node
+        z = mean[rows].clone()
+        value = cost(z, x)
+        for _ in range(steps):
+            step = _gauss_newton(network, z, x, nodes=nodes, floor=floor)
+            begun, moved = z, torch.zeros(len(z), dtype=torch.bool, device=z.device)
+            for damping in DAMPING:
+                tried = begun.clone()
+                tried[:, nodes] += damping * step
+                new = cost(tried, x)
+                # each spectrum for itself: its code must not depend on which others share its batch
+                better = (new < value) & ~moved
+                z, value = torch.where(better[:, None], tried, z), torch.where(better, new, value)
+                moved |= better
+                if bool(moved.all()):
+                    break
+        out.append(z)
+    return torch.cat(out)
+
+
+def _gauss_newton(network: Network, z: Tensor, x: Tensors, *, nodes: Sequence[int], floor: float) -> Tensor:
+    """The full step (b, k) of `nodes` for a Gaussian likelihood and a unit Gaussian prior."""
+    slopes = derivatives(network, z, x, nodes=nodes)  # (b, k, p), in sigma
+    soft = x.sigma / (x.sigma**2 + floor**2).sqrt()
+    slopes = slopes * soft[:, None]
+    residuals = residual(x.flux, network.decode(z, berv=x.berv), good=x.good) / x.sigma * soft
+    if x.good is not None:
+        residuals = residuals.masked_fill(~x.good, 0)
+    matrix = slopes @ slopes.transpose(1, 2) + torch.eye(len(nodes)).to(slopes)
+    right = (slopes @ residuals[:, :, None])[:, :, 0] - z[:, nodes]
+    step: Tensor = torch.linalg.solve(matrix, right)
+    return step
+
+
 class Choice(NamedTuple):
     """Which nodes stay."""
 
@@ -164,13 +220,22 @@ class Choice(NamedTuple):
 
 
 def choose(
-    network: Prism, batch: Tensors, *, kl: float, bound: float, floor: float, overlap: float
+    network: Prism,
+    batch: Tensors,
+    *,
+    kl: float,
+    bound: float,
+    floor: float,
+    overlap: float,
+    last: bool = False,
 ) -> Choice:
     """Nodes worth keeping, on a sample of the training spectra.
 
     kl       nats of KL that a node must carry
     bound    nats per spectrum that it must explain
     overlap  with a stronger node, from which it is a copy
+    last     no training follows that could bring a copy's work to the node that stays: a copy goes only where
+             the codes of the others make up for it
     """
     few = sizing(batch.flux.shape[1], len(batch.flux)).few
     mean, logvar = codes(network, batch)
@@ -179,20 +244,45 @@ def choose(
     some = batch.at(slice(max(few, 512)))
     rise = ablation(network, mean[: max(few, 512)], some, floor=floor, nodes=alive).mean(0)
     strong = [i for i in alive if rise[i] > bound]
+    doppler = doppler_node(network, alive)
+    if doppler is not None and 0 not in strong and rise[0] > carried[0]:
+        strong.append(0)  # worth its cost: a shift is a cause of its own, however little it explains
     kept: list[int] = []
     copies: dict[int, int] = {}
     if strong:
         slopes = derivatives(network, mean[:few], batch.at(slice(few)), nodes=strong)
         same = overlaps(slopes, doppler=doppler_node(network, strong))
         place = {node: i for i, node in enumerate(strong)}
-        for node in sorted(strong, key=lambda i: -float(rise[i])):
+        # the Doppler node first: of what shifts the same spectra, it is the one that shifts them by design
+        for node in sorted(strong, key=lambda i: (i != 0 or doppler is None, -float(rise[i]))):
             twins = [other for other in kept if same[place[node], place[other]] >= overlap]
+            if node == 0 and doppler is not None:
+                twins = []
+            if twins and last:
+                without = [i for i in strong if i != node and i not in copies]
+                cost = _without(
+                    network, mean[:few], batch.at(slice(few)), node=node, others=without, floor=floor
+                )
+                twins = twins if cost < bound else []
             if twins:
                 copies[node] = twins[0]
             else:
                 kept.append(node)
     weak = [i for i in range(len(carried)) if network.keep[i] > 0 and i not in strong]
     return Choice(kept, weak, copies)
+
+
+def _without(
+    network: Prism, mean: Tensor, batch: Tensors, *, node: int, others: Sequence[int], floor: float
+) -> float:
+    """Nats per spectrum that are lost without a node, the codes of the others at their best."""
+    base = polish(network, mean, batch, nodes=[*others, node], floor=floor)
+    fixed = mean.clone()
+    fixed[:, node] = 0.0
+    fixed = polish(network, fixed, batch, nodes=others, floor=floor, steps=4)
+    return float(
+        (misfit(network, fixed, batch, floor=floor) - misfit(network, base, batch, floor=floor)).mean()
+    )
 
 
 class Lead(NamedTuple):
@@ -330,9 +420,14 @@ class Surgery:
 
     network: Prism
     optimizer: torch.optim.Optimizer
-    sample: Tensors  # of the training spectra, on the device
+    stated: Tensors  # a sample of the training spectra with the errors they came with, on the device
     recipe: Recipe
     seed: int
+
+    @property
+    def sample(self) -> Tensors:
+        """The sample with the errors as learned so far."""
+        return with_scatter(self.stated, self.network.scatter)
 
     def is_due(self, status: Status) -> bool:
         """Whether there is anything to do at this step."""
@@ -374,7 +469,13 @@ class Surgery:
         bound, floor = self.bound(fraction, status), self.recipe.floor_at(fraction)
         self.network.eval()
         choice = choose(
-            self.network, self.sample, kl=kl, bound=bound, floor=floor, overlap=self.recipe.overlap
+            self.network,
+            self.sample,
+            kl=kl,
+            bound=bound,
+            floor=floor,
+            overlap=self.recipe.overlap,
+            last=fraction >= 1,
         )
         self.network.train()
         if not choice.kept and status.misfit > 0.3 * status.signal and status.signal > bound:

@@ -19,9 +19,11 @@ from torch.nn import functional
 from ..network import PaperNetwork, Prism
 from ..network.doppler import pixels_of, velocity_of
 from ..network.prism import Parts, drift
-from .data import Tensors
+from .data import Tensors, with_scatter
 from .loss import absolute_difference, blur, chi2_per_pixel, gaussian_nll, kl_per_node, residual
 from .velocity import CLEAR, better_shifts, shifts_of
+
+MOST_SCATTER = 0.05  # relative flux: the most that is learned as scatter; more is a cause not fitted yet
 
 
 class Terms(NamedTuple):
@@ -36,6 +38,8 @@ class Terms(NamedTuple):
     relock: float = (
         0.0  # the same for spectra that fit better at another velocity, with the decoder's mean star
     )
+    air: float = 0.0  # of the atmosphere's absorption: what star and air can both explain is the star's
+    scatter: float = 0.0  # rate of the running mean of the learned scatter; 0 while it is not learned
 
 
 class Loss(NamedTuple):
@@ -58,17 +62,27 @@ class PrismObjective(nn.Module):
 
     template  (w,) star that cross-correlation seeks in the spectra, where that is of use
     over_all  gives the mean over all processes: drift is measured against the whole batch
+    share     of the training spectra that one batch, of all processes, holds
     """
 
-    def __init__(self, network: Prism, *, over_all: Callable[[Tensor], Tensor] = one_process) -> None:
+    def __init__(
+        self,
+        network: Prism,
+        *,
+        over_all: Callable[[Tensor], Tensor] = one_process,
+        processes: int = 1,
+        share: float = 0.0,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.processes, self.share = processes, share
         self.template: Tensor | None = None
         self.over_all = over_all
 
     def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
         """One batch at codes sampled with `noise` (b, n)."""
-        network, good = self.network, batch.good
+        network, good, stated = self.network, batch.good, batch.sigma
+        batch = with_scatter(batch, network.scatter)
         mean, logvar, first_shift = network.look(batch.flux, good=good, berv=batch.berv)
         z = mean + (0.5 * logvar).exp() * noise
         if network.config.agnostic:
@@ -78,8 +92,11 @@ class PrismObjective(nn.Module):
             made = network.join(parts, berv=batch.berv)
             penalty = self._penalty(batch, mean, first_shift, parts, terms)
         residuals = residual(batch.flux, made, good=good)
+        if terms.scatter > 0:
+            self._learn(residuals.detach(), batch, stated, rate=terms.scatter)
         kl = kl_per_node(mean, logvar) * network.keep  # a node that is off costs nothing: it is not decoded
         loss = _measured(residuals.detach(), batch, floor=terms.floor, kl=kl)
+        loss = loss._replace(chi2=chi2_per_pixel(residuals.detach(), stated, good=good).nanmean())
         residuals = blur(residuals, width=terms.blur, good=good)
         nll = gaussian_nll(residuals, batch.sigma, good=good, floor=terms.floor).mean()
         if network.config.agnostic and terms.blur > 0:
@@ -117,7 +134,32 @@ class PrismObjective(nn.Module):
                 for x in (first_shift, doppler)
             ]
             penalty = penalty + terms.relock * ((miss[0] + miss[1]) / len(mean))
+        if terms.air > 0:
+            usual = _weight(batch, floor=terms.floor).median(1).values.median()
+            penalty = penalty + terms.air * usual * ((parts.atmosphere - 1) ** 2).sum(1).mean()
         return penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
+
+    @torch.no_grad()
+    def _learn(self, residuals: Tensor, batch: Tensors, stated: Tensor, *, rate: float) -> None:
+        """One step of the running mean of what the stated errors leave unexplained in each pixel.
+
+        Weighted as the likelihood of a variance is, by sigma^-4, and clipped at four sigma, so that neither
+        an outlier nor the brightest star decides a pixel. What two standard errors explain is no scatter:
+        where the stated errors are right, nothing is added to them.
+        """
+        network = self.network
+        weight = 1 / batch.sigma**4
+        if batch.good is not None:
+            weight = weight.masked_fill(~batch.good, 0)
+        excess = torch.minimum(residuals**2, 16 * batch.sigma**2) - stated**2
+        top, bottom = self.over_all((weight * excess).sum(0)), self.over_all(weight.sum(0))
+        new = (top / bottom.clamp(min=1e-12)).clamp(max=MOST_SCATTER**2)
+        known = (bottom > 0) & torch.isfinite(new)  # a step that fails, and is left out, teaches nothing
+        network.excess += torch.where(known, rate * (new - network.excess), 0)
+        # a variance of weight 1 / sigma^4 is known to 2 / sum of weights, from as many spectra as there are
+        spread = (2 * max(0.5 * rate, self.share) / (self.processes * bottom).clamp(min=1e-12)).sqrt()
+        scatter = (network.excess - 2 * spread).clamp(min=0)
+        network.scatter.copy_(torch.where(known, scatter, network.scatter))
 
 
 class PaperObjective(nn.Module):
@@ -153,6 +195,11 @@ def _noise_nats(batch: Tensors, *, floor: float) -> Tensor:
     """What the noise alone is worth, nats per spectrum (b,)."""
     weight = batch.sigma**2 / (batch.sigma**2 + floor**2)
     return 0.5 * (weight if batch.good is None else weight.masked_fill(~batch.good, 0)).sum(1)
+
+
+def _weight(batch: Tensors, *, floor: float) -> Tensor:
+    weight = 1 / (batch.sigma**2 + floor**2)
+    return weight if batch.good is None else weight.masked_fill(~batch.good, 0)
 
 
 class Sums:

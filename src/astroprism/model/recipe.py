@@ -61,7 +61,10 @@ class Recipe:
     lock: float = 32.0
     blur_lock: float = 32.0  # the same while residuals are blurred
     most_beta: float = 0.018  # the largest beta that the lock may set, as a share of the signal
-    floor: Points = ((0.5, 0.01), (0.7, 0.003))  # relative flux, added to sigma: what need not be explained
+    # relative flux, added to sigma: what need not be explained; the learned scatter takes its place
+    floor: Points = ((0.5, 0.01), (0.7, 0.003))
+    scatter_from: float = 0.5  # fraction from which the scatter per pixel is learned
+    scatter_rate: float = 0.05  # of its running mean, per step
 
     # --- the velocity first: until `alone` only the Doppler node is on, against one mean star. A velocity
     # that several nodes share is never put together again.
@@ -79,6 +82,8 @@ class Recipe:
     # --- penalties
     agree: float = 10.0  # nats per pixel by which the first look must agree with the decoder's shift
     still: float = 1000.0  # nats per pixel^2 by which the star must not drift against the mean star
+
+    air: float = 0.01  # pull of the atmosphere towards 1, as a share of a pixel's usual weight
 
     # --- velocity whitening: spectra are moved at random by up to this, so that star and air separate
     whiten: float = 0.0  # km/s
@@ -131,9 +136,18 @@ AGNOSTIC: Mapping[str, Any] = {
     "lock": 512.0,  # its decoder has to draw moving lines, and leaves misfit that no node explains
     "most_beta": 0.03,
     "blur": ((0.0, 400.0), (0.08, 300.0), (0.32, 10.0), (0.4, 2.0)),
+    "scatter_from": 0.85,  # until then it still draws lines, and what it misses is no scatter
     "prune_at": (0.48, 0.7, 0.82),
     "give_back": (0.6, 0.9),
 }
+
+
+FEWEST_BATCHES = 16  # per epoch
+
+
+def _power_of_two(x: int) -> int:
+    """The largest power of two that is no more than x, at least 1."""
+    return 1 << (max(1, x).bit_length() - 1)
 
 
 def sized(
@@ -146,9 +160,12 @@ def sized(
     """
     plan: Mapping[str, Any] = AGNOSTIC if agnostic else {}
     steps = plan.get("steps", 3000)
+    # A small archive in large batches is drawn hundreds of times and learned by heart: of 1,160 spectra,
+    # chi2 .86 in training and 1.17 held out with 128, .94 and 1.08 with 64.
+    most = min(128, _power_of_two(2**24 // pixels), max(16, _power_of_two(spectra // FEWEST_BATCHES)))
     size: dict[str, Any] = {
         **plan,
-        "batch": max(16, min(128, 2 ** ((2**24 // pixels).bit_length() - 1))),
+        "batch": max(16, most),
         # more spectra deserve more steps, though not in proportion: each is drawn less often
         "steps": round(steps * min(12.0, max(1.0, spectra / 10_000)) ** 0.5 / 100) * 100,
     }
@@ -186,6 +203,9 @@ class PaperRecipe:
     seeds: int = 0
     agree: float = 0.0
     still: float = 0.0
+    air: float = 0.0
+    scatter_from: float = 1.0
+    scatter_rate: float = 0.0
 
     def __post_init__(self) -> None:
         _positive(self, "steps", "batch", "rate", "kl")
@@ -227,7 +247,7 @@ class PaperRecipe:
 
 # fmt: off
 INERT = ("alone", "velocity_rate", "prune_at", "prune_kl", "give_back", "prune_share", "overlap", "seeds",
-         "agree", "still")
+         "agree", "still", "air", "scatter_from", "scatter_rate")
 # fmt: on
 
 

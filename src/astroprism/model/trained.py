@@ -24,17 +24,14 @@ from torch import Tensor
 
 from ..device import BATCH_PIXELS, device_for
 from ..network import PaperNetwork, Prism, load_released
-from ..network.doppler import pixels_of, shift, velocity_of
+from ..network.doppler import pixels_of, shift
 from ..network.prism import cut
 from ..schema import ModelFacts
 from .checkpoint import read_model
-from .data import PIECE, Source, Tensors
-from .loss import gaussian_nll, residual
-from .nodes import Network, derivatives
+from .data import Source, Tensors, with_scatter
+from .nodes import polish
+from .response import response_of
 from .velocity import relocked
-
-POLISH_STEPS = 2
-DAMPING = (1.0, 0.3, 0.1)  # shares of a step that are tried, until one is better
 
 
 class Codes(NamedTuple):
@@ -96,6 +93,7 @@ class TrainedModel:
         """Move the network to a device."""
         self.device = device
         self.network.to(device)
+        self.response = response_of(self.network)
 
     @property
     def physical(self) -> bool:
@@ -116,9 +114,18 @@ class TrainedModel:
         """The source with the BERV that the network reads: zeros where it wants one and none is known."""
         return source.with_air(moving=self.moving_air)
 
-    def to_device(self, batch: Tensors) -> Tensors:
-        """The batch where the network is, with the BERV that the network reads."""
-        return batch.with_air(moving=self.moving_air).to(self.device)
+    def to_device(self, batch: Tensors, *, stated: bool = False) -> Tensors:
+        """The batch where the network is, as it reads and judges it.
+
+        With the BERV that it wants, over its smooth response, and with the learned errors; `stated` leaves
+        the errors as they came.
+        """
+        batch = batch.with_air(moving=self.moving_air).to(self.device)
+        if self.response is not None:
+            batch = self.response.divided(batch)
+        if stated or not isinstance(self.network, Prism):
+            return batch
+        return with_scatter(batch, self.network.scatter)
 
     # --- spectra to codes
 
@@ -168,7 +175,7 @@ class TrainedModel:
         star, air = cut(shift(parts.star, parts.shift), config=config), parts.atmosphere
         if berv is not None:
             air = cut(shift(air, pixels_of(berv, config.step)), config=config)
-        return Decoded(star * air, star, air, velocity_of(parts.shift, config.step))
+        return Decoded(star * air, star, air, self.network.velocity(z))
 
     def decode_array(
         self, mean: NDArray[np.floating], *, berv: NDArray[np.floating] | None = None
@@ -181,56 +188,3 @@ class TrainedModel:
         made = self.decode(tensor(mean), berv=None if berv is None else tensor(berv))
         air = None if made.air is None else made.air.float().cpu().numpy()
         return made.flux.float().cpu().numpy(), air
-
-
-@torch.no_grad()
-def polish(
-    network: Network,
-    mean: Tensor,
-    batch: Tensors,
-    *,
-    nodes: Sequence[int],
-    floor: float,
-    steps: int = POLISH_STEPS,
-) -> Tensor:
-    """Codes (b, n) with those of `nodes` moved to where likelihood times prior is higher; never lower."""
-    if not nodes or not len(mean):
-        return mean
-
-    def cost(z: Tensor, x: Tensors) -> Tensor:
-        residuals = residual(x.flux, network.decode(z, berv=x.berv), good=x.good)
-        return gaussian_nll(residuals, x.sigma, good=x.good, floor=floor) + 0.5 * (z[:, nodes] ** 2).sum(1)
-
-    out = []
-    for rows, x in batch.pieces(PIECE // max(1, len(nodes) // 4)):  # derivatives take p pixels per node
-        z = mean[rows].clone()
-        value = cost(z, x)
-        for _ in range(steps):
-            step = _gauss_newton(network, z, x, nodes=nodes, floor=floor)
-            begun, moved = z, torch.zeros(len(z), dtype=torch.bool, device=z.device)
-            for damping in DAMPING:
-                tried = begun.clone()
-                tried[:, nodes] += damping * step
-                new = cost(tried, x)
-                # each spectrum for itself: its code must not depend on which others share its batch
-                better = (new < value) & ~moved
-                z, value = torch.where(better[:, None], tried, z), torch.where(better, new, value)
-                moved |= better
-                if bool(moved.all()):
-                    break
-        out.append(z)
-    return torch.cat(out)
-
-
-def _gauss_newton(network: Network, z: Tensor, x: Tensors, *, nodes: Sequence[int], floor: float) -> Tensor:
-    """The full step (b, k) of `nodes` for a Gaussian likelihood and a unit Gaussian prior."""
-    slopes = derivatives(network, z, x, nodes=nodes)  # (b, k, p), in sigma
-    soft = x.sigma / (x.sigma**2 + floor**2).sqrt()
-    slopes = slopes * soft[:, None]
-    residuals = residual(x.flux, network.decode(z, berv=x.berv), good=x.good) / x.sigma * soft
-    if x.good is not None:
-        residuals = residuals.masked_fill(~x.good, 0)
-    matrix = slopes @ slopes.transpose(1, 2) + torch.eye(len(nodes)).to(slopes)
-    right = (slopes @ residuals[:, :, None])[:, :, 0] - z[:, nodes]
-    step: Tensor = torch.linalg.solve(matrix, right)
-    return step

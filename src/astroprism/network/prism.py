@@ -29,6 +29,8 @@ from ..checks import check_positive
 from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 
+PATCH = 128  # pixels of `drift`: wide enough for some lines
+
 
 @dataclass(frozen=True)
 class PrismConfig:
@@ -49,6 +51,9 @@ class PrismConfig:
     )
     # relative flux per unit of the decoder's outputs: unit outputs make lines of usual depth
     depth: float = 0.15
+    splines: int = (
+        0  # of the smooth response that each spectrum is divided by (model/response.py); 0: by none
+    )
     agnostic: bool = False  # no physics in the decoder: no shift, no star times atmosphere
     moving_air: bool = False  # spectra come in the barycentric frame, their barycentric velocities known
     # radians per unit of z, of the agnostic decoder's sines
@@ -89,7 +94,9 @@ class PrismConfig:
         return (self.width - self.pixels) // 2
 
 
-def sized_for(pixels: int, *, step: float, agnostic: bool = False, moving_air: bool = False) -> PrismConfig:
+def sized_for(
+    pixels: int, *, step: float, agnostic: bool = False, moving_air: bool = False, splines: int = 0
+) -> PrismConfig:
     """The sizes that were tried: those of the defaults, and leaner ones for long spectra.
 
     At 327,680 pixels rank 8 and 16 components make 13.9 M parameters; the defaults would make twice that, and
@@ -103,6 +110,7 @@ def sized_for(pixels: int, *, step: float, agnostic: bool = False, moving_air: b
         patch=128 if agnostic and not long else 64,
         rank=8 if long else 64 if agnostic else 16,
         whitened=16 if long else 128,
+        splines=splines,
         agnostic=agnostic,
         moving_air=moving_air,
     )
@@ -272,6 +280,7 @@ class Decoder(nn.Module):
     """Codes (b, n) -> spectra (b, p)."""
 
     rates: Tensor
+    gauge: Tensor  # (h + 1,)
 
     def __init__(self, config: PrismConfig) -> None:
         super().__init__()
@@ -286,6 +295,8 @@ class Decoder(nn.Module):
             self.star = writer(c.width, config=c)
             self.air = writer(c.width if c.moving_air else c.pixels, config=c)
             self.log_gain = nn.Parameter(torch.zeros(()))
+            # what the star lies off its own zero, in pixels, read from the body: set once training is over
+            self.register_buffer("gauge", torch.zeros(h + 1))
             with torch.no_grad():
                 last = self.air[-1].get_parameter("weight")
                 last.mul_(0.1)  # the star explains what it can before the atmosphere does
@@ -300,7 +311,18 @@ class Decoder(nn.Module):
         c = self.config
         b = self.body(z[:, 1:])
         star, air = self.star(b).float(), self.air(b).float()
-        return Parts(1 + c.depth * star, 1 + c.depth * air, c.gain * self.log_gain.exp() * z[:, 0])
+        place = self.pixels(z) - self.off(b)
+        return Parts(1 + c.depth * star, 1 + c.depth * air, place)
+
+    def pixels(self, z: Tensor) -> Tensor:
+        """z (b, n) -> the star's velocity (b,) in pixels."""
+        pixels: Tensor = self.config.gain * self.log_gain.exp() * z[:, 0]
+        return pixels
+
+    def off(self, features: Tensor) -> Tensor:
+        """How far the star that the body's features (b, h) make lies off its own zero, (b,) pixels."""
+        off: Tensor = features.float() @ self.gauge[:-1] + self.gauge[-1]
+        return off
 
     def join(self, parts: Parts, *, air: Tensor | None) -> Tensor:
         """Star and atmosphere moved, cut to the spectrum's pixels and multiplied, (b, p)."""
@@ -331,6 +353,10 @@ class Prism(nn.Module):
     keep: Tensor  # (n,) 1, or 0 for a pruned node, which the decoder then reads as 0
     mean: Tensor
     scale: Tensor
+    usual: Tensor  # (p,) the mean star that responses are measured against
+    scatter: Tensor  # (p,) variance that stated errors do not explain, relative flux^2
+    excess: Tensor  # (p,) its running mean while it is learned
+    gauged: Tensor  # whether the star's zero has been measured (`Decoder.gauge`)
 
     def __init__(self, config: PrismConfig, *, seed: int = 0) -> None:
         super().__init__()
@@ -341,6 +367,10 @@ class Prism(nn.Module):
         self.register_buffer("keep", torch.ones(config.n_latent))
         self.register_buffer("mean", torch.ones(config.pixels))
         self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("usual", torch.ones(config.pixels))
+        self.register_buffer("scatter", torch.zeros(config.pixels))
+        self.register_buffer("excess", torch.full((config.pixels,), 0.01**2))
+        self.register_buffer("gauged", torch.zeros((), dtype=torch.bool))
 
     def encode(
         self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None
@@ -360,7 +390,15 @@ class Prism(nn.Module):
         """As `encode`, with the first look's shift; or the second look at a given shift `at` (b,), pixels."""
         log_gain = None if self.config.agnostic else self.decoder.log_gain
         look: Look = self.encoder(self._standard(flux, good), log_gain=log_gain, air=self._air(berv), at=at)
-        return look
+        return look if self.config.agnostic or not self.gauged else self._raised(look)
+
+    def _raised(self, look: Look) -> Look:
+        """The look with the Doppler node's mean where the gauge has put it."""
+        decoder = self.decoder
+        features = decoder.body((look.mean * self.keep)[:, 1:])
+        raise_by = decoder.off(features) / (self.config.gain * decoder.log_gain.exp())
+        mean = torch.cat([(look.mean[:, 0] + raise_by)[:, None], look.mean[:, 1:]], 1)
+        return look._replace(mean=mean)
 
     def features(self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None) -> Tensor:
         """What the heads of the codes read, (b, h + whitened)."""
@@ -383,7 +421,10 @@ class Prism(nn.Module):
 
     def velocity(self, z: Tensor) -> Tensor:
         """z (b, n) -> the star's velocity (b,) in km/s against the mean star, in the frame of the spectra."""
-        return velocity_of(self.parts(z).shift, self.config.step)
+        if self.config.agnostic:
+            raise ConfigError("an agnostic network has no velocity; train with physics")
+        velocity: Tensor = velocity_of(self.decoder.pixels(z * self.keep), self.config.step)
+        return velocity
 
     def forward(
         self,
@@ -500,14 +541,51 @@ def moved(x: Tensor, pixels: Tensor, *, config: PrismConfig) -> Tensor:
     return cut(shift(widened(x, config=config), pixels), config=config)
 
 
-def drift(star: Tensor, mean: Tensor) -> Tensor:
+def drift(
+    star: Tensor, mean: Tensor, *, patch: int = PATCH, power: float = 0.5, quality: float = 0.0
+) -> Tensor:
     """How far each star (b, w) lies from the mean star (w,), in pixels (b,), to first order.
 
     Doppler node and star share a freedom that leaves the likelihood unchanged: a star that moves with
     temperature, undone by the velocity. Training penalises this drift, which fixes it.
+
+    In each patch, level and tilt taken off, star = a mean - b slope: its lines lie at b / a. The drift is the
+    median over patches, weighted by (a^2 slope^2)^power: no one blend decides (Ca II H beside H epsilon reads
+    -24 km/s in K stars, +22 in A stars by plain least squares), and a patch whose lines are gone has no vote.
+    One reweighting about the median stands for it, so that it is smooth in training.
+
+    quality  power of the patches' own misfit that weights are divided by: other lines than the mean's are bad
+             witnesses. Not in training: a line that has moved off would lose its pull
     """
-    slope = 0.5 * (mean[2:] - mean[:-2])
-    return -((star[:, 1:-1] - mean[1:-1]) @ slope) / (slope @ slope + 1e-6)
+    slope: Tensor = 0.5 * (mean[2:] - mean[:-2])
+    patch = min(patch, slope.shape[0])
+    count = slope.shape[0] // patch
+    tilt = torch.linspace(-1, 1, patch, device=star.device, dtype=star.dtype)
+    tilt = tilt / tilt.norm()
+
+    def pieces(x: Tensor) -> Tensor:
+        x = x[..., : count * patch].reshape(*x.shape[:-1], count, patch)
+        x = x - x.mean(-1, keepdim=True)
+        level: Tensor = x - (x @ tilt)[..., None] * tilt
+        return level
+
+    h, m, s = pieces(star[:, 1:-1]), pieces(mean[1:-1]), pieces(slope)
+    mm, ss, ms = (m * m).sum(-1), (s * s).sum(-1), (m * s).sum(-1)
+    hm, hs = (h * m).sum(-1), (h * s).sum(-1)  # (b, patches)
+    det = mm * ss - ms**2 + 1e-9
+    a, b = ((hm * ss - hs * ms) / det).detach(), -(hs * mm - hm * ms) / det
+    v = b * a / (a * a + 0.05**2)
+    with torch.no_grad():
+        weight = ((a.clamp(min=0) ** 2 + 1e-4) * ss) ** power
+        if quality:
+            misfit = ((h - a[..., None] * m + b[..., None] * s) ** 2).sum(-1)
+            weight = weight / (misfit + 1e-4) ** quality
+        order = v.argsort(1)
+        summed = weight.gather(1, order).cumsum(1)
+        middle = v.gather(1, order).gather(1, (summed < summed[:, -1:] / 2).sum(1, keepdim=True))
+        weight = weight / ((v - middle) ** 2 + 0.1**2).sqrt()
+        weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-30)
+    return (weight * v).sum(1)
 
 
 def whitening(x: Tensor, *, count: int, noise: float) -> Tensor:

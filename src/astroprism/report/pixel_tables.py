@@ -163,11 +163,10 @@ class PixelTables:
         """Spectra at positions `rows` and what the network makes of their codes (rows, nodes)."""
         import torch
 
-        source = self.data.model.source(Source.from_store(self.data.store, memory=0))
-        flux, sigma, good = (torch.from_numpy(part) for part in source.read(rows))
-        berv = None if source.berv is None else torch.from_numpy(source.berv[rows])
-        made = self.data.model.decode(torch.from_numpy(codes.astype(np.float32)), berv=berv)
-        return Tensors(flux, sigma, good, berv), made.flux
+        model = self.data.model
+        batch = model.to_device(Source.from_store(self.data.store, memory=0).tensors(rows))
+        made = model.decode(torch.from_numpy(codes.astype(np.float32)).to(model.device), berv=batch.berv)
+        return batch.to(torch.device("cpu")), made.flux.cpu()
 
     @cached_property
     def fit(self) -> dict[str, pd.DataFrame]:

@@ -18,7 +18,7 @@ from .mask import SAMPLE, fast_median, mask_spikes, measurements, refuse_damage_
 from .rebin import Placement, place
 
 FRAME_CHOICES = ("file", "barycentric", "observer")
-NORMALISATIONS = ("median", "paper-median", "continuum")
+NORMALISATIONS = ("auto", "median", "paper-median", "continuum")
 
 # A spectrum whose median does not stand out of its own uncertainty by this factor holds no star.
 SIGNIFICANT = 5.0
@@ -34,13 +34,14 @@ class PrepareOptions:
     """How spectra are brought to one form.
 
     frame      file: as the file has it; barycentric or observer: moved there by the file's BERV
-    normalise  median: over good pixels of the grid; paper-median: the release's own, over flux x mask
-               where masked zeros count; continuum: a smooth upper envelope
+    normalise  auto: as median, and training divides each spectrum by its smooth response where the archive
+               shows that one drowns the lines; median: over good pixels of the grid; paper-median: the
+               release's own, over flux x mask where masked zeros count; continuum: a smooth upper envelope
     min_good   share of the grid's pixels that must be good
     """
 
     frame: str = "file"
-    normalise: str = "median"
+    normalise: str = "auto"
     min_good: float = 0.5
 
     def __post_init__(self) -> None:
