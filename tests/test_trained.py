@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 from astroprism.model.data import Source
 from astroprism.model.loop import Training
 from astroprism.model.loss import gaussian_nll, residual
-from astroprism.model.recipe import PaperRecipe, Recipe
 from astroprism.model.nodes import polish
+from astroprism.model.recipe import PaperRecipe, Recipe
 from astroprism.model.trained import TrainedModel
 from astroprism.network import PaperConfig, PaperNetwork
 from quick import facts_of

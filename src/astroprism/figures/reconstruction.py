@@ -74,6 +74,59 @@ def residual_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
 
 
 @styled
+def errors_figure(pixels: pd.DataFrame, spectra: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
+    """By how much the stated errors are off: per pixel, and per spectrum beside its signal-to-noise.
+
+    pixels   a row per pixel: wavelength, stated (median sigma), scatter (learned), both relative flux
+    spectra  a row per held-out spectrum: snr, chi2_stated, chi2
+    """
+    figure = sheet(WIDE, 2.6)
+    left, right = figure.subplots(1, 2)
+    wave = pixels["wavelength"]
+    left.plot(*binned(wave, pixels["stated"]), color=GREY, linewidth=0.9, label="stated, median")
+    left.plot(*binned(wave, pixels["scatter"]), color=ORANGE, linewidth=0.9, label="learned scatter")
+    left.set_ylim(bottom=0)
+    left.set_xlim(wave.min(), wave.max())
+    left.set_xlabel(f"wavelength in {medium} (angstrom)")
+    left.set_ylabel("error / flux")
+    left.legend(loc="upper right")
+    snr = spectra["snr"].to_numpy(dtype=float)
+    for name, colour, label in (("chi2_stated", GREY, "stated errors"), ("chi2", BLUE, "as learned")):
+        ratio = np.sqrt(spectra[name].to_numpy(dtype=float))
+        known = np.isfinite(ratio) & (snr > 0)
+        right.scatter(snr[known], ratio[known], s=5, color=colour, alpha=0.6, linewidth=0, label=label)
+    right.axhline(1, color=SOFT, linewidth=0.9, linestyle=":")
+    right.set_xscale("log")
+    right.set_yscale("log")
+    right.set_xlabel("signal-to-noise per pixel")
+    right.set_ylabel("residual rms / error")
+    right.legend(loc="upper left", markerscale=2)
+    return figure
+
+
+@styled
+def response_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
+    """The smooth responses that spectra are divided by.
+
+    pixels  a row per pixel: wavelength, low, middle, high (quantiles over spectra), example_0 ..
+    """
+    figure = sheet(WIDE, 2.6)
+    axes = figure.subplots()
+    wave = pixels["wavelength"]
+    axes.fill_between(wave, pixels["low"], pixels["high"], color=SOFT, alpha=0.4, linewidth=0, label="90 %")
+    for name in pixels:
+        if str(name).startswith("example_"):
+            axes.plot(*binned(wave, pixels[name]), color=GREY, linewidth=0.7)
+    axes.plot(*binned(wave, pixels["middle"]), color=ORANGE, linewidth=1.2, label="median")
+    axes.set_xlim(wave.min(), wave.max())
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"wavelength in {medium} (angstrom)")
+    axes.set_ylabel("response / its median")
+    axes.legend(loc="upper right", ncols=2)
+    return figure
+
+
+@styled
 def reconstructions_figure(pixels: pd.DataFrame, *, medium: str = "vacuum") -> Figure:
     """Spectra with their reconstructions, and the residuals in sigma.
 

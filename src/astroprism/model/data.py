@@ -283,11 +283,6 @@ class Tensors(NamedTuple):
         return self if self.berv is not None else self._replace(berv=self.flux.new_zeros(len(self.flux)))
 
 
-def with_scatter(batch: Tensors, scatter: Tensor) -> Tensors:
-    """The batch with a learned scatter (p,), a variance, added to its errors."""
-    return batch._replace(sigma=(batch.sigma**2 + scatter).sqrt())
-
-
 class Feed:
     """Batches of steps `first` to `last` - 1 in turn, read ahead by a thread; a context, for one iteration.
 

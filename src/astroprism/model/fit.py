@@ -114,7 +114,7 @@ def train(
 
         return Training(
             source,
-            _network(options, source, response),
+            _network(options, source, response, spectra=len(rows["train"])),
             recipe=recipe,
             **rows,
             seed=options.seed,
@@ -316,7 +316,9 @@ def _response(
     return (response if evidence.drowns else None), evidence.text()
 
 
-def _network(options: TrainOptions, source: Source, response: Response | None) -> Prism | PaperNetwork:
+def _network(
+    options: TrainOptions, source: Source, response: Response | None, *, spectra: int
+) -> Prism | PaperNetwork:
     from ..network import PaperConfig, PaperNetwork, Prism, sized_for
 
     if options.network == "paper":
@@ -328,6 +330,7 @@ def _network(options: TrainOptions, source: Source, response: Response | None) -
         agnostic=options.agnostic,
         moving_air=source.berv is not None,
         splines=0 if response is None else response.count,
+        spectra=spectra,
     )
     network = Prism(config, seed=options.seed)
     if response is not None:

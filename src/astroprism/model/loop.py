@@ -28,11 +28,12 @@ from ..errors import AstroprismError, ConfigError, ModelError, TrainingFailed
 from ..network import PaperNetwork, Prism
 from ..network.paper import level
 from .checkpoint import State, network_facts, read_state, restore, state_tensors, write_state
-from .data import Draws, Feed, Source, Tensors, fair, with_scatter
+from .data import Draws, Feed, Source, Tensors, fair
 from .gauge import regauge
 from .history import Moment, Status
 from .loss import chi2_per_pixel, residual, signal_nats
 from .nodes import Setback, Surgery, codes, misfit, sizing
+from .noise import learned
 from .objective import (
     Loss,
     PaperObjective,
@@ -308,9 +309,9 @@ class Training:
             return float("nan")
         count = min(JUDGED, max(16, 2**24 // self.source.pixels))
         batch = self._sample(rows, count).to(self.fabric.device)
-        if isinstance(self.network, Prism) and not stated:
-            batch = with_scatter(batch, self.network.scatter)
         self.network.eval()
+        if isinstance(self.network, Prism) and not stated:
+            batch = learned(self.network, batch)
         found = []
         with torch.no_grad():
             for _, x in batch.pieces():

@@ -23,9 +23,10 @@ from torch.nn import functional
 from ..network import Prism
 from ..network.doppler import pixels_of, shift
 from ..network.prism import cut, widened
-from .data import PIECE, Tensors, with_scatter
+from .data import PIECE, Tensors
 from .history import Status
 from .loss import gaussian_nll, kl_per_node, prune_bound, residual
+from .noise import learned
 from .recipe import Recipe
 
 APART = 0.05  # share of what the Doppler node does to the same spectra, below which a node is no copy of it
@@ -427,7 +428,7 @@ class Surgery:
     @property
     def sample(self) -> Tensors:
         """The sample with the errors as learned so far."""
-        return with_scatter(self.stated, self.network.scatter)
+        return learned(self.network, self.stated)
 
     def is_due(self, status: Status) -> bool:
         """Whether there is anything to do at this step."""

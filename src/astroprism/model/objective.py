@@ -19,8 +19,9 @@ from torch.nn import functional
 from ..network import PaperNetwork, Prism
 from ..network.doppler import pixels_of, velocity_of
 from ..network.prism import Parts, drift
-from .data import Tensors, with_scatter
+from .data import Tensors
 from .loss import absolute_difference, blur, chi2_per_pixel, gaussian_nll, kl_per_node, residual
+from .noise import errors, log_scales, with_scatter
 from .velocity import CLEAR, better_shifts, shifts_of
 
 MOST_SCATTER = 0.05  # relative flux: the most that is learned as scatter; more is a cause not fitted yet
@@ -46,7 +47,7 @@ class Loss(NamedTuple):
     """What a step found; all but `total` carry no gradient."""
 
     total: Tensor  # scalar
-    chi2: Tensor  # scalar, mean over the batch, per pixel, no floor, at sampled codes
+    chi2: Tensor  # scalar, mean over the batch, per pixel, errors as learned, no floor, at sampled codes
     # scalar, nats per spectrum beyond what noise and floor explain; of an agnostic network as blurred
     misfit: Tensor
     kl: Tensor  # (n,) nats, mean over the batch
@@ -81,8 +82,8 @@ class PrismObjective(nn.Module):
 
     def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
         """One batch at codes sampled with `noise` (b, n)."""
-        network, good, stated = self.network, batch.good, batch.sigma
-        batch = with_scatter(batch, network.scatter)
+        network, good, stated = self.network, batch.good, batch
+        batch = with_scatter(batch, network)
         mean, logvar, first_shift = network.look(batch.flux, good=good, berv=batch.berv)
         z = mean + (0.5 * logvar).exp() * noise
         if network.config.agnostic:
@@ -93,10 +94,10 @@ class PrismObjective(nn.Module):
             penalty = self._penalty(batch, mean, first_shift, parts, terms)
         residuals = residual(batch.flux, made, good=good)
         if terms.scatter > 0:
+            batch = batch._replace(sigma=errors(residuals.detach(), stated, network))
             self._learn(residuals.detach(), batch, stated, rate=terms.scatter)
         kl = kl_per_node(mean, logvar) * network.keep  # a node that is off costs nothing: it is not decoded
         loss = _measured(residuals.detach(), batch, floor=terms.floor, kl=kl)
-        loss = loss._replace(chi2=chi2_per_pixel(residuals.detach(), stated, good=good).nanmean())
         residuals = blur(residuals, width=terms.blur, good=good)
         nll = gaussian_nll(residuals, batch.sigma, good=good, floor=terms.floor).mean()
         if network.config.agnostic and terms.blur > 0:
@@ -140,26 +141,51 @@ class PrismObjective(nn.Module):
         return penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
 
     @torch.no_grad()
-    def _learn(self, residuals: Tensor, batch: Tensors, stated: Tensor, *, rate: float) -> None:
-        """One step of the running mean of what the stated errors leave unexplained in each pixel.
+    def _learn(self, residuals: Tensor, batch: Tensors, stated: Tensors, *, rate: float) -> None:
+        """One step of the running means of what the stated errors leave unexplained.
 
-        Weighted as the likelihood of a variance is, by sigma^-4, and clipped at four sigma, so that neither
-        an outlier nor the brightest star decides a pixel. What two standard errors explain is no scatter:
-        where the stated errors are right, nothing is added to them.
+        Per pixel: weighted as the likelihood of a variance is, by sigma^-4, and clipped at four sigma, so
+        that neither an outlier nor the brightest star decides. What two standard errors explain is no
+        scatter, nor is what three explain a scale: where errors are right, nothing is added to them.
         """
         network = self.network
+        value, error = log_scales(residuals, stated, network.scatter)
+        scaled = torch.where(torch.isfinite(error), value, 0.0).exp()[:, None] * stated.sigma**2
         weight = 1 / batch.sigma**4
         if batch.good is not None:
             weight = weight.masked_fill(~batch.good, 0)
-        excess = torch.minimum(residuals**2, 16 * batch.sigma**2) - stated**2
+        excess = torch.minimum(residuals**2, 16 * batch.sigma**2) - scaled
         top, bottom = self.over_all((weight * excess).sum(0)), self.over_all(weight.sum(0))
         new = (top / bottom.clamp(min=1e-12)).clamp(max=MOST_SCATTER**2)
         known = (bottom > 0) & torch.isfinite(new)  # a step that fails, and is left out, teaches nothing
         network.excess += torch.where(known, rate * (new - network.excess), 0)
         # a variance of weight 1 / sigma^4 is known to 2 / sum of weights, from as many spectra as there are
-        spread = (2 * max(0.5 * rate, self.share) / (self.processes * bottom).clamp(min=1e-12)).sqrt()
+        share = max(0.5 * rate, self.share)
+        spread = (2 * share / (self.processes * bottom).clamp(min=1e-12)).sqrt()
         scatter = (network.excess - 2 * spread).clamp(min=0)
         network.scatter.copy_(torch.where(known, scatter, network.scatter))
+
+        # the scales: their mean and spread over the spectra that tell
+        tells = torch.isfinite(error) & (error < 1)
+        part = self.over_all(
+            torch.stack(
+                [
+                    tells.sum().to(value),
+                    *(torch.where(tells, x, 0.0).sum() for x in (value, value**2, error**2)),
+                ]
+            )
+        )
+        if not bool(torch.isfinite(part).all()) or float(part[0]) <= 0:
+            return
+        seen = network.seen_scales
+        seen += (rate if bool(network.learns_noise) else 1.0) * (part[1:] / part[0] - seen)
+        mean, between = seen[0], seen[1] - seen[0] ** 2 - seen[2]
+        count = float(part[0]) * self.processes / share
+        off = (seen[1] - seen[0] ** 2).clamp(min=0).sqrt() * 3 / math.sqrt(max(count, 1.0))
+        network.scales[0] = torch.where(mean.abs() > off, mean, 0.0)
+        # the spread of n values of that error has an error of its own
+        network.scales[1] = (between - 3 * seen[2] * math.sqrt(2 / max(count, 1.0))).clamp(min=0)
+        network.learns_noise.fill_(True)
 
 
 class PaperObjective(nn.Module):

@@ -28,8 +28,9 @@ from ..network.doppler import pixels_of, shift
 from ..network.prism import cut
 from ..schema import ModelFacts
 from .checkpoint import read_model
-from .data import Source, Tensors, with_scatter
+from .data import Source, Tensors
 from .nodes import polish
+from .noise import learned
 from .response import response_of
 from .velocity import relocked
 
@@ -125,7 +126,7 @@ class TrainedModel:
             batch = self.response.divided(batch)
         if stated or not isinstance(self.network, Prism):
             return batch
-        return with_scatter(batch, self.network.scatter)
+        return learned(self.network, batch)
 
     # --- spectra to codes
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -29,6 +29,7 @@ from ..checks import check_positive
 from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 
+BODY, LEAST_BODY, PER_FEATURE = 256, 32, 8  # features of a decoder; spectra that each needs
 PATCH = 128  # pixels of `drift`: wide enough for some lines
 
 
@@ -40,6 +41,7 @@ class PrismConfig:
     step: float  # km/s per pixel, of a grid uniform in log wavelength
     n_latent: int = 32  # nodes: several times the causes hoped for; what is not needed is pruned
     hidden: int = 256  # features between pixels and codes; 512 cost twice and gained nothing
+    body: int = 256  # the same of the decoder: as many spectra can be learned by heart, noise and all
     patch: int = 64  # pixels per patch; each has its own small basis: cost and parameters grow as the pixels
     rank: int = 16  # numbers per patch; up to patch / 2
     most: int = 2048  # numbers that reach a dense layer; more are folded again
@@ -62,7 +64,14 @@ class PrismConfig:
     max_logvar: float = 4.0  # no node need be vaguer than e^2 priors
 
     def __post_init__(self) -> None:
-        for name, least in (("pixels", 16), ("n_latent", 2), ("hidden", 1), ("rank", 1), ("whitened", 1)):
+        for name, least in (
+            ("pixels", 16),
+            ("n_latent", 2),
+            ("hidden", 1),
+            ("body", 1),
+            ("rank", 1),
+            ("whitened", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} {getattr(self, name)} must be at least {least}")
         for name in ("step", "shift_gain", "shift_room", "depth"):
@@ -95,7 +104,13 @@ class PrismConfig:
 
 
 def sized_for(
-    pixels: int, *, step: float, agnostic: bool = False, moving_air: bool = False, splines: int = 0
+    pixels: int,
+    *,
+    step: float,
+    agnostic: bool = False,
+    moving_air: bool = False,
+    splines: int = 0,
+    spectra: int | None = None,
 ) -> PrismConfig:
     """The sizes that were tried: those of the defaults, and leaner ones for long spectra.
 
@@ -110,6 +125,7 @@ def sized_for(
         patch=128 if agnostic and not long else 64,
         rank=8 if long else 64 if agnostic else 16,
         whitened=16 if long else 128,
+        body=BODY if spectra is None or agnostic else min(BODY, max(LEAST_BODY, spectra // PER_FEATURE)),
         splines=splines,
         agnostic=agnostic,
         moving_air=moving_air,
@@ -284,7 +300,8 @@ class Decoder(nn.Module):
 
     def __init__(self, config: PrismConfig) -> None:
         super().__init__()
-        c, h = config, config.hidden
+        c = replace(config, hidden=config.body)
+        h = c.hidden
         self.config = c
         if c.agnostic:
             # A line that moves by many widths is a fast function of its node: sines of every node at
@@ -356,6 +373,9 @@ class Prism(nn.Module):
     usual: Tensor  # (p,) the mean star that responses are measured against
     scatter: Tensor  # (p,) variance that stated errors do not explain, relative flux^2
     excess: Tensor  # (p,) its running mean while it is learned
+    scales: Tensor  # (2,) mean and spread between spectra (a variance) of log scale^2 of the stated errors
+    seen_scales: Tensor  # (3,) running means of log scale^2, of its square and of its error's
+    learns_noise: Tensor  # whether errors are learned (model/noise.py)
     gauged: Tensor  # whether the star's zero has been measured (`Decoder.gauge`)
 
     def __init__(self, config: PrismConfig, *, seed: int = 0) -> None:
@@ -370,6 +390,9 @@ class Prism(nn.Module):
         self.register_buffer("usual", torch.ones(config.pixels))
         self.register_buffer("scatter", torch.zeros(config.pixels))
         self.register_buffer("excess", torch.full((config.pixels,), 0.01**2))
+        self.register_buffer("scales", torch.zeros(2))
+        self.register_buffer("seen_scales", torch.zeros(3))
+        self.register_buffer("learns_noise", torch.zeros((), dtype=torch.bool))
         self.register_buffer("gauged", torch.zeros((), dtype=torch.bool))
 
     def encode(

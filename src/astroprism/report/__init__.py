@@ -79,7 +79,8 @@ def report(
         progress(count(number, len(chosen)))
         figures[name] = write_view(view, out, most=PAGE_BYTES // max(len(chosen), 1))
     progress(count(len(chosen), len(chosen)))
-    write_bytes(page, report_page(data, chi2=spectra.chi2(), figures=figures).encode())
+    content = report_page(data, chi2=spectra.chi2(), errors=spectra.errors_by_snr(), figures=figures)
+    write_bytes(page, content.encode())
     facts = {"made_from": made_from, "figures": list(chosen), "page": digest(page)}
     write_json(out / "report.json", REPORT.header | facts)
     return ReportReport(True, str(page), str(out), list(chosen), page.stat().st_size, data.missing())

@@ -99,7 +99,31 @@ def _training(data: ReportData) -> list[View]:
 
 def _fit(data: ReportData, spectra: PixelTables) -> list[View]:
     medium = data.grid.medium
-    return [
+    found = [
+        View(
+            "errors",
+            "By how much the stated errors are off. Left: the median stated error, and the scatter per pixel "
+            "that the network learned beside it, both relative to the flux. Right: rms residual of held-out "
+            "spectra in units of the errors, as stated and as learned; 1 is right.",
+            "Two curves over wavelength, and two clouds of points over signal-to-noise.",
+            lambda: {"": spectra.fit["errors"], "spectra": spectra.fit["spectra"]},
+            lambda tables: reconstruction.errors_figure(tables[""], tables["spectra"], medium=medium),
+        )
+    ]
+    responses = spectra.response()
+    if responses is not None:
+        found.append(
+            View(
+                "response",
+                "The smooth responses that spectra were divided by before anything was learned from them: "
+                "five of them in grey, the median and the middle 90 % of all. Causes that change the "
+                "spectrum this smoothly (reddening, flux calibration) are here and on no node.",
+                "Curves over wavelength.",
+                lambda: {"": responses},
+                lambda tables: reconstruction.response_figure(tables[""], medium=medium),
+            )
+        )
+    found += [
         View(
             "chi2",
             "Left: chi2 per pixel of held-out spectra at their mean code, without any floor under sigma. "
@@ -126,6 +150,7 @@ def _fit(data: ReportData, spectra: PixelTables) -> list[View]:
             lambda tables: reconstruction.reconstructions_figure(tables[""], medium=medium),
         ),
     ]
+    return found
 
 
 # --- all nodes

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,6 +20,9 @@ from ..figures.style import HALF, INK, PAPER, RULE, SOFT
 from ..figures.words import chance, change_words, count_words, node_title, ranged, short
 from .collect import MOST_CARDS, ReportData
 from .pixel_tables import MedianChi2
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # template, id, heading
 SECTIONS = (
@@ -69,8 +72,17 @@ class PageFigure(NamedTuple):
     files: Mapping[str, str]
 
 
-def report_page(data: ReportData, *, chi2: MedianChi2 | None, figures: Mapping[str, PageFigure]) -> str:
-    """The report."""
+def report_page(
+    data: ReportData,
+    *,
+    chi2: MedianChi2 | None,
+    errors: pd.DataFrame | None = None,
+    figures: Mapping[str, PageFigure],
+) -> str:
+    """The report.
+
+    errors  by how much the stated errors are off, a row per range of signal-to-noise
+    """
     model, findings = data.model_facts, data.findings
     cards = [Heading(f"node-{node.node}", node_title(node)) for node in data.cards[:MOST_CARDS]]
     contents = [
@@ -94,6 +106,7 @@ def report_page(data: ReportData, *, chi2: MedianChi2 | None, figures: Mapping[s
         archive=data.archive_summary(),
         model=model,
         chi2=chi2,
+        errors=[] if errors is None else list(errors.itertuples()),
         findings=findings,
         limits=limits,
         cards=data.cards,

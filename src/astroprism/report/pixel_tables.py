@@ -28,6 +28,7 @@ ZOOMS = 3
 ZOOM_KMS = 200.0  # to each side of a line
 APART = 8e-4  # relative wavelength by which zooms differ at least
 EXAMPLES, ODDEST = 5, 3
+FEWEST_OF_QUARTER = 8  # spectra in a quarter of signal-to-noise
 
 
 class MedianChi2(NamedTuple):
@@ -164,32 +165,46 @@ class PixelTables:
         import torch
 
         model = self.data.model
-        batch = model.to_device(Source.from_store(self.data.store, memory=0).tensors(rows))
+        batch = model.to_device(self._read(rows))
         made = model.decode(torch.from_numpy(codes.astype(np.float32)).to(model.device), berv=batch.berv)
         return batch.to(torch.device("cpu")), made.flux.cpu()
+
+    def _read(self, rows: NDArray[np.intp]) -> Tensors:
+        """Spectra at positions `rows`, as they lie in the store."""
+        return self.data.model.source(Source.from_store(self.data.store, memory=0)).tensors(rows)
 
     @cached_property
     def fit(self) -> dict[str, pd.DataFrame]:
         """How well held-out spectra are rebuilt: spectra (a row each), pixels, and three examples."""
         import pandas as pd
+        import torch
 
         from ..model.loss import chi2_per_pixel, residual
+
+        def good_of(batch: Tensors) -> NDArray[np.bool_]:
+            return np.ones(batch.flux.shape, bool) if batch.good is None else batch.good.numpy()
 
         data, pixels = self.data, self.data.grid.size
         most = min(FIT_SAMPLE, max(16, FIT_PIXELS // pixels))
         place = np.arange(data.held.size)
         if place.size > most:
             place = np.sort(np.random.default_rng(0).choice(place, most, replace=False))
-        chi2, squares, sums, count = [], np.zeros(pixels), np.zeros(pixels), np.zeros(pixels)
+        chi2, stated, curves = [], [], []
+        squares, sums, count = np.zeros(pixels), np.zeros(pixels), np.zeros(pixels)
         for some in np.array_split(place, max(1, place.size * pixels // 2**20)):
             batch, made = self.decoded(data.held[some], data.means[some])
             left = residual(batch.flux, made, good=batch.good)
             chi2.append(chi2_per_pixel(left, batch.sigma, good=batch.good).numpy())
-            good = batch.good.numpy() if batch.good is not None else np.ones(left.shape, bool)
+            came = data.model.to_device(self._read(data.held[some]), stated=True).to(torch.device("cpu"))
+            stated.append(chi2_per_pixel(left, came.sigma, good=batch.good).numpy())
+            curves.append(np.where(good_of(batch), came.sigma.numpy(), np.nan))
+            good = good_of(batch)
             scaled = np.where(good, left.numpy() / batch.sigma.numpy(), 0.0)
             squares, sums, count = squares + (scaled**2).sum(0), sums + scaled.sum(0), count + good.sum(0)
         rows = data.held[place]
-        spectra = data.index.iloc[rows][["spectrum_id", "target", "snr"]].assign(chi2=np.concatenate(chi2))
+        spectra = data.index.iloc[rows][["spectrum_id", "target", "snr"]].assign(
+            chi2=np.concatenate(chi2), chi2_stated=np.concatenate(stated)
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
             rms, mean = np.sqrt(squares / count), sums / count
         order = np.argsort(spectra["chi2"].to_numpy(), kind="stable")
@@ -206,7 +221,72 @@ class PixelTables:
             "spectra": spectra.reset_index(drop=True),
             "pixels": thin(pd.DataFrame({"wavelength": self.wavelength, "rms": rms, "mean": mean})),
             "examples": pd.concat(parts, ignore_index=True),
+            "errors": thin(
+                pd.DataFrame(
+                    {
+                        "wavelength": self.wavelength,
+                        "stated": np.nanmedian(np.concatenate(curves), axis=0),
+                        "scatter": self._scatter(),
+                    }
+                )
+            ),
         }
+
+    def _scatter(self) -> NDArray[np.float64]:
+        """The learned scatter (p,), relative flux; 0 where the network learns none."""
+        scatter = getattr(self.data.model.network, "scatter", None)
+        if scatter is None:
+            return np.zeros(self.wavelength.size)
+        return np.asarray(scatter.sqrt().double().cpu().numpy())
+
+    def errors_by_snr(self) -> pd.DataFrame:
+        """By how much the stated errors are off in quarters of signal-to-noise; a row per quarter."""
+        import pandas as pd
+
+        if not (self.data.has_codes and self.data.held.size):
+            return pd.DataFrame()
+        spectra = self.fit["spectra"].dropna(subset=["chi2", "chi2_stated", "snr"])
+        rows = []
+        for some in np.array_split(np.argsort(spectra["snr"].to_numpy(), kind="stable"), 4):
+            if some.size < FEWEST_OF_QUARTER:
+                continue
+            one = spectra.iloc[some]
+            ratio = np.sort(np.sqrt(one["chi2_stated"].to_numpy(np.float64)))
+            half = LEVEL * np.sqrt(ratio.size) / 2
+            first, last = int(max(0, ratio.size / 2 - half)), int(min(ratio.size - 1, ratio.size / 2 + half))
+            rows.append(
+                {
+                    "low_snr": one["snr"].min(),
+                    "high_snr": one["snr"].max(),
+                    "spectra": ratio.size,
+                    "ratio": float(np.median(ratio)),
+                    "low": float(ratio[first]),
+                    "high": float(ratio[last]),
+                    "learned": float(np.sqrt(one["chi2"].median())),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def response(self) -> pd.DataFrame | None:
+        """The smooth responses that held-out spectra were divided by; None where none is taken out.
+
+        wavelength, rms over spectra, quantiles .05, .5 and .95, and a few single curves.
+        """
+        import pandas as pd
+
+        model, rows = self.data.model, self.data.held[:FIT_SAMPLE]
+        if model.response is None or not rows.size:
+            return None
+        found = []
+        for some in np.array_split(rows, max(1, rows.size * self.wavelength.size // 2**20)):
+            batch = self._read(some).to(model.device)
+            curve = model.response.curves(batch.flux, batch.sigma, batch.good)[1].cpu().numpy()
+            found.append(curve / np.median(curve, axis=1, keepdims=True))
+        curves = np.concatenate(found)
+        low, middle, high = np.quantile(curves, [0.05, 0.5, 0.95], axis=0)
+        columns: dict[str, Any] = {"wavelength": self.wavelength, "low": low, "middle": middle, "high": high}
+        columns |= {f"example_{i}": curve for i, curve in enumerate(curves[:EXAMPLES])}
+        return thin(pd.DataFrame(columns))
 
     def chi2(self) -> MedianChi2 | None:
         """How well held-out spectra are rebuilt; None where there are no codes."""

@@ -1,0 +1,85 @@
+"""Errors as learned: what the stated errors do not explain, per pixel, per spectrum and in outlying pixels.
+
+    sigma'^2 = (scale * sigma)^2 + scatter        and wider in pixels beyond OUTLYING of it
+
+`scatter` (p,) is the archive's, a running mean in the second half of training (objective.py). `scale` is a
+spectrum's own, from the median of its squared residuals, as far as the archive shows that scales differ: log
+scale^2 is drawn towards the archive's mean by the ratio of its error to the spread between spectra. Where the
+stated errors are right both are nothing. An outlying pixel counts with Huber's weight, so that a cosmic ray
+pulls as five sigma do. (Differences of residuals two or eight pixels apart, which no smooth misfit reaches,
+were tried for the scale: resampled noise is correlated, and they read errors .6 times too small on a survey.)
+
+Shapes: b spectra, p pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..network import Prism
+from .data import Tensors
+from .loss import residual
+
+MEDIAN = 0.4549  # of chi2 with one degree of freedom
+SPREAD = 2.4  # error of log scale^2, times sqrt(1 / pixels), by simulation
+TURNS = 3  # of solving for the scale beside the scatter
+OUTLYING = 5.0  # sigma
+MOST = math.log(10.0**2)  # |log scale^2|: errors wrong by more are no errors
+FEWEST = 50  # good pixels that tell a scale
+
+
+def with_scatter(batch: Tensors, network: Prism) -> Tensors:
+    """The batch with the learned scatter added to its errors."""
+    return batch._replace(sigma=(batch.sigma**2 + network.scatter).sqrt())
+
+
+@torch.no_grad()
+def learned(network: Prism, batch: Tensors) -> Tensors:
+    """The batch with its errors as learned, from residuals against what the encoder's codes decode to."""
+    if not bool(network.learns_noise):
+        return with_scatter(batch, network)
+    sigma = []
+    for _, x in batch.pieces():
+        mean, _ = network.encode(x.flux, good=x.good, berv=x.berv)
+        left = residual(x.flux, network.decode(mean, berv=x.berv), good=x.good)
+        sigma.append(errors(left, x, network))
+    return batch._replace(sigma=torch.cat(sigma))
+
+
+@torch.no_grad()
+def errors(residuals: Tensor, batch: Tensors, network: Prism) -> Tensor:
+    """Errors as learned (b, p) of spectra with these residuals."""
+    value, error = log_scales(residuals, batch, network.scatter)
+    scale2 = shrunk(value, error, network).exp()
+    sigma = (scale2[:, None] * batch.sigma**2 + network.scatter).sqrt()
+    beyond = (residuals.abs() / (OUTLYING * sigma)).clamp(min=1)
+    return sigma * beyond.sqrt()
+
+
+@torch.no_grad()
+def log_scales(residuals: Tensor, batch: Tensors, scatter: Tensor) -> tuple[Tensor, Tensor]:
+    """(log scale^2, its error) of each spectrum, (b,) each; an infinite error where nothing tells."""
+    good = torch.ones_like(residuals, dtype=torch.bool) if batch.good is None else batch.good
+    count = good.sum(1)
+    value, share = residuals.new_zeros(len(residuals)), residuals.new_ones(len(residuals))
+    nothing = torch.full_like(residuals, float("nan"))
+    for _ in range(TURNS):
+        own = value.exp()[:, None] * batch.sigma**2
+        whole = own + scatter
+        middle = torch.where(good, residuals**2 / whole, nothing).nanmedian(1).values / MEDIAN
+        # of the variance, what the stated errors make
+        share = torch.where(good, own / whole, nothing).nanmedian(1).values.clamp(min=1e-3)
+        value = (value + (middle.clamp(min=1e-6).log() / share).clamp(-2, 2)).clamp(-MOST, MOST)
+    error = SPREAD / (count.clamp(min=1).sqrt() * share)
+    usable = (count >= FEWEST) & torch.isfinite(value)
+    return torch.where(usable, value, 0.0), torch.where(usable, error, math.inf)
+
+
+def shrunk(value: Tensor, error: Tensor, network: Prism) -> Tensor:
+    """Log scale^2 (b,) drawn towards the archive's mean."""
+    mean, spread = network.scales[0], network.scales[1]
+    part = spread / (spread + error**2)
+    return mean + torch.where(torch.isfinite(error), part * (value - mean), 0.0)
