@@ -446,6 +446,8 @@ def _check_visits(config: SimulationConfig) -> None:
 
 
 def _check_series(config: SimulationConfig) -> None:
+    if config.berv != "given" and config.format == "apstar":
+        raise ConfigError("an 'apstar' file is at rest and says so; berv can be left out of other formats")
     for name in ("nights", "orbit"):
         if getattr(config, name) is not None and config.visits != "series":
             raise ConfigError(f"{name} belongs to a series; add visits = 'series', or leave it out")

@@ -182,12 +182,14 @@ class RealSky:
             generator.standard_normal(dtype=np.float32, out=out)
             return
         white = generator.standard_normal(out.size + 2 * _TAPS, dtype=np.float32)
+        generator.standard_normal(dtype=np.float32, out=out)
         # smoothed by a Gaussian of sd s, noise is correlated as exp(-d^2 / 4 s^2): 1/e at d = 2 s
         taps = np.exp(-0.5 * (np.arange(-_TAPS, _TAPS + 1) / (length / 2)) ** 2)
         taps = taps[taps > 1e-4]
         side = _TAPS - taps.size // 2
-        smooth = np.convolve(white[side : white.size - side], (taps / np.sqrt((taps**2).sum())), "valid")
-        out[:] = smooth
+        taps *= np.sqrt(self.reality.correlated / (taps**2).sum())
+        out *= np.float32(np.sqrt(1 - self.reality.correlated))
+        out += np.convolve(white[side : white.size - side], taps.astype(np.float32), "valid")
 
     def hits(self, flux: Float32, sigma: Float32, *, row: int) -> None:
         """Add cosmic rays to one spectrum (n,) in place: one to three pixels, 8 to 100 times the noise."""

@@ -599,7 +599,10 @@ def names(config: SimulationConfig, population: Population) -> dict[str, list[st
             identifier = str(LAMOST_FIRST + row)
             file = f"spec-{int(mjd + 1 / 3)}-SIM{plan:05d}V01_sp{spectrograph:02d}-{fibre:03d}"
         elif config.format == "sdss":
-            identifier = f"{3600 + row // 1000:04d}-{int(mjd)}-{row % 1000 + 1:04d}"
+            plate, fibre = 3600 + row // 1000, row % 1000 + 1
+            if (one := population.instrument) is not None:
+                plate, fibre = 3600 + int(one.exposure[row]), int(one.fibre[row])
+            identifier = f"{plate:04d}-{int(mjd)}-{fibre:04d}"
             file, target = f"spec-{identifier}", f"SDSS THING_ID {THING_FIRST + population.star[row]}"
         elif config.format == "apstar":
             target = f"2M{ra.replace('.', '')}{dec.replace('.', '')}"

@@ -23,7 +23,7 @@ from .distribution import Distribution, stream
 Float = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
-FIBRES = 250  # of one spectrograph
+FIBRES = 250  # of one exposure
 # Seeing at the sites, arcsec, median: Xinglong as the header of LAMOST spectra gives it (dome included),
 # La Silla and Apache Point as their monitors do.
 SEEING = {"lamost": 3.0, "lamost-old": 3.0}
@@ -63,7 +63,8 @@ class Reality:
     errors        least and greatest factor of true over stated errors ((1, 1): off)
     error_curve   rms over pixels of the logarithm of that factor
     scatter       noise that no stated error holds, as a share of the flux
-    correlation   least and greatest length over which the noise is correlated, pixels ((0, 0): off)
+    correlation   least and greatest length over which noise is correlated, pixels ((0, 0): off)
+    correlated    share of the noise's variance that is
     cosmics       mean number of hits a spectrum, none of them flagged
     """
 
@@ -74,18 +75,19 @@ class Reality:
     doubles: float = _part(0.01, 0.0)
     spectrographs: int = _part(16, 1)
     nightly: int = _part(8, 8)
-    response: float = _part(0.1, 0.0)
+    response: float = _part(0.08, 0.0)
     drift: float = _part(0.06, 0.0)
     width: float = _part(0.0, 0.0)
     reddening: float = _part(0.12, 0.0)
     pattern: float = _part(0.006, 0.0)
     lsf: float = _part(0.15, 0.0)
     wings: float = _part(0.08, 0.0)
-    sky: float = _part(4.0, 0.0)
+    sky: float = _part(6.0, 0.0)
     errors: tuple[float, float] = _part((0.5, 3.0), (1.0, 1.0))
     error_curve: float = _part(0.15, 0.0)
     scatter: float = _part(0.004, 0.0)
     correlation: tuple[float, float] = _part((1.0, 3.0), (0.0, 0.0))
+    correlated: float = _part(0.5, 0.5)
     cosmics: float = _part(2.0, 0.0)
 
     def __post_init__(self) -> None:
@@ -179,6 +181,7 @@ BOUNDS = {
     "sky": (0, 1000),
     "error_curve": (0, 1),
     "scatter": (0, 0.2),
+    "correlated": (0, 1),
     "cosmics": (0, 1000),
 }
 
@@ -189,7 +192,7 @@ class Instrument:
 
     exposure      number of the exposure; spectra of one share date and seeing
     spectrograph  from 1
-    fibre         from 1, within its spectrograph
+    fibre         from 1 to FIBRES, no two in one exposure the same
     seeing        arcsec
     lsf           width of the line-spread function relative to the nominal
     wing          share of its light in the wings
@@ -260,14 +263,14 @@ def draw_instrument(
     spectrograph = stream(seed, "reality spectrograph").integers(0, many, stars if still else n)
     if still:
         spectrograph = spectrograph[star]
-    fibre = _fibres(exposure, spectrograph, seed=seed)
+    fibre = _fibres(exposure, seed=seed)
     seeing = np.exp(SEEING_SPREAD * stream(seed, "reality seeing").standard_normal(nights))[exposure]
     seeing = np.round(seeing * SEEING.get(format, GOOD_SEEING), 2)
     lsf, wing = _widths(reality, spectrograph, fibre, seeing, seed=seed)
-    between = reality.response * stream(seed, "reality response").standard_normal((many, knots))
+    between = reality.response * _smooth(stream(seed, "reality response"), many, knots)
     between -= between.mean(axis=0)  # what all spectrographs share is no difference between them
-    hour = reality.drift * stream(seed, "reality drift").standard_normal((nights, knots))
-    own = 0.5 * reality.drift * stream(seed, "reality fibre drift").standard_normal((n, knots))
+    hour = reality.drift * _smooth(stream(seed, "reality drift"), nights, knots)
+    own = 0.5 * reality.drift * _smooth(stream(seed, "reality fibre drift"), n, knots)
     amplitude = stream(seed, "reality pattern").standard_normal(many)
     amplitude = (amplitude - amplitude.mean()) / (amplitude.std() or 1.0) if many > 1 else 0.0 * amplitude
     pattern = reality.pattern * amplitude[spectrograph]
@@ -291,17 +294,23 @@ def draw_instrument(
     )
 
 
+def _smooth(rng: np.random.Generator, count: int, knots: int) -> Float:
+    """Curves of unit variance at the knots, (count, knots): a slow bend, and a fifth from knot to knot."""
+    apart = np.subtract.outer(np.arange(knots), np.arange(knots)) / (0.6 * knots)
+    covariance = 0.8 * np.exp(-0.5 * apart**2) + 0.2 * np.eye(knots)
+    return np.asarray(rng.standard_normal((count, knots)) @ np.linalg.cholesky(covariance).T)
+
+
 def _between(ends: tuple[float, float], uniform: Float) -> Float:
     return ends[0] + (ends[1] - ends[0]) * uniform
 
 
-def _fibres(exposure: Whole, spectrograph: Whole, *, seed: int) -> Whole:
+def _fibres(exposure: Whole, *, seed: int) -> Whole:
     """A fibre for each spectrum, no two in one exposure the same."""
     fibre = 1 + stream(seed, "reality fibre").integers(0, FIBRES, exposure.size)
-    taken: set[tuple[int, int, int]] = set()
-    places = zip(exposure.tolist(), spectrograph.tolist(), strict=True)
-    for row, (night, unit) in enumerate(places):
-        while (key := (night, unit, int(fibre[row]))) in taken:
+    taken: set[tuple[int, int]] = set()
+    for row, one in enumerate(exposure.tolist()):
+        while (key := (one, int(fibre[row]))) in taken:
             fibre[row] = fibre[row] % FIBRES + 1
         taken.add(key)
     return fibre

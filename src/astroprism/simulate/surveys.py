@@ -145,6 +145,8 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
 def sdss(exposure: Exposure) -> bytes:
     """SDSS/BOSS `spec` file: table COADD of one row per pixel, then SPALL, SPZLINE and single exposures."""
     plate, fibre, mjd = 3600 + exposure.row // 1000, exposure.row % 1000 + 1, int(exposure.mjd)
+    if (seen := exposure.instrument) is not None:
+        plate, fibre = 3600 + int(seen["exposure"]), int(seen["fibre"])
     start, step = log10_axis(exposure)
     ratio = np.array(list(signal_to_noise(exposure).values()))
     single = ("B1-00100001-00100002-00100003", "R1-00100001-00100002-00100003")
