@@ -146,7 +146,11 @@ def draw(found: dict[str, dict[str, Any]], grids: dict[str, Any], path: Path) ->
         third.set(xlabel="angstrom", ylabel="ln smooth ratio to the mean star", ylim=(-1.2, 1.2))
         for curve in one["groups"]:
             fourth.plot(grids[name], curve, lw=0.8)
-        fourth.set(xlabel="angstrom", ylabel="the same, mean per spectrograph less the mean of all", ylim=(-0.25, 0.25))
+        fourth.set(
+            xlabel="angstrom",
+            ylabel="the same, mean per spectrograph less the mean of all",
+            ylim=(-0.25, 0.25),
+        )
         fifth.plot(grids[name], one["pixel"], lw=0.5)
         fifth.set(xlabel="angstrom", ylabel="residual over stated error, per pixel", ylim=(0.3, 4))
     figure.savefig(path, dpi=80)

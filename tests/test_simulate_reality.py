@@ -168,6 +168,8 @@ def test_the_truth_covers_the_ranges_of_a_real_survey() -> None:
     assert not table.duplicated(["exposure", "fibre"]).any()
     one = table.groupby("exposure")
     assert (one["seeing"].nunique() == 1).all()
+    assert (one["sky_fibres"].nunique() == 1).all()
+    assert (table["sky"] * table["snr"]).corr(table["sky_fibres"]) > 0.7
     assert (one["mjd"].max() - one["mjd"].min()).max() < 1e-5
     assert table["mjd"].is_unique
     assert table["file"].is_unique

@@ -51,6 +51,7 @@ def instrument_cards(exposure: Exposure, *, without: frozenset[str] = frozenset(
         Card("FIBERID", int(one["fibre"]), "Fiber ID of Object"),
         Card("EXPNUM", int(one["exposure"]) + 1, "Number of the exposure"),
         Card("SEEING", one["seeing"], "[arcsec] Seeing during exposure"),
+        Card("SKYRES", round(one["sky_fibres"], 4), "Mean residual of the sky fibres, in errors"),
         Card("AIRMASS", round(exposure.parameters["airmass"], 3), "Airmass"),
     ]
     return [card for card in cards if card.key not in without]

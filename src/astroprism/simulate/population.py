@@ -511,6 +511,7 @@ def _truth_of_reality(config: SimulationConfig, population: Population) -> dict[
         "reddening": one.reddening,
         "pattern": one.pattern,
         "sky": one.sky,
+        "sky_fibres": one.sky_fibres,
         "errors": one.errors,
         "snr_true": 1 / np.hypot(1 / population.snr, config.reality.scatter),
         "correlation": one.correlation,
@@ -531,7 +532,7 @@ class Exposure:
     step        pixel in km/s (log) or angstrom; log10_start and log10_step for log grids
     parameters  the values of the truth, by the synthesiser's keys
     berv        'given', or what the header leaves out
-    instrument  spectrograph, fibre, exposure, seeing, airmass; None where headers make them up
+    instrument  spectrograph, fibre, exposure, seeing, sky_fibres; None where headers make them up
     """
 
     row: int

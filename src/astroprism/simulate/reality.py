@@ -200,6 +200,7 @@ class Instrument:
     reddening     E(B-V), mag
     pattern       amplitude (rms) of the flat-field pattern
     sky           residual of the brightest sky line over the median flux, signed
+    sky_fibres    the same over the noise, mean of the exposure: what its sky fibres tell
     errors        true over stated error, before `scatter` and the curve over pixels
     correlation   e-folding length of the noise's correlation, pixels; 0: none
     cosmics       number of hits
@@ -216,6 +217,7 @@ class Instrument:
     reddening: Float
     pattern: Float
     sky: Float
+    sky_fibres: Float
     errors: Float
     correlation: Float
     cosmics: Whole
@@ -275,6 +277,7 @@ def draw_instrument(
     amplitude = (amplitude - amplitude.mean()) / (amplitude.std() or 1.0) if many > 1 else 0.0 * amplitude
     pattern = reality.pattern * amplitude[spectrograph]
     pattern = pattern + 0.2 * reality.pattern * stream(seed, "reality flat").standard_normal(n)
+    common = 0.8 * reality.sky * stream(seed, "reality sky of exposures").standard_normal(nights)[exposure]
     dust = -np.log1p(-stream(seed, "reality reddening").random(stars))
     return Instrument(
         exposure=exposure,
@@ -286,7 +289,8 @@ def draw_instrument(
         response=between[spectrograph] + hour[exposure] + own,
         reddening=reality.reddening * np.minimum(dust, 6)[star],
         pattern=pattern if reality.pattern else np.zeros(n),
-        sky=reality.sky * stream(seed, "reality sky").standard_normal(n) / snr,
+        sky=(common + 0.6 * reality.sky * stream(seed, "reality sky").standard_normal(n)) / snr,
+        sky_fibres=common,
         errors=_errors(reality, spectrograph, seed=seed),
         correlation=_between(reality.correlation, stream(seed, "reality correlation").random(n)),
         cosmics=stream(seed, "reality cosmics").poisson(reality.cosmics, n),

@@ -146,7 +146,7 @@ class _ArchiveWriter:
         scale = np.float32(flux_scale(config, snr))
         instrument = None
         if (one := population.instrument) is not None:
-            names = ("exposure", "spectrograph", "fibre", "seeing")
+            names = ("exposure", "spectrograph", "fibre", "seeing", "sky_fibres")
             instrument = {name: float(getattr(one, name)[row]) for name in names}
             snr *= float(one.errors[row])  # headers give what the pipeline believes
         sampling = self.maker.sampling
