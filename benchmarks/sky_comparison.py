@@ -141,18 +141,18 @@ def draw(found: dict[str, dict[str, Any]], grids: dict[str, Any], path: Path) ->
         top.set_title(f"{name}: {len(one['snr'])} spectra", loc="left")
         top.set_xlabel("log10 S/N as stated")
         second.scatter(np.log10(one["snr"]), np.log10(one["robust"]), s=4)
-        second.set(xlabel="log10 S/N", ylabel="log10 residual over stated error", ylim=(-0.6, 1.4))
+        second.set(xlabel="log10 S/N", ylabel="log10 residual over error", ylim=(-0.6, 1.4))
         third.plot(grids[name], one["smooth"][::40].T, lw=0.5)
-        third.set(xlabel="angstrom", ylabel="ln smooth ratio to the mean star", ylim=(-1.2, 1.2))
+        third.set(xlabel="angstrom", ylabel="ln ratio to the mean star", ylim=(-1.2, 1.2))
         for curve in one["groups"]:
             fourth.plot(grids[name], curve, lw=0.8)
         fourth.set(
             xlabel="angstrom",
-            ylabel="the same, mean per spectrograph less the mean of all",
+            ylabel="its mean per spectrograph",
             ylim=(-0.25, 0.25),
         )
         fifth.plot(grids[name], one["pixel"], lw=0.5)
-        fifth.set(xlabel="angstrom", ylabel="residual over stated error, per pixel", ylim=(0.3, 4))
+        fifth.set(xlabel="angstrom", ylabel="residual over error, per pixel", ylim=(0.3, 4))
     figure.savefig(path, dpi=80)
 
 

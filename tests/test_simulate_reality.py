@@ -97,6 +97,16 @@ def test_a_configuration_with_a_real_sky_survives_json() -> None:
     assert SimulationConfig.from_mapping(json.loads(json.dumps(wanted.to_mapping()))) == wanted
 
 
+def test_a_file_of_settings_holds_a_real_sky(tmp_path: Path) -> None:
+    path = tmp_path / "archive.toml"
+    path.write_text('[simulate]\nsurvey = "low"\n[simulate.reality]\nresponse = 0.05\nerrors = [0.8, 1.5]\n')
+    read_back = SimulationConfig.from_file(path)
+    assert read_back.format == "lamost"
+    assert read_back.reality == Reality(response=0.05, errors=(0.8, 1.5))
+    path.write_text('reality = "lsf,sky"\n')
+    assert SimulationConfig.from_file(path).instrument_causes == ("lsf", "sky")
+
+
 def test_surveys_have_names_and_their_settings_can_be_changed() -> None:
     low = SimulationConfig.from_mapping({"survey": "low", "spectra": 10, "reality": True})
     assert (low.spectra, low.format, low.known_k) == (10, "lamost", 5)
@@ -118,7 +128,8 @@ def test_a_real_spectrum_does_not_depend_on_the_batch_nor_on_the_run() -> None:
     np.testing.assert_array_equal(whole(wanted, batch=7), flux)
     np.testing.assert_array_equal(whole(wanted, "sigma", batch=7), sigma)
     assert np.isfinite(flux).all()
-    assert (sigma > 0).all()
+    assert (sigma >= 0).all()
+    assert 0.9 < (sigma > 0).mean() < 1
     assert not np.array_equal(whole(config(seed=1)), flux)
 
 
@@ -176,7 +187,7 @@ def test_the_truth_covers_the_ranges_of_a_real_survey() -> None:
 
 
 def test_noise_is_as_true_and_not_as_stated() -> None:
-    wanted = config(Reality(cosmics=0, error_curve=0, spectrographs=4), window=(5000.0, 7000.0))
+    wanted = config(Reality(cosmics=0, flagged=0, error_curve=0, spectrographs=4), window=(5000.0, 7000.0))
     maker, table = Maker(wanted), truth(wanted)
     batch = maker.block(0)
     score = (batch.flux - batch.noiseless) / batch.true_sigma
@@ -254,6 +265,18 @@ def test_hits_are_as_many_as_the_truth_says_and_in_no_error() -> None:
     assert (runs <= counted).all()
     assert runs.sum() > 0.9 * counted.sum()
     np.testing.assert_array_equal(whole(wanted, "sigma"), whole(plain, "sigma"))
+
+
+def test_flagged_stretches_have_no_error_in_the_file(tmp_path: Path) -> None:
+    wanted = config(only("flagged"), spectra=12)
+    table = pd.read_csv(write_archive(tmp_path, wanted))
+    for file, stretches in zip(table["file"], table["flagged"], strict=True):
+        found = next(iter(read(tmp_path / file)))
+        assert not isinstance(found, Exception)
+        bad = np.zeros(found.flux.size, dtype=bool) if found.good is None else ~found.good
+        bad[-9:] = False  # zeros at the end, as the survey has them
+        assert (np.diff(bad.astype(int), prepend=0) == 1).sum() <= stretches
+        assert bad.any() == (stretches > 0) or stretches <= 1
 
 
 # --- the stars

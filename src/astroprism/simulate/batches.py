@@ -35,7 +35,7 @@ class Batch:
     rows        (b,) row in truth
     wavelength  (n,) angstrom, as the file gives it
     flux        (b, n) with noise and oddities
-    sigma       (b, n) the noise's standard deviation; 0 where there is no pixel (chip gap)
+    sigma       (b, n) the noise's standard deviation; 0 where there is no pixel (chip gap, flagged)
     noiseless   (b, n) flux without noise and without cosmic rays; with response and sky residuals, if any
     true_sigma  (b, n) the noise's standard deviation where `sigma` is what the files wrongly state, else None
     """
@@ -160,6 +160,7 @@ class Maker:
         for at in range(rows.size):
             gap = slice(*gaps[at])
             flux[at, gap] = stated[at, gap] = true[at, gap] = noiseless[at, gap] = 0
+            real.flag(stated[at], row=int(rows[at]))
             real.hits(flux[at], stated[at], row=int(rows[at]))
             if population.oddity[rows[at]] == "cosmic":
                 add_cosmics(flux[at], stated[at], rng=stream(self.config.seed, "cosmic", int(rows[at])))

@@ -51,6 +51,7 @@ SKY_LINES = (
 _DUST_A = (1.0, 0.17699, -0.50447, -0.02427, 0.72085, 0.01979, -0.77530, 0.32999)
 _DUST_B = (0.0, 1.41338, 2.28305, 1.07233, -5.38434, -0.62251, 5.30260, -2.09002)
 _PATTERN_WIDTHS = (4.0, 15.0)  # pixels, standard deviation of the pattern's bumps
+_JOIN, _JOIN_SIZE = (5950.0, 70.0), 4.0  # angstrom, centre and width; height over the rms of the rest
 _TAPS = 20  # pixels over which the noise is smoothed at most, either side
 
 
@@ -98,6 +99,10 @@ def make_curves(reality: Reality, sampling: Sampling, *, seed: int) -> Curves:
         centre, width = rng.uniform(0, size), rng.uniform(*_PATTERN_WIDTHS)
         part = slice(max(0, int(centre - 5 * width)), int(centre + 5 * width) + 1)
         pattern[part] += rng.standard_normal() * np.exp(-0.5 * ((pixel[part] - centre) / width) ** 2)
+    pattern /= pattern.std()
+    # where two arms are joined, as spectrographs of low resolution are about 5,900 angstrom
+    join = (vacuum / sampling.borrowed - _JOIN[0]) / _JOIN[1]
+    pattern += _JOIN_SIZE * join * np.exp(0.5 - 0.5 * join**2)
     pattern -= pattern.mean()
     ends = np.linspace(0, 1, size)
     wave = stream(seed, "reality shape of the errors")
@@ -108,9 +113,9 @@ def make_curves(reality: Reality, sampling: Sampling, *, seed: int) -> Curves:
     shape = np.asarray(shape) + 0.3 * wave.standard_normal(size)  # some pixels of their own
     shape -= np.median(shape)
     error = np.exp(reality.error_curve * shape / shape.std())
-    blue, join = np.clip((vacuum - 3500.0) / 1500.0, 0.05, 1), np.exp(-0.5 * ((vacuum - 5850.0) / 70.0) ** 2)
+    blue, loss = np.clip((vacuum - 3500.0) / 1500.0, 0.05, 1), np.exp(-0.5 * ((vacuum - 5850.0) / 70.0) ** 2)
     red = np.clip((9900.0 - vacuum) / 1500.0, 0.1, 1)
-    throughput = blue * red * (1 - 0.5 * join)
+    throughput = blue * red * (1 - 0.5 * loss)
     throughput = throughput / throughput.max()
     curves = (spline, extinction - extinction.mean(), pattern / pattern.std(), error, throughput)
     return Curves(*(np.asarray(curve, dtype=np.float32) for curve in curves))
@@ -191,8 +196,18 @@ class RealSky:
         out *= np.float32(np.sqrt(1 - self.reality.correlated))
         out += np.convolve(white[side : white.size - side], taps.astype(np.float32), "valid")
 
+    def flag(self, sigma: Float32, *, row: int) -> None:
+        """Take the stated error from some stretches of one spectrum (n,) in place; their flux stays."""
+        count = int(self.instrument.flagged[row])
+        if count:
+            rng = stream(self.seed, "reality flags", row)
+            for start, width in zip(
+                rng.integers(0, sigma.size, count), rng.integers(4, 13, count), strict=True
+            ):
+                sigma[start : start + width] = 0
+
     def hits(self, flux: Float32, sigma: Float32, *, row: int) -> None:
-        """Add cosmic rays to one spectrum (n,) in place: one to three pixels, 8 to 100 times the noise."""
+        """Add cosmic rays to one spectrum (n,) in place: one to three pixels, 8 to 50 times the noise."""
         count = int(self.instrument.cosmics[row])
         live = np.flatnonzero(sigma > 0)
         if not count or live.size < 8:
@@ -200,7 +215,7 @@ class RealSky:
         rng = stream(self.seed, "reality hits", row)
         for start in live[rng.integers(0, live.size - 3, count)]:
             part = slice(int(start), int(start) + int(rng.integers(1, 4)))
-            peak = 8 * 12 ** rng.random() * sigma[start]
+            peak = 8 * 6 ** rng.random() * sigma[start]
             shape = rng.uniform(0.3, 1.0, flux[part].size)
             shape[rng.integers(shape.size)] = 1.0
             flux[part] += (peak * shape * (sigma[part] > 0)).astype(np.float32)

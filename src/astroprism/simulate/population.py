@@ -516,6 +516,7 @@ def _truth_of_reality(config: SimulationConfig, population: Population) -> dict[
         "snr_true": 1 / np.hypot(1 / population.snr, config.reality.scatter),
         "correlation": one.correlation,
         "cosmics": one.cosmics,
+        "flagged": one.flagged,
         "response_rms": one.response.std(axis=1),
     }
     knots = np.round(one.knots).astype(int)

@@ -53,8 +53,8 @@ class Reality:
     drift         the same for what one exposure adds to it
     width         km/s between the knots of the response (0: an eighth of the range, at least 5,000)
     reddening     mean E(B-V) of the stars, mag
-    pattern       rms of a fixed pattern of flat-field residuals, of one shape and another amplitude in each
-                  spectrograph: a cause, of the instrument
+    pattern       rms of a pattern of flat-field residuals and of the join of two arms, of one shape and
+                  another amplitude in each spectrograph: a cause, of the instrument
     lsf           half the range of the relative width of the line-spread function, over fibres, spectrographs
                   and seeing: a cause, of the instrument
     wings         share of the light in the wings (2.5 times as wide) where the profile is broadest
@@ -66,6 +66,7 @@ class Reality:
     correlation   least and greatest length over which noise is correlated, pixels ((0, 0): off)
     correlated    share of the noise's variance that is
     cosmics       mean number of hits a spectrum, none of them flagged
+    flagged       mean number of stretches, 4 to 12 pixels wide, that have no stated error
     """
 
     population: bool = _part(True, False)
@@ -89,6 +90,7 @@ class Reality:
     correlation: tuple[float, float] = _part((1.0, 3.0), (0.0, 0.0))
     correlated: float = _part(0.5, 0.5)
     cosmics: float = _part(2.0, 0.0)
+    flagged: float = _part(4.0, 0.0)
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one way to normalise a frozen dataclass as it is built
@@ -183,6 +185,7 @@ BOUNDS = {
     "scatter": (0, 0.2),
     "correlated": (0, 1),
     "cosmics": (0, 1000),
+    "flagged": (0, 1000),
 }
 
 
@@ -203,7 +206,7 @@ class Instrument:
     sky_fibres    the same over the noise, mean of the exposure: what its sky fibres tell
     errors        true over stated error, before `scatter` and the curve over pixels
     correlation   e-folding length of the noise's correlation, pixels; 0: none
-    cosmics       number of hits
+    cosmics       number of hits; flagged: of stretches without a stated error
     knots         (k,) vacuum angstrom
     """
 
@@ -221,6 +224,7 @@ class Instrument:
     errors: Float
     correlation: Float
     cosmics: Whole
+    flagged: Whole
     knots: Float
 
 
@@ -294,6 +298,7 @@ def draw_instrument(
         errors=_errors(reality, spectrograph, seed=seed),
         correlation=_between(reality.correlation, stream(seed, "reality correlation").random(n)),
         cosmics=stream(seed, "reality cosmics").poisson(reality.cosmics, n),
+        flagged=stream(seed, "reality flagged").poisson(reality.flagged, n),
         knots=places,
     )
 
