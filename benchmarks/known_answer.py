@@ -7,8 +7,8 @@ With --reality: archives with a real sky (docs/simulating.md) at R 1,800 and R 3
 findings as `astroprism run` does. The number of causes that should come back is that of the star and its air
 (k) plus those of one dimension that the instrument and its sky add (width of the profile, pattern of the
 flat field, residual of the sky: 3). The smooth response, the errors, correlated noise and hits are none:
-they are to be taken out, or to be borne. Strength: mean nats by which spectra change where a cause is set to
-its median.
+they are to be taken out, or to be borne. Strengths: mean nats by which spectra change where a cause is set to
+its median, and the median of what no other cause and no response could do as well.
 
 Run: python benchmarks/known_answer.py [--factors 1 2 3 5 7] [--seeds 1001 1002 ..] [--out FILE.jsonl]
      python benchmarks/known_answer.py --reality [--factors 2 3 5] [--surveys low high] [--seeds 1 2 ..]
@@ -303,31 +303,65 @@ def sky_archive(survey: str, factors: int, *, seed: int, spectra: int) -> Any:
     return SimulationConfig.from_mapping({**settings, "seed": seed, "lines_seed": seed})
 
 
-def strengths(config: Any) -> dict[str, float]:
-    """Mean nats over some spectra by which each cause, set to its median, changes what was seen."""
+def splines(config: Any) -> np.ndarray:
+    """Of the smooth response, (k, n)."""
+    from astroprism.simulate.instrument import make_curves
+
+    return make_curves(config.reality, config.sampling(), seed=config.seed).spline
+
+
+def strengths(config: Any, *, rows: int = 64) -> dict[str, tuple[float, float]]:
+    """Nats by which each cause changes what was seen when it is set to its median, means over some spectra.
+
+    The second number is what is left of it where the directions of all other causes and a smooth response are
+    free in each spectrum, the median: below a few nats a cause cannot be told from the others.
+    """
     from astroprism.simulate import populate
     from astroprism.simulate.batches import Maker
 
     people = populate(config)
     maker = Maker(config, population=people)
-    seen, rows = maker.block(0), maker.rows(0)
+    seen = maker.block(0)
+    rows = min(rows, seen.rows.size)
     level = np.median(seen.noiseless, axis=1, keepdims=True)
-    found = {}
-    for name in (*(n for n in config.varying if n != "snr"), *config.instrument_causes):
+    sigma, causes = seen.true_sigma[:rows], [n for n in config.varying if n != "snr"]
+    sigma = np.where(sigma > 0, sigma, np.inf)
+    causes += config.instrument_causes
+
+    def change(name: str, share: float) -> np.ndarray:
+        """Of the spectra over their noise, where the cause goes by this share of its way to the median."""
         key = KEYS.get(name, name)
         instrument, parameters = people.instrument, dict(people.parameters)
+
+        def moved(values: np.ndarray) -> np.ndarray:
+            return values + share * (np.median(values) - values)
+
         if key in parameters:
-            parameters[key] = np.full(config.spectra, np.median(parameters[key]))
+            parameters[key] = moved(parameters[key])
             if name == "lsf":
-                parameters["wing"] = np.full(config.spectra, np.median(parameters["wing"]))
+                parameters["wing"] = moved(parameters["wing"])
         else:
-            instrument = dataclasses.replace(instrument, **{name: np.zeros(config.spectra)})
+            instrument = dataclasses.replace(instrument, **{name: (1 - share) * getattr(instrument, name)})
         changed = dataclasses.replace(people, parameters=parameters, instrument=instrument)
-        without = Maker(config, population=changed).block(0).noiseless
-        without = without / np.median(without, axis=1, keepdims=True)
-        change = (seen.noiseless / level - without) * level / seen.true_sigma
-        nats = 0.5 * (change.astype(np.float64) ** 2).sum(axis=1)
-        found[name] = round(float(np.mean(nats[: rows.size])), 1)
+        without = maker.of(changed).block(0).noiseless
+        ratio = seen.noiseless / level - without / np.median(without, axis=1, keepdims=True)
+        return (ratio * level)[:rows].astype(np.float64) / sigma
+
+    whole = {name: change(name, 1.0) for name in causes}
+    slight = {name: change(name, 0.05) for name in causes}
+    spline = splines(config).astype(np.float64)
+    found = {}
+    for name in causes:
+        left = []
+        for row in range(rows):
+            smooth = spline * (seen.noiseless[row] / sigma[row])
+            others = np.array([*(slight[other][row] for other in causes if other != name), *smooth]).T
+            size = np.linalg.norm(others, axis=0)
+            others = others[:, size > 0] / size[size > 0]
+            fit, *_ = np.linalg.lstsq(others, whole[name][row], rcond=1e-8)
+            left.append(0.5 * ((whole[name][row] - others @ fit) ** 2).sum())
+        mean = 0.5 * (whole[name] ** 2).sum(axis=1).mean()
+        found[name] = (round(float(mean), 1), round(float(np.median(left)), 1))
     return found
 
 

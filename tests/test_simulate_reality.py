@@ -154,6 +154,17 @@ def test_each_part_can_be_alone(part: str) -> None:
         assert not alone["response_rms"].any()
 
 
+def test_a_cause_can_be_changed_alone() -> None:
+    wanted = config(spectra=16)
+    people = populate(wanted)
+    assert people.instrument is not None
+    maker = Maker(wanted, population=people)
+    calm = dataclasses.replace(people, instrument=dataclasses.replace(people.instrument, sky=np.zeros(16)))
+    changed = maker.of(calm).block(0).noiseless
+    np.testing.assert_array_equal(changed, Maker(wanted, population=calm).block(0).noiseless)
+    assert not np.array_equal(changed, maker.block(0).noiseless)
+
+
 # --- what it adds is what the truth says
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -88,6 +89,14 @@ class Maker:
         )
         instrument = self.population.instrument
         self._real = None if instrument is None else RealSky(config, instrument)
+
+    def of(self, population: Population) -> Maker:
+        """The same archive with other numbers behind it, sharing what takes long to set up."""
+        other = copy.copy(self)
+        other.population = population
+        if population.instrument is not None:
+            other._real = RealSky(self.config, population.instrument)
+        return other
 
     def rows(self, number: int) -> NDArray[np.int64]:
         """The rows of block `number`."""

@@ -138,7 +138,7 @@ def populate(config: SimulationConfig) -> Population:
         values["rv"] = values["rv"] + orbits.velocity(star, mjd + seconds / 172_800)
     elif config.visits == "uneven" and "rv" in config.varying:
         values["rv"] = values["rv"] + _orbits(config, stars, star=star, mjd=mjd)
-    if config.repeats and config.visits != "uneven" and "rv" in config.varying:
+    if config.repeats and "rv" in config.varying and (orbits is not None or config.visits != "uneven"):
         values["rv"] = values["rv"] + VISIT_JITTER * stream(seed, "jitter").standard_normal(n)
     snr = values.pop("snr")
     # columns of the truth say what the spectrum holds, so round first what will be written rounded
