@@ -3,13 +3,30 @@
 Each line of the result is one training with the default recipe on an archive of its own (another seed for
 stars, noise and the forest of weak lines), judged by spectra that the training did not read.
 
+With --reality: archives with a real sky (docs/simulating.md) at R 1,800 and R 30,000, each from files to
+findings as `astroprism run` does. The number of causes that should come back is that of the star and its air
+(k) plus those of one dimension that the instrument and its sky add (width of the profile, pattern of the
+flat field, residual of the sky: 3). The smooth response, the errors, correlated noise and hits are none:
+they are to be taken out, or to be borne. Strengths: mean nats by which spectra change where a cause is set to
+its median, and the median of what no other cause and no response could do as well.
+
 Run: python benchmarks/known_answer.py [--factors 1 2 3 5 7] [--seeds 1001 1002 ..] [--out FILE.jsonl]
+     python benchmarks/known_answer.py --reality [--factors 2 3 5] [--surveys low high] [--seeds 1 2 ..]
+     [--spectra 3000] [--steps N] [--folder FOLDER] [--out FILE.jsonl]
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import json
+import os
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
@@ -272,3 +289,231 @@ def run(
     training.network.load_state_dict(unpruned)
     found = measure(training.network.eval(), data, test, floor=settings.floor[-1][1], pca=pca)
     return {"minutes": round(minutes, 2), "kept": kept, **found}
+
+
+# --- archives with a real sky
+
+
+def sky_archive(survey: str, factors: int, *, seed: int, spectra: int) -> Any:
+    """An archive with a real sky: the survey's first `factors` causes, and its instrument."""
+    from astroprism.simulate import SURVEYS, SimulationConfig
+
+    chosen = SURVEYS[survey]["factors"][:factors]
+    settings = {"survey": survey, "factors": chosen, "spectra": spectra, "reality": True}
+    return SimulationConfig.from_mapping({**settings, "seed": seed, "lines_seed": seed})
+
+
+def splines(config: Any) -> np.ndarray:
+    """Of the smooth response, (k, n)."""
+    from astroprism.simulate.instrument import make_curves
+
+    return make_curves(config.reality, config.sampling(), seed=config.seed).spline
+
+
+def strengths(config: Any, *, rows: int = 64) -> dict[str, tuple[float, float]]:
+    """Nats by which each cause changes what was seen when it is set to its median, means over some spectra.
+
+    The second number is what is left of it where the directions of all other causes and a smooth response are
+    free in each spectrum, the median: below a few nats a cause cannot be told from the others.
+    """
+    from astroprism.simulate import populate
+    from astroprism.simulate.batches import Maker
+
+    people = populate(config)
+    maker = Maker(config, population=people)
+    seen = maker.block(0)
+    rows = min(rows, seen.rows.size)
+    level = np.median(seen.noiseless, axis=1, keepdims=True)
+    sigma, causes = seen.true_sigma[:rows], [n for n in config.varying if n != "snr"]
+    sigma = np.where(sigma > 0, sigma, np.inf)
+    causes += config.instrument_causes
+
+    def change(name: str, share: float) -> np.ndarray:
+        """Of the spectra over their noise, where the cause goes by this share of its way to the median."""
+        key = KEYS.get(name, name)
+        instrument, parameters = people.instrument, dict(people.parameters)
+
+        def moved(values: np.ndarray) -> np.ndarray:
+            return values + share * (np.median(values) - values)
+
+        if key in parameters:
+            parameters[key] = moved(parameters[key])
+            if name == "lsf":
+                parameters["wing"] = moved(parameters["wing"])
+        else:
+            instrument = dataclasses.replace(instrument, **{name: (1 - share) * getattr(instrument, name)})
+        changed = dataclasses.replace(people, parameters=parameters, instrument=instrument)
+        without = maker.of(changed).block(0).noiseless
+        ratio = seen.noiseless / level - without / np.median(without, axis=1, keepdims=True)
+        return (ratio * level)[:rows].astype(np.float64) / sigma
+
+    whole = {name: change(name, 1.0) for name in causes}
+    slight = {name: change(name, 0.05) for name in causes}
+    spline = splines(config).astype(np.float64)
+    found = {}
+    for name in causes:
+        left = []
+        for row in range(rows):
+            smooth = spline * (seen.noiseless[row] / sigma[row])
+            others = np.array([*(slight[other][row] for other in causes if other != name), *smooth]).T
+            size = np.linalg.norm(others, axis=0)
+            others = others[:, size > 0] / size[size > 0]
+            fit, *_ = np.linalg.lstsq(others, whole[name][row], rcond=1e-8)
+            left.append(0.5 * ((whole[name][row] - others @ fit) ** 2).sum())
+        mean = 0.5 * (whole[name] ** 2).sum(axis=1).mean()
+        found[name] = (round(float(mean), 1), round(float(np.median(left)), 1))
+    return found
+
+
+def velocity_errors(code: np.ndarray, table: Any, *, least: int = 20) -> dict[str, Any]:
+    """Robust error of the velocity read from a node by one straight line, and its zero point per kind."""
+    rv, single = table["rv"].to_numpy(float), table["oddity"].fillna("").to_numpy() != "sb2"
+    keep = single.copy()
+    for _ in range(10):
+        line = np.polyfit(code[keep], rv[keep], 1)
+        left = rv - np.polyval(line, code)
+        spread = 1.4826 * np.median(np.abs(left[single] - np.median(left[single])))
+        keep = single & (np.abs(left - np.median(left[single])) < 4 * spread)
+    middle = float(np.median(left[single]))
+    kinds = table["kind"].to_numpy()
+    zero = {
+        str(kind): round(float(np.median(left[single & (kinds == kind)]) - middle), 2)
+        for kind in sorted(set(kinds))
+        if (single & (kinds == kind)).sum() >= least
+    }
+    return {"rv_error": round(float(spread), 2), "rv_zero": zero}
+
+
+def called(node: Any) -> str:
+    """What the findings hold to be behind a node, and the keyword that says so; '' where none is."""
+    origin = getattr(node, "origin", None)
+    return "" if origin is None else f"{origin.verdict} by {origin.keyword}"
+
+
+def sky_run(config: Any, *, folder: Path, seed: int, steps: int | None) -> dict[str, Any]:
+    """From files to findings as `run` does, and what came back beside the truth."""
+    import pandas as pd
+
+    from astroprism.cli.demo import share
+    from astroprism.model.recipe import TrainOptions
+    from astroprism.pipeline import RunOptions
+    from astroprism.simulate import write_archive
+    from astroprism.study import Study
+    from astroprism.targets.split import as_trained
+
+    truth = write_archive(folder / "archive", config)
+    table = pd.read_csv(truth, dtype={"spectrum_id": str})
+    stars = [name for name in config.varying if name != "snr"]
+    table[["spectrum_id", *stars]].to_csv(folder / "labels.csv", index=False)
+    study, start = Study(folder / "study"), time.monotonic()
+    options = RunOptions(train=TrainOptions(steps=steps, seed=seed))
+    report = study.run([folder / "archive"], labels=[folder / "labels.csv"], options=options)
+    minutes = (time.monotonic() - start) / 60
+    findings, model = report.findings, study.require_model()
+    codes = study.codes(unpruned=True)
+    both = codes.merge(table, on="spectrum_id", suffixes=("", "_of_truth"))
+    held = both[as_trained(both["target"].tolist(), model.split) != "train"]
+    counted = [node for node in findings.nodes if node.counted]
+    causes = (*stars, *config.instrument_causes)
+    shares = {
+        name: sorted(
+            (
+                (
+                    round(share(held[f"mean_{one.node:03d}"].to_numpy(), held[name].to_numpy(float)), 3),
+                    one.node,
+                )
+                for one in counted
+            ),
+            reverse=True,
+        )[:2]
+        for name in causes
+    }
+    expected = len(causes)
+    ways = {"ablation": findings.count.statistical, "information": findings.count.information}
+    counts = {
+        name: {"k": way.k, "low": way.low, "high": way.high, "holds": way.low <= expected <= way.high}
+        for name, way in ways.items()
+        if way is not None
+    }
+    result: dict[str, Any] = {
+        "k": len(stars),
+        "expected": expected,
+        "counts": counts,
+        "right": bool(counts) and all(one["k"] == expected for one in counts.values()),
+        "shares": shares,
+        "called": {one.node: word for one in counted if (word := called(one))},
+        "nodes": len(counted),
+        "chi2": {"train": model.chi2.train, "held out": model.chi2.valid},
+        "minutes": round(minutes, 2),
+        "warnings": findings.warnings,
+    }
+    if "rv" in stars and shares["rv"]:
+        result |= velocity_errors(held[f"mean_{shares['rv'][0][1]:03d}"].to_numpy(), held)
+    return result
+
+
+def sky_line(result: dict[str, Any]) -> str:
+    """One line for a terminal."""
+    counts = ", ".join(
+        f"{name} {one['k']} ({one['low']} to {one['high']})" for name, one in result["counts"].items()
+    )
+    best = " ".join(
+        f"{name} {pairs[0][0]:.2f}@{pairs[0][1]}" for name, pairs in result["shares"].items() if pairs
+    )
+    velocity = f"rv {result['rv_error']} km/s, zero {result['rv_zero']}" if "rv_error" in result else ""
+    return (
+        f"  {result['expected']} expected ({result['k']} of star and air): {counts} "
+        f"{'right' if result['right'] else 'WRONG'}; {best}; {velocity}; chi2 {result['chi2']}; "
+        f"{result['minutes']} min"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--reality", action="store_true", help="archives with a real sky, from files to findings"
+    )
+    parser.add_argument("--factors", type=int, nargs="+")
+    parser.add_argument("--surveys", nargs="+", default=["low", "high"])
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--spectra", type=int, default=3000)
+    parser.add_argument("--steps", type=int, help="of training; the recipe's own number where not given")
+    parser.add_argument("--folder", type=Path, help="archives and studies are kept there")
+    parser.add_argument("--out", type=Path, help="a line of JSON a run is added to this file")
+    options = parser.parse_args()
+    lines = reality_lines(options) if options.reality else clean_lines(options)
+    for line in lines:
+        if options.out is not None:
+            with options.out.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def clean_lines(options: argparse.Namespace) -> Any:
+    """A result per number of causes and seed, by photon noise alone."""
+    for factors in options.factors or (1, 2, 3, 5, 7):
+        for seed in options.seeds or (1001, 1002, 1003, 1004, 1005):
+            print(f"{factors} causes, seed {seed}", flush=True)
+            recipe = None if options.steps is None else {"steps": options.steps}
+            found = run(archive(factors, seed=seed), seed=seed, recipe=recipe)
+            print(f"  information {found['information']}, ablation {found['ablation']}", flush=True)
+            yield {"factors": factors, "seed": seed, **found}
+
+
+def reality_lines(options: argparse.Namespace) -> Any:
+    """A result per survey, number of causes and seed, under a real sky."""
+    for survey in options.surveys:
+        for factors in options.factors or (2, 3, 5):
+            for seed in options.seeds or (1, 2, 3, 4, 5):
+                config = sky_archive(survey, factors, seed=seed, spectra=options.spectra)
+                strength = strengths(config)
+                print(f"{survey}, seed {seed}: strengths {strength}", flush=True)
+                with tempfile.TemporaryDirectory() as scratch:
+                    folder = (options.folder or Path(scratch)) / f"{survey}-{factors}-{seed}"
+                    folder.mkdir(parents=True, exist_ok=True)
+                    found = sky_run(config, folder=folder, seed=seed, steps=options.steps)
+                print(sky_line(found), flush=True)
+                yield {"survey": survey, "seed": seed, "strength": strength, **found}
+
+
+if __name__ == "__main__":
+    main()

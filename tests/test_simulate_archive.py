@@ -94,7 +94,7 @@ def test_a_misspelt_distribution_names_the_nearest() -> None:
         ({"nuisances": ("rv",)}, "at once"),
         ({"factors": ("rv", "rv")}, "twice"),
         ({"format": "adb"}, "'adp'"),
-        ({"visits": "many"}, "neither"),
+        ({"visits": "many"}, "none of"),
         ({"spectra": 0}, "at least 1"),
         ({"seed": 1.5}, "whole number"),
         ({"window": (5000.0, 4000.0)}, "low, high"),

@@ -40,6 +40,36 @@ def simulate(
             metavar="FACTOR=TEXT", help="Such as rv=uniform:-50:50 or teff=normal:5600:300. Repeatable."
         ),
     ] = None,
+    survey: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings that go together: low (R 1,800), high (R 30,000), series (one star over many "
+            "nights), band (O2 and H2O, BERV hidden)."
+        ),
+    ] = None,
+    reality: Annotated[
+        bool,
+        typer.Option(
+            "--reality",
+            help="A real sky: spectrographs, wrong errors, sky residuals, hits, seeing, unequal visits.",
+        ),
+    ] = False,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART[=VALUE]",
+            help="A part of the real sky: alone (PART), or of this size (lsf=0.1; 0 for none). Repeatable.",
+        ),
+    ] = None,
+    stars: Annotated[int | None, typer.Option(help="How many stars, where they are visited often.")] = None,
+    nights: Annotated[int | None, typer.Option(help="Nights of a series.")] = None,
+    orbit: Annotated[
+        str | None, typer.Option(metavar="K:P[:E[:OMEGA]]", help="Orbit of a series: km/s, days, degrees.")
+    ] = None,
+    berv: Annotated[
+        str | None,
+        typer.Option(help="given, computable (from place, time and observatory) or hidden, in the headers."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with these settings.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same files.")] = None,
     as_json: Json = False,
@@ -62,7 +92,15 @@ def simulate(
         "distributions": ",".join(distribution) if distribution else None,
         "oddities": oddities,
         "seed": seed,
+        "survey": survey,
+        "reality": _reality(reality, part),
+        "stars": stars,
+        "nights": nights,
+        "orbit": orbit,
+        "berv": berv,
     }
+    if config is not None and survey is not None:
+        raise ConfigError("--config and --survey are both given; write survey = '...' into the file")
     file = SimulationConfig.from_file(config).to_mapping() if config else {}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = SimulationConfig.from_mapping({**file, **chosen})
@@ -225,6 +263,26 @@ def _reason(reason: str) -> str:
     from ..errors import REASONS
 
     return REASONS[reason]
+
+
+def _reality(everything: bool, parts: list[str] | None) -> Any:
+    """The parts of a real sky: all, those named alone, or all named with sizes of their own."""
+    import tomllib
+
+    if not parts:
+        return everything or None
+    from ..simulate.reality import Reality
+
+    sizes = [one.partition("=") for one in parts]
+    named = [name.strip() for name, equals, _ in sizes if not equals]
+    if everything and named:
+        raise ConfigError(f"--reality holds {named[0]!r} already; give --part {named[0]} alone, or a size")
+    start = Reality() if everything else Reality.only(name.strip() for name, _, _ in sizes)
+    try:
+        given = {name.strip(): tomllib.loads(f"x = {size}")["x"] for name, equals, size in sizes if equals}
+    except tomllib.TOMLDecodeError:
+        raise ConfigError("--part: a size reads lsf=0.1, errors=[0.8, 1.5] or population=false") from None
+    return {**start.to_mapping(), **given}
 
 
 def _step(text: str | None) -> dict[str, Any]:

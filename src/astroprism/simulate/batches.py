@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT, doppler_factor
 from .config import Sampling, SimulationConfig
 from .distribution import RowStreams, stream
+from .instrument import RealSky
 from .population import Population, populate
 from .star import Synthesiser
 
@@ -34,8 +36,9 @@ class Batch:
     rows        (b,) row in truth
     wavelength  (n,) angstrom, as the file gives it
     flux        (b, n) with noise and oddities
-    sigma       (b, n) the noise's standard deviation; 0 where there is no pixel (chip gap)
-    noiseless   (b, n) flux without noise and without cosmic rays
+    sigma       (b, n) the noise's standard deviation; 0 where there is no pixel (chip gap, flagged)
+    noiseless   (b, n) flux without noise and without cosmic rays; with response and sky residuals, if any
+    true_sigma  (b, n) the noise's standard deviation where `sigma` is what the files wrongly state, else None
     """
 
     rows: NDArray[np.int64]
@@ -43,6 +46,7 @@ class Batch:
     flux: Float32
     sigma: Float32
     noiseless: Float32
+    true_sigma: Float32 | None = None
 
 
 def spectra(config: SimulationConfig, *, batch: int = 256) -> Iterator[Batch]:
@@ -83,6 +87,16 @@ class Maker:
             resolution=self.sampling.resolution,
             seed=config.lines_seed,
         )
+        instrument = self.population.instrument
+        self._real = None if instrument is None else RealSky(config, instrument)
+
+    def of(self, population: Population) -> Maker:
+        """The same archive with other numbers behind it, sharing what takes long to set up."""
+        other = copy.copy(self)
+        other.population = population
+        if population.instrument is not None:
+            other._real = RealSky(self.config, population.instrument)
+        return other
 
     def rows(self, number: int) -> NDArray[np.int64]:
         """The rows of block `number`."""
@@ -105,6 +119,8 @@ class Maker:
         """The spectra of block `number`."""
         rows = self.rows(number)
         noiseless = self._noiseless(rows)
+        if self._real is not None:
+            noiseless *= self._real.response(rows)
         gaps = self.gaps(rows)
         every = max(1, noiseless.shape[1] // 40_000)  # so many pixels give the median to a thousandth
         live = noiseless[:, ::every]
@@ -113,6 +129,8 @@ class Maker:
             live = np.concatenate((live[:, :first], live[:, last:]), axis=1)
         level = np.median(live, axis=1)
         sigma = noise_sigma(noiseless, level=level, snr=self.population.snr[rows])
+        if self._real is not None:
+            return self._real_block(rows, noiseless, level=level, photons=sigma, gaps=gaps)
         flux = np.empty_like(noiseless)
         for k, row in enumerate(rows):
             self._noise.at(int(row)).standard_normal(dtype=np.float32, out=flux[k])
@@ -124,6 +142,38 @@ class Maker:
         for hit in np.flatnonzero(self.population.oddity[rows] == "cosmic"):
             add_cosmics(flux[hit], sigma[hit], rng=stream(self.config.seed, "cosmic", int(rows[hit])))
         return Batch(rows, self.sampling.wavelength, flux, sigma, noiseless)
+
+    def _real_block(
+        self,
+        rows: NDArray[np.int64],
+        noiseless: Float32,
+        *,
+        level: NDArray[np.floating],
+        photons: Float32,
+        gaps: NDArray[np.int64],
+    ) -> Batch:
+        """Sky, noise as it is and errors as they are stated, for the spectra of `rows`."""
+        real, population = self._real, self.population
+        assert real is not None
+        photons /= np.sqrt(real.curves.throughput)
+        stated = real.stated_sigma(photons, rows)
+        true = real.true_sigma(photons, noiseless)
+        moves = self.sampling.frame == "barycentric"
+        shift = population.berv[rows] if moves else np.zeros(rows.size)
+        real.add_sky(noiseless, rows, level=level, shift=shift)
+        flux = np.empty_like(noiseless)
+        for k, row in enumerate(rows):
+            real.noise(int(row), self._noise.at(int(row)), flux[k])
+        flux *= true
+        flux += noiseless
+        for at in range(rows.size):
+            gap = slice(*gaps[at])
+            flux[at, gap] = stated[at, gap] = true[at, gap] = noiseless[at, gap] = 0
+            real.flag(stated[at], row=int(rows[at]))
+            real.hits(flux[at], stated[at], row=int(rows[at]))
+            if population.oddity[rows[at]] == "cosmic":
+                add_cosmics(flux[at], stated[at], rng=stream(self.config.seed, "cosmic", int(rows[at])))
+        return Batch(rows, self.sampling.wavelength, flux, stated, noiseless, true)
 
     def _noiseless(self, rows: NDArray[np.int64]) -> Float32:
         population, config = self.population, self.config
@@ -168,18 +218,27 @@ def noise_sigma(noiseless: Float32, *, level: NDArray[np.floating], snr: NDArray
 def _join(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
+    first = batches[0].true_sigma
     return Batch(
         np.concatenate([b.rows for b in batches]),
         batches[0].wavelength,
         np.concatenate([b.flux for b in batches]),
         np.concatenate([b.sigma for b in batches]),
         np.concatenate([b.noiseless for b in batches]),
+        None
+        if first is None
+        else np.concatenate([b.true_sigma for b in batches if b.true_sigma is not None]),
     )
 
 
 def _part(batch: Batch, part: slice) -> Batch:
     return Batch(
-        batch.rows[part], batch.wavelength, batch.flux[part], batch.sigma[part], batch.noiseless[part]
+        batch.rows[part],
+        batch.wavelength,
+        batch.flux[part],
+        batch.sigma[part],
+        batch.noiseless[part],
+        None if batch.true_sigma is None else batch.true_sigma[part],
     )
 
 

@@ -22,6 +22,7 @@ FWHM = math.sqrt(8 * math.log(2))  # full width at half maximum of a Gaussian ov
 _TAPS = 8  # points of the interpolation from internal to output pixels
 LIMB_DARKENING = 0.6  # linear coefficient, a solar-type star in the visible (Gray 2005, ch. 18)
 _TABLE_STEP = 0.02
+_WING = 2.5  # width of the wings of the instrument's profile over that of its core
 _PHASE_BLOCK = 64
 
 
@@ -224,3 +225,16 @@ def phase_ramp(shift: Array, *, size: int, count: int) -> NDArray[np.complex64]:
     fast = np.exp(turn * np.arange(_PHASE_BLOCK)).astype(np.complex64)
     slow = np.exp(turn * (_PHASE_BLOCK * np.arange(blocks))).astype(np.complex64)
     return np.asarray((slow[:, :, None] * fast[:, None, :]).reshape(len(shift), -1)[:, :count])
+
+
+def wing_profile(frequency: Float, *, width: float, lsf: Array, wing: Array) -> Float:
+    """Transfer of line-spread functions, (b, f): a Gaussian of relative width `lsf` with broader wings.
+
+    width  standard deviation of the nominal profile, in pixels that `frequency` (f,) counts by
+    """
+    square = (-2 * (np.pi * width) ** 2 * lsf**2).astype(np.float32)[:, None] * frequency**2
+    core = np.exp(square)
+    if not wing.any():
+        return np.asarray(core)
+    share = wing.astype(np.float32)[:, None]
+    return np.asarray(core + share * (np.exp(np.float32(_WING**2) * square) - core))

@@ -17,6 +17,8 @@ from ..checks import check_choice, name_hint
 from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT, air_to_vacuum, log_grid, vacuum_to_air
 from .distribution import Distribution, parse_distribution
+from .presets import SURVEYS
+from .reality import Reality
 
 REACH = (3700.0, 10_490.0)  # angstrom; within the line tables in air and in vacuum
 
@@ -112,7 +114,10 @@ FACTORS: dict[str, Factor] = {
     "blaze": Factor("uniform:0:0.03", 0.0, "relative", False, (0, 0.5)),
 }
 ODDITIES = ("sb2", "emission", "cosmic", "wronglabel")
-VISITS = ("one", "uneven")
+VISITS = ("one", "uneven", "series")
+BERV = ("given", "computable", "hidden")
+# Fields that a configuration without them does not write down, so that what it makes stays as it was.
+_LATER: dict[str, Any] = {"nights": None, "orbit": None, "berv": "given", "reality": None}
 
 
 @dataclass(frozen=True)
@@ -131,13 +136,19 @@ class SimulationConfig:
     resolution     resolving power; None: the format's own, but never finer than two pixels where a
                    step is given
     snr            (low, high) per pixel at the median flux, log-uniform; short for distributions['snr']
-    visits         'one': every spectrum another star; 'uneven': many visits of few stars
-    stars          number of stars for uneven visits; None: a tenth of the spectra
+    visits         'one': every spectrum another star; 'uneven': many visits of few stars; 'series': some
+                   nights of a season, all on the same stars
+    stars          number of stars; None: a tenth of the spectra for uneven visits, one for a series
     concentration  (share of the spectra, share of the stars) for uneven visits: (0.8, 0.05) means
                    that 80 % of the spectra are of 5 % of the stars
     oddities       kind -> share of the spectra, kinds of ODDITIES
     format         one of NATIVE
     frame          None: the format's own; 'topocentric' for 'adp' alone, as UVES gives it
+    nights         on which a series is observed; None: a fifth of its spectra
+    orbit          (K in km/s, period in days[, eccentricity[, omega in degrees]]) of the stars of a series
+    berv           'given' as the format does; 'computable': its keywords are left out, place, time and
+                   observatory are there; 'hidden': time and observatory are left out as well
+    reality        what a survey adds to the physics (reality.py); None: nothing
     seed           of stars, visits and noise
     lines_seed     of the forest of weak lines: archives that are to share one physics share it
     """
@@ -159,6 +170,10 @@ class SimulationConfig:
     frame: str | None = None
     seed: int = 0
     lines_seed: int = 0
+    nights: int | None = None
+    orbit: tuple[float, ...] | None = None
+    berv: str = "given"
+    reality: Reality | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the one way to normalise a frozen dataclass as it is built
@@ -166,12 +181,13 @@ class SimulationConfig:
         put(self, "nuisances", tuple(self.nuisances))
         put(self, "distributions", {key: parse_distribution(v).text for key, v in self.distributions.items()})
         put(self, "oddities", {key: float(share) for key, share in self.oddities.items()})
-        for name in ("window", "snr", "concentration"):
+        put(self, "reality", Reality.parse(self.reality))
+        for name in ("window", "snr", "concentration", "orbit"):
             value = getattr(self, name)
             put(self, name, None if value is None else tuple(float(part) for part in value))
-        for name in ("spectra", "seed", "lines_seed", "stars"):
+        for name in ("spectra", "seed", "lines_seed", "stars", "nights"):
             value = getattr(self, name)
-            if value is None and name == "stars":
+            if value is None and name in ("stars", "nights"):
                 continue
             whole = isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
             if not whole or value < 0:
@@ -187,8 +203,27 @@ class SimulationConfig:
 
     @property
     def known_k(self) -> int:
-        """Causes that vary from spectrum to spectrum, nuisances included; neither BERV nor photon noise."""
+        """Causes that vary from spectrum to spectrum, nuisances included; neither BERV nor photon noise.
+
+        Those of the instrument and its sky are `instrument_causes` and not counted here.
+        """
         return sum(name != "snr" and self.distribution(name).varies for name in self.varying)
+
+    @property
+    def instrument_causes(self) -> tuple[str, ...]:
+        """Causes of one dimension that the instrument and its sky add, by their columns of the truth."""
+        return () if self.reality is None else self.reality.causes
+
+    @property
+    def repeats(self) -> bool:
+        """Whether stars may be visited more than once."""
+        few = self.reality is not None and self.reality.visits > 1 and self.format != "apstar"
+        return self.visits != "one" or (few and self.stars is None)
+
+    @property
+    def instrumented(self) -> bool:
+        """Whether spectra share exposures, spectrographs and an observatory: the sky is real, or a series."""
+        return self.reality is not None or self.visits == "series" or self.berv != "given"
 
     def distribution(self, factor: str) -> Distribution:
         """The distribution of one factor; a fixed one where it is off."""
@@ -197,6 +232,8 @@ class SimulationConfig:
         if factor == "snr" and self.snr is not None:
             low, high = self.snr
             return Distribution("loguniform", (low, high)) if low < high else Distribution("fixed", (low,))
+        if factor == "snr" and self.reality is not None and self.reality.snr:
+            return parse_distribution(self.reality.snr)
         if factor not in self.varying:
             return Distribution("fixed", (FACTORS[factor].off,))
         return parse_distribution(FACTORS[factor].varying)
@@ -249,11 +286,18 @@ class SimulationConfig:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values that JSON and TOML can hold; `from_mapping` reads them."""
-        return dataclasses.asdict(self)
+        plain = dataclasses.asdict(self)
+        return {key: value for key, value in plain.items() if key not in _LATER or value != _LATER[key]}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> SimulationConfig:
-        """From plain values, or from the texts of the command line ('5780:5990', 'rv,teff', 'sb2:0.01')."""
+        """From plain values, or from the texts of the command line ('5780:5990', 'rv,teff', 'sb2:0.01').
+
+        A key `survey` stands for the settings of that name in SURVEYS, which other keys override.
+        """
+        if (survey := mapping.get("survey")) is not None:
+            check_choice("survey", survey, tuple(SURVEYS))
+            mapping = {**SURVEYS[survey], **{key: value for key, value in mapping.items() if key != "survey"}}
         known = [entry.name for entry in dataclasses.fields(cls)]
         for key in mapping:
             if key not in known:
@@ -285,6 +329,7 @@ def _check(config: SimulationConfig) -> None:
         raise ConfigError(f"format {config.format!r} is not known{nearest(config.format, NATIVE)}")
     check_choice("visits", config.visits, VISITS)
     check_choice("step_unit", config.step_unit, ("kms", "angstrom"))
+    check_choice("berv", config.berv, BERV)
     for kind, names in (("factor", config.factors), ("nuisance", config.nuisances)):
         for name in names:
             if name not in FACTORS:
@@ -380,8 +425,9 @@ def _check_pixels(config: SimulationConfig) -> None:
 
 
 def _check_visits(config: SimulationConfig) -> None:
-    if config.visits == "uneven" and config.format == "apstar":
+    if config.visits != "one" and config.format == "apstar":
         raise ConfigError("an 'apstar' file holds all visits of its star; use visits = 'one'")
+    _check_series(config)
     if config.visits == "one":
         if config.stars is not None and config.stars != config.spectra:
             raise ConfigError(f"visits 'one' makes {config.spectra} stars, not stars = {config.stars}")
@@ -399,14 +445,36 @@ def _check_visits(config: SimulationConfig) -> None:
         )
 
 
+def _check_series(config: SimulationConfig) -> None:
+    if config.berv != "given" and config.format == "apstar":
+        raise ConfigError("an 'apstar' file is at rest and says so; berv can be left out of other formats")
+    for name in ("nights", "orbit"):
+        if getattr(config, name) is not None and config.visits != "series":
+            raise ConfigError(f"{name} belongs to a series; add visits = 'series', or leave it out")
+    if config.visits == "series" and "rv" not in config.varying and config.orbit is not None:
+        raise ConfigError("an orbit moves the star; add 'rv' to the factors")
+    if config.nights is not None and not 1 <= config.nights <= config.spectra:
+        raise ConfigError(
+            f"nights is {config.nights}; 1 to {config.spectra}, the number of spectra, are possible"
+        )
+    if (orbit := config.orbit) is None:
+        return
+    fine = 2 <= len(orbit) <= 4 and 0 <= orbit[0] <= 300 and orbit[1] > 0
+    if not fine or (len(orbit) > 2 and not 0 <= orbit[2] < 0.95):
+        raise ConfigError(
+            f"orbit {orbit} should be (K, period[, eccentricity[, omega]]): 0 to 300 km/s, days above 0, "
+            "0 to 0.95, degrees"
+        )
+
+
 def _from_text(key: str, value: Any) -> Any:
     """The value of a field from the text that the command line or a TOML file gives for it."""
-    if not isinstance(value, str) or key in ("visits", "format", "frame", "step_unit"):
+    if not isinstance(value, str) or key in ("visits", "format", "frame", "step_unit", "berv", "reality"):
         return value
     try:
         if key in ("factors", "nuisances"):
             return tuple(part.strip() for part in value.split(",") if part.strip())
-        if key in ("window", "snr", "concentration"):
+        if key in ("window", "snr", "concentration", "orbit"):
             return tuple(float(part) for part in value.split(":"))
         if key == "oddities":
             pairs = [part.split(":") for part in value.split(",") if part.strip()]
@@ -416,5 +484,5 @@ def _from_text(key: str, value: Any) -> Any:
         number = float(value)
     except ValueError:
         raise ConfigError(f"{key} {value!r} cannot be read") from None
-    whole = key in ("spectra", "seed", "lines_seed", "stars") and number.is_integer()
+    whole = key in ("spectra", "seed", "lines_seed", "stars", "nights") and number.is_integer()
     return int(number) if whole else number

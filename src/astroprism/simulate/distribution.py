@@ -20,10 +20,18 @@ _FORMS = {
     "uniform": "uniform:lo:hi",
     "loguniform": "loguniform:lo:hi",
     "normal": "normal:mean:sd or normal:mean:sd:lo:hi",
+    "lognormal": "lognormal:median:sigma:lo:hi",
     "fixed": "fixed:value",
     "choice": "choice:a:b:..",
 }
-_ARGUMENTS = {"uniform": (2, 2), "loguniform": (2, 2), "normal": (2, 4), "fixed": (1, 1), "choice": (1, 999)}
+_ARGUMENTS = {
+    "uniform": (2, 2),
+    "loguniform": (2, 2),
+    "normal": (2, 4),
+    "lognormal": (4, 4),
+    "fixed": (1, 1),
+    "choice": (1, 999),
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class Distribution:
             raise ConfigError(f"distribution {self.text!r}: both bounds must be positive")
         if self.kind == "normal" and (self.values[1] <= 0 or not low < high):
             raise ConfigError(f"distribution {self.text!r}: sd must be positive and lo below hi")
+        if self.kind == "lognormal" and not (min(self.values) > 0 and low < high):
+            raise ConfigError(f"distribution {self.text!r}: all numbers must be positive, and lo below hi")
 
     @property
     def text(self) -> str:
@@ -59,6 +69,8 @@ class Distribution:
         """Least and greatest value that can occur."""
         if self.kind == "normal":
             return (self.values[2], self.values[3]) if len(self.values) == 4 else (-math.inf, math.inf)
+        if self.kind == "lognormal":
+            return self.values[2], self.values[3]
         if self.kind in ("uniform", "loguniform"):
             return self.values[0], self.values[1]
         return min(self.values), max(self.values)
@@ -85,9 +97,12 @@ class Distribution:
         from scipy.special import ndtr, ndtri
 
         mean, sd = self.values[:2]
+        if self.kind == "lognormal":
+            mean, low, high = math.log(mean), math.log(low), math.log(high)
         below, above = ndtr((np.array([low, high]) - mean) / sd)
         inside = mean + sd * ndtri(np.clip(below + (above - below) * u, 1e-300, 1 - 1e-16))
-        return np.asarray(np.clip(inside, low, high))
+        inside = np.clip(inside, low, high)
+        return np.asarray(np.exp(inside) if self.kind == "lognormal" else inside)
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
         """`n` values, shape (n,)."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..grid import SPEED_OF_LIGHT
 from .fitswriter import Card, Unit, fits_bytes
-from .population import Exposure, iso_time
+from .headers import instrument_cards, place_cards, visible
+from .population import Exposure, iso_time, site
 
 _STANDARD = (
     Card("COMMENT", None, "  FITS (Flexible Image Transport System) format is defined in 'Astronomy"),
@@ -66,6 +67,9 @@ def adp(exposure: Exposure) -> bytes:
     if exposure.frame == "topocentric":
         berv = exposure.parameters["berv"]
         primary.append(Card("ESO QC VRAD BARYCOR", berv, "Barycentric correction (km/s)"))
+    if exposure.instrument is not None:
+        primary.append(Card("ESO TEL AMBI FWHM START", exposure.instrument["seeing"], "[arcsec] Seeing"))
+    primary += instrument_cards(exposure)
     columns = (
         ("WAVE", "D", "angstrom", _AIR, "spec:Data.SpectralAxis.Value"),
         ("FLUX", "E", "adu", f"{_FLUX};em.wl;src.net;meta.main", "spec:Data.FluxAxis.Value"),
@@ -108,7 +112,8 @@ def adp(exposure: Exposure) -> bytes:
     ]
     row = np.empty(1, dtype=[("wave", ">f8", pixels), ("flux", ">f4", pixels), ("err", ">f4", pixels)])
     row["wave"], row["flux"], row["err"] = wave, exposure.flux, exposure.sigma
-    return fits_bytes([Unit(primary, checksum=True), Unit(table, row.tobytes(), checksum=True)])
+    units = [Unit(visible(primary, exposure), checksum=True)]
+    return fits_bytes([*units, Unit(visible(table, exposure), row.tobytes(), checksum=True)])
 
 
 def s1d(exposure: Exposure) -> bytes:
@@ -129,8 +134,9 @@ def s1d(exposure: Exposure) -> bytes:
         *_telescope(exposure),
         *_reduction(exposure),
         *_dispersion(exposure),
+        *instrument_cards(exposure),
     ]
-    return fits_bytes([Unit(cards, exposure.flux.astype(">f4").tobytes())])
+    return fits_bytes([Unit(visible(cards, exposure), exposure.flux.astype(">f4").tobytes())])
 
 
 def image(exposure: Exposure) -> bytes:
@@ -150,7 +156,9 @@ def image(exposure: Exposure) -> bytes:
     ]
     if exposure.log:
         cards.append(Card("DC-FLAG", 1))
-    return fits_bytes([Unit(cards, exposure.flux.astype(">f4").tobytes())])
+    if exposure.instrument is not None or exposure.berv == "computable":
+        cards += [*place_cards(exposure), *instrument_cards(exposure)]
+    return fits_bytes([Unit(visible(cards, exposure), exposure.flux.astype(">f4").tobytes())])
 
 
 def csv(exposure: Exposure) -> bytes:
@@ -182,6 +190,7 @@ def _observation(exposure: Exposure) -> list[Card]:
 def _telescope(exposure: Exposure) -> list[Card]:
     airmass, weather = exposure.parameters["airmass"], exposure.weather
     altitude = math.degrees(math.asin(min(1.0, 1 / airmass)))
+    longitude, latitude, height = site("adp")
     return [
         Card("ESO DPR CATG", "SCIENCE", "Observation category"),
         Card("ESO DPR TECH", "ECHELLE", "Observation technique"),
@@ -194,9 +203,9 @@ def _telescope(exposure: Exposure) -> list[Card]:
         Card("ESO TEL AMBI PRES END", weather["pressure"], "Ambient air pressure"),
         Card("ESO TEL AMBI RHUM", weather["humidity"], "Ambient relative humidity"),
         Card("ESO TEL AMBI TEMP", weather["temperature"], "Ambient temperature"),
-        Card("ESO TEL GEOELEV", 2400.0, "Elevation above sea level (m)"),
-        Card("ESO TEL GEOLAT", -29.2584, "Tel geo latitute (+=North) (deg)"),
-        Card("ESO TEL GEOLON", -70.7345, "Tel geo longitude (+=East) (deg)"),
+        Card("ESO TEL GEOELEV", height, "Elevation above sea level (m)"),
+        Card("ESO TEL GEOLAT", latitude, "Tel geo latitute (+=North) (deg)"),
+        Card("ESO TEL GEOLON", longitude, "Tel geo longitude (+=East) (deg)"),
         # observers leave it out in some of their blocks, and the sentinel goes into the archive
         Card(
             "ESO TEL TARG RADVEL",

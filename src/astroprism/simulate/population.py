@@ -16,6 +16,8 @@ from ..errors import ConfigError
 from ..grid import SPEED_OF_LIGHT
 from .config import FACTORS, SimulationConfig
 from .distribution import stream
+from .orbits import Orbits, telescope_velocity
+from .reality import KINDS, Instrument, draw_instrument, draw_stars, exposures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +38,16 @@ _INGESTED = np.datetime64("2014-09-16T11:00:00.000")  # products are named by wh
 _INGEST_INTERVAL = 1127  # ms
 LAMOST_FIRST, THING_FIRST = 900_000_000, 400_000_000  # first numbers of observations, of objects
 EXTENSIONS = {"csv": ".csv"}
+# Longitude (east), latitude, degrees, and height above the sea, m, as the headers of these files give them;
+# the heights of Xinglong and Apache Point as astropy's table of observatories does.
+_LA_SILLA, _XINGLONG, _APACHE_POINT = (
+    (-70.7345, -29.2584, 2400.0),
+    (117.58, 40.39, 950.0),
+    (-105.82, 32.78, 2788.0),
+)
+SITES = {"lamost": _XINGLONG, "lamost-old": _XINGLONG, "sdss": _APACHE_POINT, "apstar": _APACHE_POINT}
+SERIES_EXPOSURE = 600.0  # s
+_NIGHT_HALF = 3.5 / 24  # days about local midnight in which stars are observed
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,9 @@ class Population:
     companion   rv (km/s), teff (K), ratio (of the fluxes) of the second star where oddity is 'sb2', else NaN
     labels      the same quantities as a catalogue would have them ({} without 'wronglabel')
     weather     pressure (hPa), humidity (%), temperature (C) on the ground
+    kind        of each star as reality.KINDS counts them; None where stars are drawn factor by factor
+    orbits      of the stars; None without binaries or a series
+    instrument  what it and the sky did; None where nothing but noise is added
     """
 
     star: NDArray[np.int64]
@@ -66,6 +81,9 @@ class Population:
     companion: dict[str, Float]
     labels: dict[str, Float]
     weather: dict[str, Float]
+    kind: NDArray[np.int64] | None = None
+    orbits: Orbits | None = None
+    instrument: Instrument | None = None
 
     def value(self, factor: str) -> Float:
         """The values of a factor, by the factor's name."""
@@ -76,30 +94,166 @@ def populate(config: SimulationConfig) -> Population:
     """Draw the archive."""
     n, seed = config.spectra, config.seed
     star, stars = _stars(config)
-    mjd = _dates(config)
+    exposed = _exposures(config, star)
+    mjd = _dates(config) if exposed is None else _nights(config, exposed)
     ra, dec = (coordinate[star] for coordinate in _sky(config, stars))
-    berv = barycentric_velocity(ra, dec, mjd=mjd)
+    seconds = np.round(60 * 30 ** stream(seed, "exposure").random(n), 4)
+    if config.visits == "series":
+        seconds = np.full(n, SERIES_EXPOSURE)
+        ra, dec = _overhead(config, stars, mjd=mjd, star=star)
+    elif exposed is not None:
+        seconds = seconds[exposed]
+    if config.instrumented:
+        longitude, latitude, height = site(config.format)
+        middle = mjd + seconds / 172_800
+        berv = telescope_velocity(ra, dec, mjd=middle, longitude=longitude, latitude=latitude, height=height)
+    else:
+        berv = barycentric_velocity(ra, dec, mjd=mjd)
     values: dict[str, Float] = {}
+    of_stars: dict[str, Float] = {}
     for name, factor in FACTORS.items():
         count = stars if factor.of_star or name == "activity" else n
         uniform = stream(seed, name).random(count)
+        if factor.of_star:
+            of_stars[name] = uniform
         if count == stars:
             uniform = uniform[star]
-        if name == "activity" and config.visits == "uneven":
+        if name == "activity" and config.repeats:
             uniform = _slowly(config, uniform, star=star, mjd=mjd)
         drawn = config.distribution(name).quantile(uniform)
         values[name] = np.clip(drawn, *factor.bounds)
-    if config.visits == "uneven" and "rv" in config.varying:
+    kind = None
+    if config.reality is not None and config.reality.population:
+        given = {
+            name: config.distribution(name)
+            for name in of_stars
+            if name in config.distributions or name not in config.varying
+        }
+        drawn_stars, kinds = draw_stars(of_stars, given, seed=seed)
+        kind = kinds[star]
+        for name, of_star in drawn_stars.items():
+            values[name] = np.clip(of_star[star], *FACTORS[name].bounds)
+    orbits = _orbits_of(config, stars)
+    if orbits is not None:
+        values["rv"] = values["rv"] + orbits.velocity(star, mjd + seconds / 172_800)
+    elif config.visits == "uneven" and "rv" in config.varying:
         values["rv"] = values["rv"] + _orbits(config, stars, star=star, mjd=mjd)
+    if config.repeats and "rv" in config.varying and (orbits is not None or config.visits != "uneven"):
+        values["rv"] = values["rv"] + VISIT_JITTER * stream(seed, "jitter").standard_normal(n)
     snr = values.pop("snr")
     # columns of the truth say what the spectrum holds, so round first what will be written rounded
     parameters = {SYNTHESIS_KEYS.get(name, name): array for name, array in values.items()} | {"berv": berv}
-    oddity = _oddities(config)
-    companion = _companions(config, values, oddity=oddity)
+    oddity = _oddities(config, star)
+    companion = _companions(config, values, oddity=oddity, star=star)
     labels = _labels(config, values, star=star, oddity=oddity)
-    exposure = np.round(60 * 30 ** stream(seed, "exposure").random(n), 4)
     weather = _weather(config, parameters["water"], mjd=mjd)
-    return Population(star, parameters, snr, mjd, exposure, ra, dec, berv, oddity, companion, labels, weather)
+    instrument = None
+    if config.reality is not None:
+        instrument = draw_instrument(
+            config.reality,
+            seed=seed,
+            snr=snr,
+            star=star,
+            exposure=np.arange(n) if exposed is None else exposed,
+            vacuum=config.sampling().vacuum,
+            format=config.format,
+            still=config.visits == "series",
+        )
+        parameters |= {"lsf": instrument.lsf, "wing": instrument.wing}
+    return Population(
+        star,
+        parameters,
+        snr,
+        mjd,
+        seconds,
+        ra,
+        dec,
+        berv,
+        oddity,
+        companion,
+        labels,
+        weather,
+        kind,
+        orbits,
+        instrument,
+    )
+
+
+def site(format: str) -> tuple[float, float, float]:
+    """Longitude (east) and latitude, degrees, and height, m, of the telescope of a format."""
+    return SITES.get(format, _LA_SILLA)
+
+
+def _exposures(config: SimulationConfig, star: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """The exposure of every spectrum (n,); None where each is one of its own, at any time."""
+    if config.visits == "series":
+        return np.arange(config.spectra)
+    return None if config.reality is None else exposures(config.reality, star, seed=config.seed)
+
+
+def _nights(config: SimulationConfig, exposed: NDArray[np.int64]) -> Float:
+    """Start of the exposures, MJD, milliseconds apart within one; a series in the order of its rows."""
+    rng = stream(config.seed, "reality nights")
+    count = int(exposed.max()) + 1
+    if config.visits == "series":
+        nights = config.nights or max(1, config.spectra // 5)
+        first = rng.integers(0, int(NIGHTS) - 2 * nights if 2 * nights < NIGHTS else 1)
+        night = first + np.sort(rng.permutation(2 * nights)[:nights])
+        more = rng.integers(0, nights, count - nights)
+        day = night[np.sort(np.concatenate((np.arange(nights), more)))]
+    else:
+        day = rng.permutation(max(count, int(NIGHTS)))[:count]
+    hour = rng.uniform(-_NIGHT_HALF, _NIGHT_HALF, count)
+    midnight = (1 - site(config.format)[0] / 360) % 1  # UT of local midnight, days
+    start = FIRST_NIGHT + day + midnight + hour
+    if config.visits == "series":
+        start = np.sort(start)
+    milliseconds = np.round(start * 86_400_000).astype(np.int64)[exposed]
+    order = np.argsort(milliseconds, kind="stable")
+    ordered = milliseconds[order]
+    milliseconds[order] = np.maximum.accumulate(ordered - np.arange(ordered.size)) + np.arange(ordered.size)
+    return np.asarray(milliseconds / 86_400_000)
+
+
+def _overhead(
+    config: SimulationConfig, stars: int, *, mjd: Float, star: NDArray[np.int64]
+) -> tuple[Float, Float]:
+    """RA and Dec, degrees, of stars that culminate at midnight in the middle of the season."""
+    longitude, latitude, _ = site(config.format)
+    middle = np.floor((mjd[0] + mjd[-1]) / 2) + (1 - longitude / 360) % 1
+    sidereal = (280.46062 + 360.98564737 * (middle - 51_544.5) + longitude) % 360
+    rng = stream(config.seed, "series place")
+    ra = (sidereal + rng.uniform(-20, 20, stars)) % 360
+    dec = np.clip(latitude + rng.uniform(-20, 20, stars), -80, 80)
+    return np.round(ra, 6)[star], np.round(dec, 6)[star]
+
+
+def _orbits_of(config: SimulationConfig, stars: int) -> Orbits | None:
+    """The orbits of the stars, where they move: all of a series alike but for phase, some of a real sky."""
+    rng, reality = stream(config.seed, "reality orbits"), config.reality
+    if "rv" not in config.varying:
+        return None
+    if config.visits == "series":
+        if config.orbit is None:
+            return None
+        speed, days, squeezed, angle = (*config.orbit, *(0.0, 90.0)[len(config.orbit) - 2 :])
+        one = np.ones(stars)
+        start = FIRST_NIGHT + days * rng.random(stars)
+        return Orbits(speed * one, days * one, squeezed * one, math.radians(angle) * one, start)
+    if reality is None or not reality.binaries:
+        return None
+    binary, speed, length, squeeze, turn, phase = rng.random((6, stars))
+    amplitude = BINARY_SPEED[0] * (BINARY_SPEED[1] / BINARY_SPEED[0]) ** speed
+    period = 3 * 300**length
+    # tides make short orbits circular, below some ten days (Raghavan et al. 2010, ApJS 190, 1)
+    eccentricity = np.where(period < 10, 0.0, 0.7 * squeeze)
+    return Orbits(
+        np.where(binary < reality.binaries, amplitude, 0.0),
+        period,
+        eccentricity,
+        2 * np.pi * turn,
+        FIRST_NIGHT + period * phase,
+    )
 
 
 def barycentric_velocity(ra: Float, dec: Float, *, mjd: Float) -> Float:
@@ -124,8 +278,13 @@ def visits_of(config: SimulationConfig) -> NDArray[np.int64]:
 
     Log-normal: quantiles exp(s * z), with the s that gives the wanted concentration.
     """
-    if config.visits == "one":
+    if not config.repeats:
         return np.ones(config.spectra, dtype=np.int64)
+    if config.visits == "series":
+        stars = config.stars or 1
+        return np.bincount(np.arange(config.spectra) % stars, minlength=stars)
+    if config.visits == "one":
+        return _few_visits(config)
     from scipy.special import ndtri
 
     stars = config.stars or max(1, round(config.spectra / 10))
@@ -154,11 +313,26 @@ def visits_of(config: SimulationConfig) -> NDArray[np.int64]:
     return visits
 
 
+def _few_visits(config: SimulationConfig) -> NDArray[np.int64]:
+    """Visits of the stars of a real sky, most first: 1 to `reality.visits` of them, by 1 / visits^2."""
+    assert config.reality is not None
+    count = np.arange(1, config.reality.visits + 1)
+    cumulated = np.cumsum(count**-2.0) / np.sum(count**-2.0)
+    drawn = 1 + np.searchsorted(cumulated, stream(config.seed, "reality visits").random(config.spectra))
+    stars = int(np.searchsorted(np.cumsum(drawn), config.spectra)) + 1
+    visits = np.minimum(drawn[:stars], config.reality.visits)
+    visits[-1] -= int(visits.sum()) - config.spectra
+    return np.asarray(np.sort(visits)[::-1], dtype=np.int64)
+
+
 def _stars(config: SimulationConfig) -> tuple[NDArray[np.int64], int]:
     """The star of every spectrum, shape (n,), and the number of stars."""
     visits = visits_of(config)
-    if config.visits == "one":
+    if not config.repeats:
         return np.arange(config.spectra), config.spectra
+    if config.visits == "series":
+        stars = config.stars or 1
+        return np.arange(config.spectra) % stars, stars
     rng = stream(config.seed, "visits")
     # neither the order of the stars nor that of the spectra may reveal how often a star was visited
     star = np.repeat(rng.permutation(visits.size), visits)
@@ -210,8 +384,11 @@ def _orbits(config: SimulationConfig, stars: int, *, star: NDArray[np.int64], mj
     return np.asarray(orbit + VISIT_JITTER * stream(config.seed, "jitter").standard_normal(star.size))
 
 
-def _oddities(config: SimulationConfig) -> NDArray[np.str_]:
-    """The oddity of every spectrum, shape (n,): exactly the requested share, rounded, at random places."""
+def _oddities(config: SimulationConfig, star: NDArray[np.int64]) -> NDArray[np.str_]:
+    """The oddity of every spectrum, shape (n,): exactly the requested share, rounded, at random places.
+
+    The double stars of a real sky are double in all their visits.
+    """
     kinds = np.full(config.spectra, "", dtype="U10")
     order = np.argsort(stream(config.seed, "oddity").random(config.spectra), kind="stable")
     first = 0.0
@@ -219,15 +396,20 @@ def _oddities(config: SimulationConfig) -> NDArray[np.str_]:
         last = first + share * config.spectra
         kinds[order[round(first) : round(last)]] = kind
         first = last
+    if config.reality is not None and config.reality.doubles and "sb2" not in config.oddities:
+        double = stream(config.seed, "reality doubles").random(int(star.max()) + 1) < config.reality.doubles
+        kinds[double[star] & (kinds == "")] = "sb2"
     return kinds
 
 
 def _companions(
-    config: SimulationConfig, values: dict[str, Float], *, oddity: NDArray[np.str_]
+    config: SimulationConfig, values: dict[str, Float], *, oddity: NDArray[np.str_], star: NDArray[np.int64]
 ) -> dict[str, Float]:
     """Second stars: a little cooler and fainter, far enough in velocity that the lines are double."""
     rng = stream(config.seed, "companion")
     offset, side, cooler, ratio = rng.random((config.spectra, 4)).T
+    if config.reality is not None:  # one companion a star, at another velocity in each visit
+        cooler, ratio = cooler[star], ratio[star]
     element = SPEED_OF_LIGHT / config.sampling().resolution  # km/s; below it nothing is double
     least, most = max(25.0, 1.1 * element), max(120.0, 1.4 * element)
     apart = np.where(side < 0.5, -1, 1) * (least + (most - least) * offset)
@@ -303,9 +485,42 @@ def truth_table(config: SimulationConfig, population: Population, *, names: dict
     columns["frame"], columns["medium"] = config.file_frame, config.medium
     columns |= {"ra": population.ra, "dec": population.dec, "mjd": population.mjd}
     columns |= {f"label_{name}": values for name, values in population.labels.items()}
-    if config.oddities.get("sb2"):
+    if config.oddities.get("sb2") or (config.reality is not None and config.reality.doubles):
         columns |= {f"companion_{name}": values for name, values in population.companion.items()}
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns | _truth_of_reality(config, population))
+
+
+def _truth_of_reality(config: SimulationConfig, population: Population) -> dict[str, Any]:
+    """Columns of what a real sky, an orbit and an instrument added."""
+    columns: dict[str, Any] = {}
+    if config.instrumented:
+        columns["exposure_time"] = population.exposure
+    if population.kind is not None:
+        columns["kind"] = np.array(KINDS, dtype=object)[population.kind]
+    if (orbits := population.orbits) is not None:
+        columns |= {f"orbit_{name}": values[population.star] for name, values in vars(orbits).items()}
+    if (one := population.instrument) is None or config.reality is None:
+        return columns
+    columns |= {
+        "exposure": one.exposure,
+        "spectrograph": one.spectrograph,
+        "fibre": one.fibre,
+        "seeing": one.seeing,
+        "lsf": one.lsf,
+        "wing": one.wing,
+        "reddening": one.reddening,
+        "pattern": one.pattern,
+        "sky": one.sky,
+        "sky_fibres": one.sky_fibres,
+        "errors": one.errors,
+        "snr_true": 1 / np.hypot(1 / population.snr, config.reality.scatter),
+        "correlation": one.correlation,
+        "cosmics": one.cosmics,
+        "flagged": one.flagged,
+        "response_rms": one.response.std(axis=1),
+    }
+    knots = np.round(one.knots).astype(int)
+    return columns | {f"response_{at}": one.response[:, place] for place, at in enumerate(knots)}
 
 
 # --- one exposure on its way into a file, and how archives name it
@@ -317,6 +532,8 @@ class Exposure:
 
     step        pixel in km/s (log) or angstrom; log10_start and log10_step for log grids
     parameters  the values of the truth, by the synthesiser's keys
+    berv        'given', or what the header leaves out
+    instrument  spectrograph, fibre, exposure, seeing, sky_fibres; None where headers make them up
     """
 
     row: int
@@ -339,6 +556,13 @@ class Exposure:
     parameters: dict[str, float]
     weather: dict[str, float]
     seed: int
+    berv: str = "given"
+    instrument: dict[str, float] | None = None
+
+    @property
+    def middle(self) -> float:
+        """MJD of the middle of the exposure."""
+        return self.mjd + self.seconds / 172_800
 
 
 def iso_time(mjd: float) -> str:
@@ -372,10 +596,15 @@ def names(config: SimulationConfig, population: Population) -> dict[str, list[st
         elif config.format in ("lamost", "lamost-old"):
             target = f"LAMOST J{ra}{dec}"
             fibre, spectrograph, plan = row % 250 + 1, row // 250 % 16 + 1, row // 4000
+            if (one := population.instrument) is not None:
+                fibre, spectrograph, plan = (int(v[row]) for v in (one.fibre, one.spectrograph, one.exposure))
             identifier = str(LAMOST_FIRST + row)
             file = f"spec-{int(mjd + 1 / 3)}-SIM{plan:05d}V01_sp{spectrograph:02d}-{fibre:03d}"
         elif config.format == "sdss":
-            identifier = f"{3600 + row // 1000:04d}-{int(mjd)}-{row % 1000 + 1:04d}"
+            plate, fibre = 3600 + row // 1000, row % 1000 + 1
+            if (one := population.instrument) is not None:
+                plate, fibre = 3600 + int(one.exposure[row]), int(one.fibre[row])
+            identifier = f"{plate:04d}-{int(mjd)}-{fibre:04d}"
             file, target = f"spec-{identifier}", f"SDSS THING_ID {THING_FIRST + population.star[row]}"
         elif config.format == "apstar":
             target = f"2M{ra.replace('.', '')}{dec.replace('.', '')}"

@@ -26,6 +26,7 @@ from .broadening import (
     macroturbulence,
     phase_ramp,
     smooth_basis,
+    wing_profile,
 )
 from .layer import Array, solve_layer
 from .linelist import forest, join, load_lines
@@ -46,6 +47,8 @@ DEFAULTS: dict[str, float] = {
     "tilt": 0.0,
     "berv": 0.0,
     "blaze": 0.0,
+    "lsf": 1.0,
+    "wing": 0.0,
 }
 # What the formulas were looked at for; outside, a parameter is refused.
 LIMITS: dict[str, tuple[float, float]] = {
@@ -61,6 +64,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "tilt": (-1.5, 1.5),
     "berv": (-100.0, 100.0),
     "blaze": (0.0, 0.5),
+    "lsf": (0.7, 2.0),
+    "wing": (0.0, 0.6),
 }
 _SURFACE = 0.65  # temperature of the outermost layer over Teff: sets how deep a saturated line goes
 _CHUNK_BYTES = 700_000  # of one array: what a processor's cache holds
@@ -94,7 +99,9 @@ class Synthesiser:
         self._frequency = rfftfreq(grid.fine_size).astype(np.float32)  # cycles per pixel of the opacity grid
         kept = self._frequency[: grid.size // 2 + 1] * grid.fold  # the instrument passes no more than these
         lsf = np.exp(-2 * (np.pi * grid.lsf * kept) ** 2) * np.sinc(grid.box * kept) / grid.fold
-        self._lsf = lsf.astype(np.float32)
+        self._lsf: Float = lsf.astype(np.float32)
+        self._kept = kept
+        self._box = (np.sinc(grid.box * kept) / grid.fold).astype(np.float32)
         self._kms = grid.fine_step * SPEED_OF_LIGHT
         self._rotation = RotationTable(np.pi * LIMITS["vsini"][1] / self._kms)
         self._sky = ShiftableSky(grid, LIMITS["berv"][1])
@@ -112,7 +119,8 @@ class Synthesiser:
         Of order 1 at its median. `parameters` are arrays (b,): rv (km/s), teff (K), feh, logg, alpha
         (dex), activity (0..1), vsini (km/s), water (mm), airmass, tilt (relative slope across the
         window), berv (km/s: the atmosphere appears at wavelength * (1 + berv / c)), blaze (amplitude of
-        ripples). Missing ones are DEFAULTS.
+        ripples), lsf (width of the instrument's profile over that of `resolution`), wing (share of its light
+        in wings). Missing ones are DEFAULTS.
         """
         flux = self._in_chunks(_complete(parameters), star=True, sky=True)
         flux *= self.instrument(parameters)
@@ -190,7 +198,15 @@ class Synthesiser:
             loss += 1
             loss *= self._edge
             spectrum = rfft(loss, axis=1)[:, :kept]
-        return np.asarray(irfft(spectrum * self._lsf, n=size, axis=1, overwrite_x=True))
+        return np.asarray(irfft(spectrum * self._instrument_kernel(values), n=size, axis=1, overwrite_x=True))
+
+    def _instrument_kernel(self, values: dict[str, Array]) -> Float:
+        """Transfer of instrument and pixel at the frequencies kept, (f,), or (b, f) where profiles differ."""
+        lsf, wing = values["lsf"], values["wing"]
+        if np.all(lsf == 1) and not wing.any():
+            return self._lsf
+        profile = wing_profile(self._kept, width=self.grid.lsf, lsf=lsf, wing=wing)
+        return np.asarray(profile * self._box)
 
     def _rest_depth(self, values: dict[str, Array], conditions: Conditions) -> Float:
         """Line depth in the star's frame, unrotated, (b, fine), vanishing at both ends."""

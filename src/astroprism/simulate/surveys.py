@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from .distribution import stream
 from .fitswriter import Card, Unit, fits_bytes
-from .population import LAMOST_FIRST, THING_FIRST, Exposure, iso_time
+from .headers import instrument_cards, visible
+from .population import LAMOST_FIRST, THING_FIRST, Exposure, iso_time, site
 
 # Ranges in which each survey's bands lie, angstrom, for the signal-to-noise ratios in headers.
 BANDS = {"U": (3000, 4000), "G": (4000, 5500), "R": (5500, 7000), "I": (7000, 8200), "Z": (8200, 9200)}
@@ -51,7 +52,7 @@ def lamost(exposure: Exposure) -> bytes:
         *_lamost_header(exposure),
     ]
     data = b"".join(np.asarray(cell).astype(">f4").tobytes() for cell in cells)
-    return fits_bytes([Unit(primary), Unit(table, data)])
+    return fits_bytes([Unit(visible(primary, exposure)), Unit(table, data)])
 
 
 def lamost_old(exposure: Exposure) -> bytes:
@@ -74,11 +75,16 @@ def lamost_old(exposure: Exposure) -> bytes:
         Card("ARRAY4", "ANDMASK"),
         Card("ARRAY5", "ORMASK"),
     ]
-    return fits_bytes([Unit(cards, rows.tobytes())])
+    return fits_bytes([Unit(visible(cards, exposure), rows.tobytes())])
 
 
 def _lamost_header(exposure: Exposure) -> list[Card]:
     plan, spectrograph, fibre = exposure.row // 4000, exposure.row // 250 % 16 + 1, exposure.row % 250 + 1
+    seeing, time = 3.4, exposure.mjd
+    if (one := exposure.instrument) is not None:
+        plan, spectrograph, fibre = (int(one[name]) for name in ("exposure", "spectrograph", "fibre"))
+        seeing, time = one["seeing"], exposure.middle
+    longitude, latitude, _ = site("lamost")
     ratios = signal_to_noise(exposure)
     start, step = log10_axis(exposure)
     minutes = [round((exposure.mjd + 8 / 24) * 1440 + wait) for wait in (0, exposure.seconds / 60)]
@@ -90,9 +96,9 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
         Card("DATA_V", "LAMOST DR10", "Data release version"),
         Card("ORIGIN", "NAOC-LAMOST", "Organization responsible for creating this file"),
         Card("TELESCOP", "LAMOST", "GuoShouJing Telescope"),
-        Card("LONGITUD", 117.58, "[deg] Longitude of site"),
-        Card("LATITUDE", 40.39, "[deg] Latitude of site"),
-        Card("DATE-OBS", iso_time(exposure.mjd), "The observation median UTC"),
+        Card("LONGITUD", longitude, "[deg] Longitude of site"),
+        Card("LATITUDE", latitude, "[deg] Latitude of site"),
+        Card("DATE-OBS", iso_time(time), "The observation median UTC"),
         Card("LMJD", int(exposure.mjd + 1 / 3), "Local Modified Julian Day"),
         Card("MJD", int(exposure.mjd), "Modified Julian Date"),
         Card("LMJMLIST", f"{minutes[0]}-{minutes[1]}", "Local Modified Julian Minute list"),
@@ -112,7 +118,7 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
         Card("NEXP", 3, "Number of valid exposures"),
         Card("EXPTIME", exposure.seconds, "[s] Minimum of exposure time for all cameras"),
         Card("SPID", spectrograph, "Spectrograph ID"),
-        Card("SEEING", 3.4, "[arcsec] Seeing during exposure"),
+        Card("SEEING", seeing, "[arcsec] Seeing during exposure"),
         Card("TEMP_AIR", exposure.weather["temperature"], "[deg] Temperature outside dome"),
         Card("HUMIDITY", exposure.weather["humidity"]),
         Card("HELIO", True, "Heliocentric correction"),
@@ -132,12 +138,15 @@ def _lamost_header(exposure: Exposure) -> list[Card]:
         Card("CLASS", "STAR", "Class of object"),
         Card("Z", round(exposure.parameters["rv"] / 299_792.458, 8), "Redshift of object"),
         *(Card(f"SNR{band}", value, f"SNR of {band.lower()} filter") for band, value in ratios.items()),
+        *instrument_cards(exposure, without=frozenset(("SPID", "FIBERID", "SEEING"))),
     ]
 
 
 def sdss(exposure: Exposure) -> bytes:
     """SDSS/BOSS `spec` file: table COADD of one row per pixel, then SPALL, SPZLINE and single exposures."""
     plate, fibre, mjd = 3600 + exposure.row // 1000, exposure.row % 1000 + 1, int(exposure.mjd)
+    if (seen := exposure.instrument) is not None:
+        plate, fibre = 3600 + int(seen["exposure"]), int(seen["fibre"])
     start, step = log10_axis(exposure)
     ratio = np.array(list(signal_to_noise(exposure).values()))
     single = ("B1-00100001-00100002-00100003", "R1-00100001-00100002-00100003")
@@ -174,6 +183,7 @@ def sdss(exposure: Exposure) -> bytes:
         Card("FIBERID", fibre, "Fiber number (1-1000)"),
         Card("NEXP", len(single), "Number of individual exposures"),
         *(Card(f"EXPID{k:02d}", name.lower()) for k, name in enumerate(single, 1)),
+        *instrument_cards(exposure, without=frozenset(("FIBERID",))),
     ]
     pixel = np.dtype(
         [(name, ">f4") for name in ("flux", "loglam", "ivar")]
@@ -192,7 +202,7 @@ def sdss(exposure: Exposure) -> bytes:
     lines = np.zeros(2, dtype=[("LINENAME", "S13"), ("LINEWAVE", ">f8"), ("LINEZ", ">f4")])
     lines["LINENAME"], lines["LINEWAVE"] = (b"H_beta", b"H_alpha"), (4862.69, 6564.61)
     units = [
-        Unit(primary),
+        Unit(visible(primary, exposure)),
         table_unit("COADD", coadd),
         table_unit("SPALL", spall),
         table_unit("SPZLINE", lines),
@@ -247,6 +257,7 @@ def apstar(exposure: Exposure) -> bytes:
             Card(f"BC{visit}", exposure.parameters["berv"], "Barycentric correction (km/s)"),
             Card(f"SNRVIS{visit}", round(exposure.snr / math.sqrt(visits), 3), "Signal/Noise ratio"),
         ]
+    primary += instrument_cards(exposure)
     axis = [
         Card("CRVAL1", start),
         Card("CDELT1", step),

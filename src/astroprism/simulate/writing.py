@@ -108,6 +108,8 @@ def _claim(folder: Path, config: SimulationConfig) -> None:
         "known_k": config.known_k,
         "varying": list(config.varying),
     }
+    if config.reality is not None:
+        content["instrument_causes"] = list(config.instrument_causes)
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -142,6 +144,11 @@ class _ArchiveWriter:
         row, population, config = int(batch.rows[at]), self.population, self.config
         snr = float(population.snr[row])
         scale = np.float32(flux_scale(config, snr))
+        instrument = None
+        if (one := population.instrument) is not None:
+            names = ("exposure", "spectrograph", "fibre", "seeing", "sky_fibres")
+            instrument = {name: float(getattr(one, name)[row]) for name in names}
+            snr *= float(one.errors[row])  # headers give what the pipeline believes
         sampling = self.maker.sampling
         part = file_pixels(config, sampling, berv=float(population.berv[row]))
         return Exposure(
@@ -165,6 +172,8 @@ class _ArchiveWriter:
             parameters={key: float(values[row]) for key, values in population.parameters.items()},
             weather={key: float(values[row]) for key, values in population.weather.items()},
             seed=config.seed,
+            berv=config.berv,
+            instrument=instrument,
         )
 
 
