@@ -39,7 +39,15 @@ def spectra(basis, *, seed=0, sigma=0.01):
 
 
 def tiny(**changes):
-    sizes = {"n_latent": 6, "hidden": 16, "patch": 16, "rank": 4, "whitened": 8, "shift_room": 60.0}
+    sizes = {
+        "n_latent": 6,
+        "hidden": 16,
+        "body": 16,
+        "patch": 16,
+        "rank": 4,
+        "whitened": 8,
+        "shift_room": 60.0,
+    }
     return Prism(PrismConfig(PIXELS, 5.0, **{**sizes, **changes}), seed=2)
 
 

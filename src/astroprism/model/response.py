@@ -23,7 +23,7 @@ from torch import Tensor
 from ..network import PaperNetwork, Prism
 from .data import Tensors
 
-KNOTS = 20_000.0  # km/s between knots: wider than the wings of any line, Balmer lines of A stars included
+KNOTS = 10_000.0  # km/s between knots: wider than the wings of any line, Balmer lines of A stars included
 FEWEST = 5  # splines; a shorter range shows no more of a response than a level and a tilt
 BINS = 2048  # the products of splines are summed over that many bins at least
 SOFT = 10.0  # prior sd of a spline's coefficient: none where anything is measured
