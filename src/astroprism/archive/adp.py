@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import angstrom_factor, require_smooth
+from .exposure import exposure_of
 from .fits import Column, Unit
-from .header import degrees, first_text, frame_of, plausible, velocity
+from .header import first_text, frame_of, plausible
 from .pixels import good_pixels
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -56,7 +57,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     header = primary.header
     identifier = header.text("ARCFILE").removesuffix(".fits") or source.stem
     medium, assumed = _medium(unit, names["wave"], primary.header.text("INSTRUME"), options)
-    ra, dec = degrees(header, ("RA", "DEC"))
+    exposure = exposure_of((header, unit.header))
     several = unit.rows > 1
     keywords = fits.keywords(unit)
     for row in range(unit.rows):
@@ -73,18 +74,14 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 good=good,
                 identifier=f"{identifier}#{row}" if several else identifier,
                 target=first_text(header, "OBJECT", "ESO OBS TARG NAME") or unit.header.text("OBJECT"),
-                ra=ra,
-                dec=dec,
+                **exposure.facts(),
                 medium=medium,
-                frame=frame_of(header) if header.text("SPECSYS") else frame_of(unit.header),
-                # both are the velocity to add; checked against astropy's for UVES and HARPS to 5 m/s
-                berv=velocity(header.number("ESO QC VRAD BARYCOR", "ESO DRS BERV", "TNG DRS BERV")),
-                time=plausible(_first(unit.header.number("TMID"), header.number("MJD-OBS")), 1.0, 1e5),
+                frame=exposure.frame(frame_of(header) if header.text("SPECSYS") else frame_of(unit.header)),
                 snr=plausible(_first(header.number("SNR"), unit.header.number("SNR")), 0.0, 1e6),
                 resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
                 reader="adp",
                 keywords=keywords,
-                warnings=assumed + more,
+                warnings=assumed + more + exposure.motion.warnings,
             )
         except BadSpectrum as error:
             if not several:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import header_axis, require_smooth
+from .exposure import exposure_of
 from .fits import Unit
-from .header import Header, degrees, first_text, frame_of, plausible, velocity
+from .header import Header, first_text, frame_of, plausible
 from .pixels import good_pixels, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -65,7 +66,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     require_smooth(wave)
     medium, assumed = medium_of(header, float(wave[-1]), options)
     sigma, good = good_pixels(flux, sigma)
-    ra, dec = degrees(primary.header, ("RA", "DEC"))
+    exposure = exposure_of((header, primary.header) if unit is not primary else (header,))
     yield Spectrum(
         wavelength=wave,
         flux=flux,
@@ -73,17 +74,14 @@ def read(source: Source, options: ReadOptions) -> Yield:
         good=good,
         identifier=source.stem,
         target=first_text(header, "OBJECT", "OBJNAME", "TARGET") or first_text(primary.header, "OBJECT"),
-        ra=ra,
-        dec=dec,
+        **exposure.facts(),
         medium=medium,
-        frame=frame_of(header),
-        berv=velocity(header.number("ESO DRS BERV", "TNG DRS BERV", "BERV")),
-        time=plausible(primary.header.number("MJD-OBS", "MJD"), 1.0, 1e5),
+        frame=exposure.frame(frame_of(header if header.text("SPECSYS") else primary.header)),
         snr=plausible(header.number("SNR", "SN"), 0.0, 1e6),
         resolution=plausible(header.number("SPEC_RES", "RESOLUT"), 1.0, 1e7),
         reader="image",
         keywords=fits.keywords(unit),
-        warnings=warnings + assumed,
+        warnings=warnings + assumed + exposure.motion.warnings,
     )
 
 

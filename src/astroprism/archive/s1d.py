@@ -14,8 +14,9 @@ from ..errors import BadSpectrum, UnreadableFile
 from ..grid import SPEED_OF_LIGHT
 from ..spectrum import Float, Spectrum
 from .axis import header_axis
+from .exposure import exposure_of
 from .fits import Unit
-from .header import Header, degrees, first_text, plausible, velocity
+from .header import Header, first_text, plausible, velocity
 from .pixels import good_pixels
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -76,24 +77,21 @@ def read(source: Source, options: ReadOptions) -> Yield:
         _check_orders(wave, header, berv)
     if not pipeline:
         warnings += (f"step of {_step(wave):g} is not the pipeline's {STEP}: frame unknown",)
-    ra, dec = degrees(header, ("RA", "DEC"))
+    exposure = exposure_of((header,))
     yield Spectrum(
         wavelength=wave,
         flux=flux,
         good=good_pixels(flux, None)[1],
         identifier=_identifier(source, unit),
         target=first_text(header, "OBJECT", f"{prefix} OBS TARG NAME"),
-        ra=ra,
-        dec=dec,
+        **exposure.facts(),
         medium="air",
         frame="barycentric" if pipeline else "unknown",
-        berv=berv,
-        time=plausible(header.number("MJD-OBS"), 1.0, 1e5),
         snr=plausible(header.number(f"{prefix} DRS SPE EXT SN50", "SNR"), 0.0, 1e6),
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="s1d",
         keywords=fits.keywords(),
-        warnings=warnings,
+        warnings=warnings + exposure.motion.warnings,
     )
 
 

@@ -125,6 +125,11 @@ def ingest(
     if report.refused:
         lines.append(f"  each with its file and why: {Study(study).store_path / 'rejects.parquet'}")
     lines += [f"  {count:>7,}  accepted with a warning: {text}" for text, count in report.warnings.items()]
+    if report.berv:
+        counts = ", ".join(f"{count:,} by {name}" for name, count in report.berv.items() if name != "none")
+        unknown = report.berv.get("none", 0)
+        text = f"{counts or 'of no spectrum'}{f'; unknown of {unknown:,}' if unknown and counts else ''}"
+        lines.append(f"  the Earth's motion (BERV) is known: {text}")
     if report.passed_over:
         lines.append(f"  {report.passed_over:,} files passed over that are no spectra by their name")
     if report.n_target_doubts:

@@ -170,7 +170,9 @@ def _report(store: Path, before: tuple[set[str], int]) -> dict[str, Any]:
 
     assumed = index["warnings"][index["warnings"] != ""].str.split("; ").explode()
     counts = assumed.str.replace(r"[-+]?\d[\d.e+-]*", "..", regex=True).value_counts()
+    motions = index["berv_source"].replace("", "none") if "berv_source" in index else index["path"].iloc[:0]
     return {
+        "berv": {str(key): int(value) for key, value in motions.value_counts().items()},
         "met": len(index) - len(before[0]) + len(fresh),
         "warnings": {str(key): int(value) for key, value in counts.items()},
         "accepted": len(index) - len(before[0]),

@@ -35,6 +35,7 @@ INDEX_COLUMNS: dict[str, str] = {
     "dec": "float64",
     "frame": "str",
     "berv": "float64",
+    "berv_source": "str",
     "time": "float64",
     "snr": "float64",
     "snr_file": "float64",
@@ -164,14 +165,22 @@ def _table(entries: Sequence[dict[str, Any]], columns: dict[str, str]) -> pd.Dat
     }  # looked up by name once
     return pd.DataFrame(
         {
-            name: pd.Series([entry[name] for entry in entries], dtype=types[kind])
+            name: pd.Series(
+                [entry[name] if kind != "str" else entry.get(name, "") for entry in entries],
+                dtype=types[kind],
+            )
             for name, kind in columns.items()
         }
     )
 
 
 def _typed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """`table` in fixed types; pandas takes its time even over columns that have theirs."""
+    """`table` in fixed types; pandas takes its time even over columns that have theirs.
+
+    Columns of text that an older version did not write are empty.
+    """
+    table = table.assign(**{name: "" for name in columns if name not in table and columns[name] == "str"})
+    table = table[list(columns)]
     return table.astype({name: kind for name, kind in columns.items() if table.dtypes[name] != kind})
 
 
@@ -228,7 +237,7 @@ def finish(
     parts = [pd.read_parquet(committed_file(store, block, "index")) for block in blocks]
     fresh = [part[~part["row"].isin(old["row"])] for part in parts]
     index = pd.concat([old, *fresh], ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
-    index = _typed(index, INDEX_COLUMNS)
+    index = _typed(index, INDEX_COLUMNS).fillna({"berv_source": ""})
     grouped = group_targets(
         index["name"].tolist(),
         index["ra"].to_numpy(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..archive import ReadOptions
@@ -78,7 +78,8 @@ class IngestReport:
     """What an ingest did.
 
     Files: given = new + known before. Spectra: met = accepted + refused; a file can hold several.
-    `warnings` counts what had to be assumed of the spectra now in the store, numbers left out.
+    `warnings` counts what had to be assumed of the spectra now in the store, numbers left out; `berv` where
+    their barycentric velocities are from ('keyword NAME', 'computed', 'none').
     """
 
     files_given: int
@@ -94,6 +95,7 @@ class IngestReport:
     n_target_doubts: int
     grid: str
     warnings: dict[str, int]
+    berv: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

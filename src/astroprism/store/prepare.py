@@ -126,6 +126,7 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     facts = {
         "frame": frame,
         "berv": berv,
+        "berv_source": spectrum.berv_source,
         "scale": scale * rescaled,
         "snr": _snr(flux_row, sigma_row, good_row),
         "sigma_from": origin,
