@@ -1,4 +1,4 @@
-"""The Earth's motion: keywords and their signs, places, times, and the computed velocity against astropy's."""
+"""The Earth's motion: keywords and signs, places, times, and the computed velocity against astropy's."""
 
 from __future__ import annotations
 

@@ -83,9 +83,8 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
         )
     part = slice(*placement.take)
     refuse_damage_elsewhere(spectrum.flux, part)
-    flux, sigma, good, origin, unit = measurements(spectrum, part)
-    if origin == "scatter" and spectrum.sigma is not None:
-        warnings = (*warnings, "no usable errors in the file: estimated from the scatter")
+    flux, sigma, good, origin, unit, remarks = measurements(spectrum, part)
+    warnings += remarks
     n_spikes = mask_spikes(flux, sigma, good)
     rows, rescaled = slice(placement.offset, placement.offset + flux.size), 1.0
     if placement.overlap is not None:
