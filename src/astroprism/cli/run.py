@@ -18,6 +18,10 @@ def run(
         typer.Option("--labels", metavar="TABLE", help="A table of labels, read after training. Repeatable."),
     ] = None,
     grid: Annotated[str, typer.Option(help="auto, paper, or LO:HI:STEPkms (vacuum angstrom).")] = "auto",
+    targets: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Columns spectrum, target: counts before names and places."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="How long to train (default: the recipe's own number).")
     ] = None,
@@ -45,7 +49,7 @@ def run(
     from .terminal import Display, run_text
 
     options = RunOptions(
-        ingest=IngestOptions(grid=grid, workers=workers),
+        ingest=IngestOptions(grid=grid, workers=workers, targets=None if targets is None else str(targets)),
         train=TrainOptions(
             steps=steps,
             minutes=minutes,

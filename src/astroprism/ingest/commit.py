@@ -21,6 +21,7 @@ from ..artifacts import aside
 from ..errors import StoreError
 from ..store.layout import Layout, resize
 from ..store.write import publish, seal
+from ..targets.assignment import Assigned, assign
 from ..targets.group import group_targets
 from .block import part_folder
 from .journal import read_journal
@@ -226,11 +227,18 @@ def read_rejects(store: Path) -> pd.DataFrame:
 
 
 def finish(
-    store: Path, layout: Layout, *, files: pd.DataFrame, aliases: Sequence[tuple[str, ...]] | None
-) -> dict[str, Any]:
+    store: Path,
+    layout: Layout,
+    *,
+    files: pd.DataFrame,
+    aliases: Sequence[tuple[str, ...]] | None,
+    targets: dict[str, str] | None = None,
+) -> Assigned | None:
     """Merge the committed tables into the store's own, find the targets, and mark the store finished.
 
-    Repeating it after a kill gives the same. Returns counts for the report.
+    targets  {spectrum: target} that counts before names and places; None: what an earlier ingest was given
+
+    Repeating it after a kill gives the same. Returns what a table of targets did, where there is one.
     """
     blocks = committed_blocks(store)
     old = read_index(store)
@@ -245,7 +253,10 @@ def finish(
         aliases=aliases,
         identifiers=index["spectrum_id"].tolist(),
     )
-    index["target"] = pd.Series(grouped.target, dtype="str")
+    assigned = None
+    if (assignment := _assignment(store, targets)) is not None:
+        assigned = assign(index, grouped.target, assignment)
+    index["target"] = pd.Series(grouped.target if assigned is None else assigned.target, dtype="str")
     rejects = pd.concat(
         [
             read_rejects(store),
@@ -263,7 +274,19 @@ def finish(
     n_shards = int(index["row"].max()) // layout.rows_per_shard + 1 if len(index) else 0
     resize(store, n_shards, finished=True)
     shutil.rmtree(work_folder(store), ignore_errors=True)
-    return {"n_targets": int(index["target"].nunique()), "n_target_doubts": len(grouped.doubts)}
+    return assigned
+
+
+def _assignment(store: Path, given: dict[str, str] | None) -> dict[str, str] | None:
+    """The table of targets: the one given, which the store keeps, else the one it has kept; None without."""
+    path = store / "targets.parquet"
+    if given is not None:
+        columns = {"spectrum": list(given), "target": list(given.values())}
+        _write_table(pd.DataFrame({name: pd.Series(v, dtype="str") for name, v in columns.items()}), path)
+    elif path.exists():
+        kept = pd.read_parquet(path)
+        given = dict(zip(kept["spectrum"], kept["target"], strict=True))
+    return given
 
 
 def _merge_keywords(store: Path, blocks: Sequence[int]) -> None:

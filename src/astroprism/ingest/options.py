@@ -25,6 +25,7 @@ class IngestOptions:
     medium     air or vacuum, for files that do not say which; None: as their format has it by custom
     checksum   verify: files whose own checksum fails are refused; ignore: they are read
     aliases    table of names that mean one star, a row per star
+    targets    table with columns spectrum and target; counts before names and places, and the store keeps it
     workers    local processes; 0: this process; None: one per core
     cluster    address of a Dask scheduler, or local:N
     """
@@ -37,6 +38,7 @@ class IngestOptions:
     medium: str | None = None
     checksum: str = "verify"
     aliases: str | None = None
+    targets: str | None = None
     workers: int | None = None
     cluster: str | None = None
 
@@ -79,7 +81,8 @@ class IngestReport:
 
     Files: given = new + known before. Spectra: met = accepted + refused; a file can hold several.
     `warnings` counts what had to be assumed of the spectra now in the store, numbers left out; `berv` where
-    their barycentric velocities are from ('keyword NAME', 'computed', 'none').
+    their barycentric velocities are from ('keyword NAME', 'computed', 'none'). `targets` says what a table of
+    targets did: spectra listed and missing in it, rows that name no spectrum.
     """
 
     files_given: int
@@ -96,6 +99,7 @@ class IngestReport:
     grid: str
     warnings: dict[str, int]
     berv: dict[str, int] = field(default_factory=dict)
+    targets: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
