@@ -192,7 +192,7 @@ def _errors(source: Source, unit: Unit) -> NDArray[Any] | None:
             break
         if other.name in ERRORS + INVERSE and other.header.text("XTENSION") == "IMAGE":
             if other.shape != unit.shape:
-                raise UnreadableFile(f"errors of shape {other.shape} for fluxes of shape {unit.shape}")
+                continue  # the errors of something else
             for key in ("CRVAL1", "CDELT1", "CD1_1", "CRPIX1"):
                 if abs(other.header.number(key) - unit.header.number(key)) > 1e-9:  # False where NaN
                     raise UnreadableFile(

@@ -55,11 +55,13 @@ def read(source: Source, options: ReadOptions) -> Yield:
     logs = None
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
-    if column is not None:
-        if not (np.isfinite(column).all() and (column > 0).all()):
-            raise BadSpectrum("wavelengths that are not positive numbers", reason="wavelength")
+    remarks: tuple[str, ...] = ()
+    if column is not None and np.isfinite(column).all() and (column > 0).all():
         logs = np.log10(column.astype(np.float64))
+    elif column is not None:
+        remarks = ("the wavelength column holds what is no positive number: not used",)
     wave, warnings = log_axis(header, logs, flux.size)
+    warnings = remarks + warnings
     require_smooth(wave)
     sigma, good = good_pixels(flux, sigma_of(rows["IVAR"]), mask=_rejected(rows.get("ANDMASK")))
     if header.logical("VACUUM") is False:
@@ -76,7 +78,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     _, cut = _minutes(header)
     exposure = exposure_of((header,), time=_time(header), distrust=("HELIO_RV",) if cut else ())
     if cut and np.isfinite(helio):
-        warnings += ("HELIO_RV is of another date, because LMJMLIST was cut; BERV is computed",)
+        warnings += ("HELIO_RV is of another date, because LMJMLIST was cut: BERV is computed",)
     obsid = header.number("OBSID")
     yield Spectrum(
         wavelength=wave,

@@ -131,17 +131,17 @@ def motion_of(
     keyword, value = stated
     name, near = keyword.name, NEAR if timed else 2 * NEAR
     if np.isnan(computed):
-        doubt = f"{name} is taken as the velocity to add; nothing in the header holds against its sign"
+        doubt = f"{name} is taken as the velocity to add: the header allows no check of its sign"
         return Motion(value, f"keyword {name}", keyword.applied, (doubt,))
     if abs(value - computed) < near:
         return Motion(value, f"keyword {name}", keyword.applied, ())
     if abs(value + computed) < near:
-        turned = f"{name} has the opposite of its usual sign by place and time; turned"
+        turned = f"{name} has the opposite of its usual sign by place and time: turned"
         return Motion(-value, f"keyword {name}", keyword.applied, (turned,))
     if keyword.star:
-        odd = f"{name} = {value:.2f} km/s is no motion of the Earth then and there; BERV is computed"
+        odd = f"{name} = {value:.2f} km/s is no motion of the Earth then and there: BERV is computed"
         return Motion(computed, "computed", False, (odd,))
-    odd = f"{name} = {value:.2f} km/s, by place and time {computed:.2f}; the keyword is used"
+    odd = f"{name} = {value:.2f} km/s, by place and time {computed:.2f}: the keyword is used"
     return Motion(value, f"keyword {name}", keyword.applied, (odd,))
 
 

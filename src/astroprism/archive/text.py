@@ -79,13 +79,14 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 f"the columns are called {', '.join(names)}; none is a wavelength or a flux",
                 reason="ambiguous",
             )
+        columns: tuple[str, ...] = ("wave", "flux", "sigma")
         if table.shape[1] > 3:
-            raise BadSpectrum(
-                f"{table.shape[1]} columns without names that say what they are; "
-                "write a header line such as 'wavelength flux error'",
-                reason="ambiguous",
+            columns = columns[:2]  # what the third is, nobody says
+            warnings += (
+                f"{table.shape[1]} columns without names: the first two are taken as wavelength and flux, a "
+                "line such as 'wavelength flux error' above them would name the others",
             )
-        values = dict(zip(("wave", "flux", "sigma"), table.T, strict=False))
+        values = dict(zip(columns, table.T, strict=False))
         unit = unit or _unit_in(remarks)
     else:
         values = {role: table[:, list(names).index(name)] for role, name in roles.items()}

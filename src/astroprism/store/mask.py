@@ -81,6 +81,9 @@ def measurements(spectrum: Spectrum, part: slice) -> Measurements:
     unit = fast_median(sample) if sample.size else 0.0
     gaps = not _whole_numbers(flux)
     sigma = None if spectrum.sigma is None else _as_float32(spectrum.sigma[part])
+    remarks: tuple[str, ...] = ()
+    if sigma is not None and (odd := implausible(flux, sigma, good)):
+        sigma, remarks = None, (odd,)
     typical = 0.0 if sigma is None else typical_error(sigma)
     limits = gaps, VANISHING * unit, INSANE * unit
     before = good.copy()
@@ -93,7 +96,10 @@ def measurements(spectrum: Spectrum, part: slice) -> Measurements:
         good = before.copy()
         wild = survey(flux, None, good, *limits, 0.0, 0.0)[3]
     if measured < 2:
-        raise BadSpectrum(f"{measured} of {good.size} pixels in the grid's range are usable", reason="masked")
+        raise BadSpectrum(
+            f"{measured} of {good.size} pixels in the grid's range are usable: mask and errors leave no more",
+            reason="masked",
+        )
     _refuse_damage(flux, good, measured=measured, impossible=impossible, unit=unit)
     if wild or impossible:
         good &= ~_with_neighbours(_wild(flux, sigma, unit=unit, typical=typical))
@@ -102,10 +108,8 @@ def measurements(spectrum: Spectrum, part: slice) -> Measurements:
         rim(flux, good)
     if wild:
         flux, sigma = _tame(flux, INSANE * unit), None if sigma is None else _tame(sigma, INSANE * unit)
-    origin, remarks = "file", tuple[str, ...]()
-    if sigma is not None and (odd := implausible(flux, sigma, good)):
-        sigma, remarks = None, (odd,)
-    elif sigma is None and spectrum.sigma is not None:
+    origin = "file"
+    if sigma is None and spectrum.sigma is not None and not remarks:
         remarks = ("no usable errors in the file: estimated from the scatter",)
     if sigma is None:
         sigma, origin = estimate_sigma(flux, good), "scatter"
@@ -142,7 +146,7 @@ def _refuse_damage(
         magnitude = np.abs(flux[np.isfinite(flux)])
         raise BadSpectrum(
             f"{impossible / measured:.1%} of the pixels are impossible, up to {magnitude.max():.3g} where "
-            f"{unit:g} is typical: the data are damaged",
+            f"{unit:g} is typical: the data are damaged, fetch the file again",
             reason="insane",
         )
     sample = flux[:: max(1, flux.size // SAMPLE)]
@@ -169,7 +173,7 @@ def refuse_damage_elsewhere(flux: NDArray[Any], part: slice) -> None:
     if share > INSANE_ELSEWHERE:
         raise BadSpectrum(
             f"{share:.1%} of the pixels of the whole file are impossible, up to {magnitude.max():.3g}: the "
-            "data are damaged, though not within the grid",
+            "data are damaged, though not within the grid; fetch the file again, or cut the sound part out",
             reason="insane",
         )
 
@@ -208,7 +212,7 @@ def implausible(flux: NDArray[np.float32], sigma: NDArray[np.float32], good: NDA
     noise only add. Too small are those that the finest scatter of the quietest pieces exceeds SMALL times: it
     is blind to all structure wider than a few pixels. What lies between is the business of a learned scale.
     """
-    known = good & (sigma > 0)
+    known = good & (sigma > 0) & (sigma < np.inf) & (flux != 0) & np.isfinite(flux)
     if not known.all():
         flux, sigma = flux[known], sigma[known]
     size = min(128, flux.size)

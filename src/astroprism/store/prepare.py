@@ -110,7 +110,8 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     uncertainty = 1.2533 * typical_error(sigma) / np.sqrt(n_good)
     if scale < SIGNIFICANT * uncertainty:
         raise BadSpectrum(
-            f"the median flux is {scale * rescaled:.3g} +- {uncertainty * rescaled:.2g}: noise only",
+            f"the median flux is {scale * rescaled:.3g} +- {uncertainty * rescaled:.2g}: noise only; put a "
+            "continuum that was subtracted back, or correct errors that are too large",
             reason="noise-only",
         )
     if options.normalise == "continuum":
@@ -194,7 +195,10 @@ def _scale(flux: NDArray[np.float32], good: NDArray[np.bool_], grid: Grid, norma
     else:
         median = fast_median(flux, good)
     if not median > 0:
-        raise BadSpectrum(f"the median flux on the grid is {median:g}: noise only", reason="noise-only")
+        raise BadSpectrum(
+            f"the median flux on the grid is {median:g}: noise only; put back a continuum that was taken",
+            reason="noise-only",
+        )
     return median
 
 
