@@ -174,6 +174,7 @@ class TestTimes:
             ({"DATE-OBS": "18/09/95", "UT": "12:00:00"}, 49978.5),
             ({"DATE-AVG": "2010-09-18T12:00:00", "MJD-OBS": 55457.0}, 55457.5),
             ({"JD": 2455458.25}, 55457.75),
+            ({"JD-OBS": "2455458.25", "EXPTIME": "864"}, 55457.755),
             ({"HJD": 55458.25}, 55457.75),
             ({"MJD": 55457.75, "DATE": "2020-01-01T00:00:00"}, 55457.75),
         ],
@@ -271,6 +272,15 @@ class TestKeywords:
         assert (found.source, found.berv) == ("computed", pytest.approx(-18.25, abs=0.02))
         found = exposure_of([cards(PLACED | {"VHELIO": 81.75, "VOBS": 100.0})]).motion
         assert (found.source, found.berv) == ("keyword VHELIO", pytest.approx(-18.25))
+
+    def test_amateurs_say_what_they_have_applied_and_what_is_left(self, tmp_path):
+        # BeSS: BSS_VHEL was applied, BSS_RQVH is required, a redshift to apply
+        site = {"GEO_LONG": -70.4022, "GEO_LAT": -24.6253, "GEO_ELEV": 2648.0, "TELESCOP": "C11"}
+        left = exposure_of([cards(PLACED | site | {"BSS_VHEL": 0, "BSS_RQVH": "-18.25"})])
+        assert (left.motion.berv, left.motion.source) == (-18.25, "keyword BSS_RQVH")
+        assert (left.frame("unknown"), left.motion.warnings) == ("topocentric", ())
+        done = exposure_of([cards(PLACED | site | {"BSS_VHEL": -18.25, "BSS_RQVH": 0.0})])
+        assert (done.motion.berv, done.frame("unknown")) == (-18.25, "barycentric")
 
     def test_metres_per_second_by_comment_or_size(self):
         made = fits.Header([("BARYCORR", -2500.0, "barycentric velocity correction [m/s]")])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .header import PLACES, Facts, degrees, packed_degrees, plausible, sexagesimal
+from .header import PLACES, Facts, degrees, number, packed_degrees, plausible, sexagesimal
 from .motion import UNKNOWN, Motion, motion_of
 
 MJD_ZERO = date(1858, 11, 17).toordinal()
@@ -48,8 +48,10 @@ JULIAN_DATES = (
     "JULDATE",
     "JD_UTC_FLUXWEIGHTED_FRD",
 )
+JULIAN_STARTS = ("JD-OBS", "JD_OBS")
 # By the clock of the Sun or the barycentre: up to 8.4 minutes from the Earth's, 0.02 km/s of BERV.
 LIGHT_TRAVELLED = (
+    *("MID-HJD", "HJD-MID", "JD-HELIO"),
     *("HJD", "BJD", "BJD_TDB", "ESO QC BJD", "ESO DRS BJD", "TNG DRS BJD", "OHP DRS BJD", "CARACAL BJD"),
 )
 
@@ -73,8 +75,8 @@ class Exposure(NamedTuple):
         }
 
     def frame(self, stated: str) -> str:
-        """The frame stated, or where none is and the motion was applied, barycentric."""
-        return "barycentric" if stated == "unknown" and self.motion.applied else stated
+        """The frame stated, or where none is, the one that the keyword of the motion implies."""
+        return self.motion.frame if stated == "unknown" and self.motion.frame else stated
 
 
 def exposure_of(
@@ -136,7 +138,8 @@ def time_of(headers: Sequence[Facts]) -> tuple[float, bool]:
         julian = _first(headers, keys)
         for zero in (JULIAN, 0.5):  # JD, and JD - 2,400,000
             if _is_time(julian - zero):
-                return julian - zero, True
+                starts = julian == _first(headers, JULIAN_STARTS)
+                return julian - zero + (_half(headers, julian - zero) if starts else 0.0), True
     plain = _first(headers, ("MJD",))
     if _is_time(plain) and plain % 1:
         return plain + _half(headers, plain), True
@@ -145,7 +148,8 @@ def time_of(headers: Sequence[Facts]) -> tuple[float, bool]:
 
 
 def _first(headers: Sequence[Facts], keys: Sequence[str]) -> float:
-    return next((value for header in headers if np.isfinite(value := header.number(*keys))), np.nan)
+    values = (number(header, key) for header in headers for key in keys)
+    return next((value for value in values if np.isfinite(value)), np.nan)
 
 
 def _is_time(value: float) -> bool:

@@ -198,6 +198,15 @@ def angle(header: Facts, key: str, *, hours: bool = False) -> float:
     return sexagesimal(header.text(key), hours=hours)
 
 
+def number(header: Facts, key: str) -> float:
+    """The number of a keyword, also where it stands in quotes; NaN where it has none."""
+    value = header.number(key)
+    if value == value:
+        return value
+    match = _NUMBER.fullmatch(header.text(key))
+    return float(match.group(1).upper().replace("D", "E")) if match else np.nan
+
+
 def sexagesimal(text: str, *, hours: bool = False) -> float:
     """Text such as '12:34:56.7', '+01 02 03' or '12h34m56s' as degrees; NaN where it is none.
 

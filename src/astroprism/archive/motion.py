@@ -5,7 +5,6 @@ BERV is the velocity to ADD to what the telescope measured; of barycentric data,
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..grid import SPEED_OF_LIGHT
-from .header import Facts, sexagesimal
+from .header import Facts, number
 from .observatories import Site, site_of
 
 FASTEST = 40.0  # km/s; the Earth and its surface move at no more than 31
@@ -28,7 +27,7 @@ class MotionKeyword(NamedTuple):
     unit     in km/s
     sure     whether all who write it mean the same: else its sign is held against the computed velocity
     star     whether some write the star's own velocity there: then only a value near the computed one counts
-    applied  whether the wavelengths of who writes it have been moved by it
+    frame    of who writes it: barycentric where the wavelengths have been moved by it; '' where unsaid
     """
 
     name: str
@@ -36,7 +35,7 @@ class MotionKeyword(NamedTuple):
     unit: float = 1.0
     sure: bool = False
     star: bool = False
-    applied: bool = False
+    frame: str = ""
 
 
 # In the order of trying. docs/design/readers.md names the source of each convention.
@@ -52,9 +51,11 @@ KEYWORDS: tuple[MotionKeyword, ...] = (
     MotionKeyword("ESO QC VRAD HELICOR", sure=True),
     MotionKeyword("BERV_FLUXWEIGHTED_FRD", unit=1e-3),
     MotionKeyword("BERV_MIDPOINT", unit=1e-3),
-    MotionKeyword("HELIO_RV", sign=-1, sure=True, applied=True),
-    MotionKeyword("BVCOR", applied=True),
-    MotionKeyword("BARYEFF", applied=True),
+    MotionKeyword("HELIO_RV", sign=-1, sure=True, frame="barycentric"),
+    MotionKeyword("BSS_VHEL", frame="barycentric"),
+    MotionKeyword("BSS_RQVH", frame="topocentric"),
+    MotionKeyword("BVCOR", frame="barycentric"),
+    MotionKeyword("BARYEFF", frame="barycentric"),
     MotionKeyword("BARYCENTRIC CORRECTION (KM/S)"),
     MotionKeyword("BARYCORR"),
     MotionKeyword("BARYCOR"),
@@ -63,7 +64,7 @@ KEYWORDS: tuple[MotionKeyword, ...] = (
     MotionKeyword("BCV"),
     MotionKeyword("VBARY"),
     MotionKeyword("V_BARY"),
-    MotionKeyword("VHELIO_APPLIED", applied=True),
+    MotionKeyword("VHELIO_APPLIED", frame="barycentric"),
     MotionKeyword("HELCORR"),
     MotionKeyword("HELICORR"),
     MotionKeyword("HELVCOR"),
@@ -79,18 +80,19 @@ KEYWORDS: tuple[MotionKeyword, ...] = (
 
 
 class Motion(NamedTuple):
-    """BERV in km/s (NaN where unknown), where it is from, whether it was applied, and what was assumed.
+    """BERV in km/s (NaN: unknown), where it is from, the frame that its keyword implies, what was assumed.
 
     source  'keyword NAME', 'computed' or 'none'
+    frame   'barycentric', 'topocentric' or ''
     """
 
     berv: float
     source: str
-    applied: bool
+    frame: str
     warnings: tuple[str, ...]
 
 
-UNKNOWN = Motion(np.nan, "none", False, ())
+UNKNOWN = Motion(np.nan, "none", "", ())
 
 
 def motion_of(
@@ -117,7 +119,7 @@ def motion_of(
         value = next((v for header in headers if np.isfinite(v := _value(header, keyword))), np.nan)
         if abs(value) <= FASTEST and (keyword.sure or value != 0):
             if keyword.sure:
-                return Motion(value, f"keyword {keyword.name}", keyword.applied, ())
+                return Motion(value, f"keyword {keyword.name}", keyword.frame, ())
             stated = keyword, value
             break
     computed = np.nan
@@ -127,32 +129,29 @@ def motion_of(
         if np.isnan(computed):
             return UNKNOWN
         day = () if timed else ("only the day of the exposure is known: BERV is good to 1 km/s",)
-        return Motion(computed, "computed", False, day)
+        return Motion(computed, "computed", "", day)
     keyword, value = stated
     name, near = keyword.name, NEAR if timed else 2 * NEAR
     if np.isnan(computed):
         doubt = f"{name} is taken as the velocity to add: the header allows no check of its sign"
-        return Motion(value, f"keyword {name}", keyword.applied, (doubt,))
+        return Motion(value, f"keyword {name}", keyword.frame, (doubt,))
     if abs(value - computed) < near:
-        return Motion(value, f"keyword {name}", keyword.applied, ())
+        return Motion(value, f"keyword {name}", keyword.frame, ())
     if abs(value + computed) < near:
         turned = f"{name} has the opposite of its usual sign by place and time: turned"
-        return Motion(-value, f"keyword {name}", keyword.applied, (turned,))
+        return Motion(-value, f"keyword {name}", keyword.frame, (turned,))
     if keyword.star:
         odd = f"{name} = {value:.2f} km/s is no motion of the Earth then and there: BERV is computed"
-        return Motion(computed, "computed", False, (odd,))
+        return Motion(computed, "computed", "", (odd,))
     odd = f"{name} = {value:.2f} km/s, by place and time {computed:.2f}: the keyword is used"
-    return Motion(value, f"keyword {name}", keyword.applied, (odd,))
+    return Motion(value, f"keyword {name}", keyword.frame, (odd,))
 
 
 def _value(header: Facts, keyword: MotionKeyword) -> float:
     """The velocity to add by this keyword, km/s; NaN where the header lacks it."""
-    value = header.number(keyword.name)
+    value = number(header, keyword.name)
     if np.isnan(value):
-        text = header.text(keyword.name)
-        value = sexagesimal(text) if re.fullmatch(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?", text) else np.nan
-        if np.isnan(value):
-            return np.nan
+        return np.nan
     if keyword.name == "VHELIO":  # IRAF: the velocity of the star, of which VOBS was measured
         measured = header.number("VOBS")
         value -= measured if np.isfinite(measured) else 0.0

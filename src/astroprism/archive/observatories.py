@@ -138,6 +138,8 @@ PLACE_KEYS = (
     *((f"ESO TEL{n} GEOLON", f"ESO TEL{n} GEOLAT", (f"ESO TEL{n} GEOELEV",)) for n in range(1, 5)),
     ("OBSGEO-L", "OBSGEO-B", ("OBSGEO-H",)),
     ("GEOLON", "GEOLAT", ("GEOELEV", "GEOALT")),
+    ("GEO_LONG", "GEO_LAT", ("GEO_ELEV",)),
+    ("BSS_LONG", "BSS_LAT", ("BSS_ELEV",)),
     ("SITELONG", "SITELAT", ("SITEALT", "SITEELEV", "OBSALT")),
     ("LONG-OBS", "LAT-OBS", ("ALT-OBS",)),
     ("OBSLONG", "OBSLAT", ("OBSALT", "OBSELEV")),
