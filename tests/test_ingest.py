@@ -382,3 +382,19 @@ def test_the_plan_is_plain_json(archive, tmp_path, monkeypatch):
     (tmp_path / "store" / ".ingest" / "plan.json").write_text("{")
     with pytest.raises(StoreError, match="damaged"):
         ingest(tmp_path / "store", [archive], options=HERE)
+
+
+def test_a_store_of_before_takes_more_spectra(tmp_path):
+    """An index without `berv_source`, as an older version wrote it, is read and added to."""
+    rng = np.random.default_rng(0)
+    stack = {"wavelength": np.linspace(5000, 5100, 500), "sigma": np.ones((2, 500))}
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "a.npz", flux=100 + rng.normal(size=(2, 500)), **stack)
+    ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    path = tmp_path / "store" / "index.parquet"
+    pd.read_parquet(path).drop(columns="berv_source").to_parquet(path, index=False)
+    assert ingest(tmp_path / "store", [tmp_path / "in"], options=HERE).berv == {}
+    np.savez(tmp_path / "in" / "b.npz", flux=100 + rng.normal(size=(2, 500)), **stack)
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    assert (report.accepted, report.berv) == (2, {"none": 4})
+    assert Store(tmp_path / "store").index["berv_source"].tolist() == ["", "", "none", "none"]
