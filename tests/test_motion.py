@@ -286,7 +286,8 @@ class TestKeywords:
         made = fits.Header([("BARYCORR", -2500.0, "barycentric velocity correction [m/s]")])
         raw = Header(made.tostring(endcard=False, padding=False).encode())
         assert motion_of([raw], ra=np.nan, dec=np.nan, time=np.nan).berv == -2.5
-        assert motion_of([cards({"BERV": -99999.0})], ra=np.nan, dec=np.nan, time=np.nan).source == "none"
+        for nothing in (-99999.0, 9999.0, -999.0):
+            assert motion_of([cards({"BERV": nothing})], ra=np.nan, dec=np.nan, time=np.nan).source == "none"
 
     def test_without_a_keyword_it_is_computed_or_unknown(self):
         found = exposure_of([cards(PLACED)]).motion

@@ -17,6 +17,16 @@ from .header import Facts, number
 from .observatories import Site, site_of
 
 FASTEST = 40.0  # km/s; the Earth and its surface move at no more than 31
+NOTHING = (
+    99.0,
+    99.99,
+    999.0,
+    999.9,
+    999.99,
+    9999.0,
+    9999.9,
+    9999.99,
+)  # written for a velocity that is unknown
 NEAR = 1.0  # km/s within which a keyword and the computed velocity are one
 
 
@@ -150,7 +160,7 @@ def motion_of(
 def _value(header: Facts, keyword: MotionKeyword) -> float:
     """The velocity to add by this keyword, km/s; NaN where the header lacks it."""
     value = number(header, keyword.name)
-    if np.isnan(value):
+    if np.isnan(value) or abs(value) in NOTHING:
         return np.nan
     if keyword.name == "VHELIO":  # IRAF: the velocity of the star, of which VOBS was measured
         measured = header.number("VOBS")

@@ -70,7 +70,7 @@ OBSERVATORIES: tuple[Observatory, ...] = (
         r"LAPALMA|ROQUEDELOSMUCHACHOS|^(WHT|INT|JKT|NOT|GTC|ING)$|WILLIAMHERSCHEL|ISAACNEWTON|NORDICOPTICAL"
         r"|MERCATOR|LIVERPOOLTEL|GRANTECAN|^(FIES|IDS|ISIS)$",
     ),
-    Observatory("Teide", Site(-16.51, 28.3, 2390.0), r"IZANA|TEIDE|STELLA|^SONG"),  # O
+    Observatory("Teide", Site(-16.51, 28.3, 2390.0), r"IZANA|TEIDE|STELLA(?!R)|^SONG"),  # O
     Observatory(
         "Calar Alto", Site(-2.54625, 37.22361, 2168.0), r"CALARALTO|CAHA|^CA[123]|DSAZ|CARMENES|^CAFE$"
     ),
