@@ -284,6 +284,53 @@ def test_aliases_given_later_join_targets_again(tmp_path):
     assert ingest(tmp_path / "store", [tmp_path / "in"], options=again).n_targets == 1
 
 
+def test_a_table_of_targets_overrides_and_is_kept(tmp_path):
+    rng = np.random.default_rng(0)
+    wavelength = np.linspace(5000, 5100, 500)
+    flux = 100 + rng.normal(size=(5, 500))
+    (tmp_path / "in").mkdir()
+    stack = {"wavelength": wavelength, "sigma": np.ones((3, 500)), "name": ["Alpha", "Alpha", "Beta"]}
+    np.savez(tmp_path / "in" / "stack.npz", flux=flux[:3], ids=["a", "b", "c"], **stack)
+    (tmp_path / "targets.csv").write_text("spectrum,target\na,One\nb,Two\nz,Three\n")
+    options = IngestOptions(workers=0, targets=str(tmp_path / "targets.csv"))
+    told = []
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=options, progress=told.append)
+    assert report.targets == {"listed": 2, "missing": 1, "unknown": 1}
+    assert any("--targets: 2 of 3 spectra" in event.message for event in told)
+    assert Store(tmp_path / "store").index["target"].tolist() == ["One", "Two", "Beta"]
+    more = {
+        "wavelength": wavelength,
+        "sigma": np.ones((2, 500)),
+        "name": ["Alpha", "Beta"],
+        "ids": ["d", "z"],
+    }
+    np.savez(tmp_path / "in" / "more.npz", flux=flux[3:], **more)
+    ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)  # without the option: the store has kept it
+    targets = Store(tmp_path / "store").index.set_index("spectrum_id")["target"]
+    assert targets.to_dict() == {"a": "One", "b": "Two", "c": "Beta", "d": "Alpha", "z": "Three"}
+
+
+def test_where_each_barycentric_velocity_is_from_is_counted(tmp_path):
+    from astropy.io import fits
+
+    flux = (100 + np.random.default_rng(0).normal(size=(3, 900))).astype("f4")
+    place = {"RA": 10.0, "DEC": -20.0, "MJD-OBS": 55000.1, "TELESCOP": "ESO-NTT", "SPECSYS": "TOPOCENT"}
+    for number, more in enumerate(({}, {"BERV": 3.5}, {"TELESCOP": "none"})):
+        unit = fits.PrimaryHDU(flux[number])
+        unit.header.update({"CRVAL1": 5000.0, "CDELT1": 0.1, "CRPIX1": 1.0, **place, **more})
+        unit.writeto(tmp_path / f"{number}.fits")
+    report = ingest(tmp_path / "store", [tmp_path], options=HERE)
+    assert report.berv == {"computed": 1, "keyword BERV": 1, "none": 1}
+    index = Store(tmp_path / "store").index
+    assert index["berv_source"].tolist() == ["computed", "keyword BERV", "none"]
+    assert index["berv"].isna().tolist() == [False, False, True]
+    moved = ingest(
+        tmp_path / "moved", [tmp_path / "0.fits"], options=IngestOptions(workers=0, frame="barycentric")
+    )
+    assert moved.accepted == 1
+    assert Store(tmp_path / "moved").index["frame"].tolist() == ["barycentric"]
+
+
 def test_wrong_options_are_refused_even_where_nothing_is_new(archive, tmp_path):
     ingest(tmp_path / "store", [archive], options=HERE)
     for wrong in ({"normalise": "continuum"}, {"grid": "5000:5100:1kms"}, {"dtype": "float16"}):
@@ -335,3 +382,19 @@ def test_the_plan_is_plain_json(archive, tmp_path, monkeypatch):
     (tmp_path / "store" / ".ingest" / "plan.json").write_text("{")
     with pytest.raises(StoreError, match="damaged"):
         ingest(tmp_path / "store", [archive], options=HERE)
+
+
+def test_a_store_of_before_takes_more_spectra(tmp_path):
+    """An index without `berv_source`, as an older version wrote it, is read and added to."""
+    rng = np.random.default_rng(0)
+    stack = {"wavelength": np.linspace(5000, 5100, 500), "sigma": np.ones((2, 500))}
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "a.npz", flux=100 + rng.normal(size=(2, 500)), **stack)
+    ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    path = tmp_path / "store" / "index.parquet"
+    pd.read_parquet(path).drop(columns="berv_source").to_parquet(path, index=False)
+    assert ingest(tmp_path / "store", [tmp_path / "in"], options=HERE).berv == {}
+    np.savez(tmp_path / "in" / "b.npz", flux=100 + rng.normal(size=(2, 500)), **stack)
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    assert (report.accepted, report.berv) == (2, {"none": 4})
+    assert Store(tmp_path / "store").index["berv_source"].tolist() == ["", "", "none", "none"]

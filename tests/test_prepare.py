@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from astroprism.errors import BadSpectrum, ConfigError
-from astroprism.grid import PAPER, PAPER_DEAD, log_grid
+from astroprism.grid import PAPER, PAPER_DEAD, log_grid, parse_grid
 from astroprism.spectrum import Spectrum
 from astroprism.store.mask import estimate_sigma, fast_median
 from astroprism.store.prepare import PrepareOptions, prepare
@@ -265,3 +265,71 @@ def test_a_wild_error_does_not_weigh_a_pixel_without_bound():
     assert row.sigma[row.good].min() > 0.5 * np.median(row.sigma[row.good])
     hopeless = prepare(star(np.random.default_rng(0), sigma=np.full(22_000, 1e-12)), GRID)
     assert hopeless.facts["sigma_from"] == "scatter"
+
+
+class TestErrorsThatAreNone:
+    """Columns of errors that the scatter of the flux rules out are told and replaced; others never."""
+
+    wave = 5000 * np.exp(np.arange(4000) * 10 / 299792.458)
+
+    def row(self, column, *, snr=80.0, level=1.0, depth=0.6, seed=0):
+        """A spectrum full of lines, with errors that `column` makes of the right ones."""
+        random = np.random.default_rng(seed)
+        lines = np.zeros(self.wave.size)
+        for centre in random.uniform(0, self.wave.size, 150):
+            lines += random.uniform(0, depth) * np.exp(
+                -0.5 * ((np.arange(self.wave.size) - centre) / 2.5) ** 2
+            )
+        true = level * np.exp(-lines)
+        sigma = np.full(true.size, level / snr)
+        flux = true + sigma * random.normal(size=true.size)
+        spectrum = Spectrum(wavelength=self.wave, flux=flux, sigma=column(flux, sigma), medium="vacuum")
+        return prepare(spectrum, parse_grid("5050:5650:10kms"))
+
+    @pytest.mark.parametrize(
+        ("column", "level", "word"),
+        [
+            (lambda f, s: np.abs(f) / s, 1.0, "S/N"),
+            (lambda f, s: np.abs(f) / s, 1e-15, "S/N"),
+            (lambda f, s: 1 / s**2, 1.0, "inverse variance"),
+            (lambda f, s: s**2, 1.0, "variance"),
+            (lambda f, s: 100 * s / np.abs(f), 1.0, "per cent"),
+            (lambda f, s: np.ones_like(f), 1.0, "times the scatter"),
+            (lambda f, s: 10 * s, 1.0, "times the scatter"),
+            (lambda f, s: s / 100, 1.0, "times the errors"),
+        ],
+    )
+    def test_are_told_and_replaced(self, column, level, word):
+        row = self.row(column, level=level, depth=0.05)
+        assert row.facts["sigma_from"] == "scatter"
+        assert word in row.facts["warnings"]
+        assert "estimated from the scatter" in row.facts["warnings"]
+        assert row.facts["snr"] == pytest.approx(80, rel=0.4)
+
+    @pytest.mark.parametrize(
+        "column", [lambda f, s: 0 * f, lambda f, s: 0 * f + 1e-20, lambda f, s: 0 * f + np.nan]
+    )
+    def test_empty_columns_are_as_before(self, column):
+        row = self.row(column)
+        assert row.facts["sigma_from"] == "scatter"
+
+    @pytest.mark.parametrize("snr", [3.0, 20.0, 300.0, 1600.0])
+    @pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
+    def test_right_ones_and_factors_of_three_stay(self, snr, factor):
+        for seed in range(3):
+            row = self.row(lambda f, s: factor * s, snr=snr, seed=seed)
+            assert row.facts["sigma_from"] == "file"
+            assert row.facts["warnings"] == ""
+
+    def test_correlated_noise_is_no_wrong_error(self):
+        from scipy.ndimage import gaussian_filter1d
+
+        noise = gaussian_filter1d(np.random.default_rng(0).normal(size=4000), 1.5)
+        flux = 1 + 0.02 * noise / noise.std()
+        spectrum = Spectrum(wavelength=self.wave, flux=flux, sigma=np.full(4000, 0.02), medium="vacuum")
+        assert prepare(spectrum, parse_grid("5050:5650:10kms")).facts["sigma_from"] == "file"
+
+    def test_a_template_without_noise_keeps_its_errors(self):
+        flux = 1 - 0.5 * np.exp(-0.5 * ((np.arange(4000) - 2000) / 30) ** 2)
+        spectrum = Spectrum(wavelength=self.wave, flux=flux, sigma=np.full(4000, 0.01), medium="vacuum")
+        assert prepare(spectrum, parse_grid("5050:5650:10kms")).facts["sigma_from"] == "file"

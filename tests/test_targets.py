@@ -274,3 +274,54 @@ def test_aliases_may_be_a_frame():
 
     rows = pd.DataFrame({"name": ["HD 1", "HD 2"], "alias": ["V1 Cyg", None]})
     assert group_targets(["HD 1", "V1 Cyg", "HD 2"], [NAN] * 3, [NAN] * 3, aliases=rows).count == 2
+
+
+def far(n: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.linspace(10, 200, n), np.linspace(-40, 60, n)
+
+
+@pytest.mark.parametrize(
+    "name", ["Object Observed", "STAR", "sky", "Unknown", "TARGET", "test", "-", "0", "12", ""]
+)
+def test_a_placeholder_joins_no_spectra(name):
+    assert group_targets([name] * 6, [NAN] * 6, [NAN] * 6).count == 6
+    assert group_targets([name] * 6, *far(6)).count == 6
+
+
+def test_a_name_at_places_that_disagree_joins_none():
+    ra, dec = far(8)
+    out = group_targets(["Halo survey"] * 8 + ["HD 1"] * 2, [*ra, 300, 300], [*dec, 5, 5])
+    assert (out.count, out.disputed) == (9, ("Halo survey",))
+    assert groups(out)[-2:] == [8, 8]
+    assert len(set(out.target)) == 9
+    # the spectra of one place still are of one star
+    out = group_targets(["Halo survey"] * 4, [ra[0], ra[0], ra[1], ra[1]], [dec[0], dec[0], dec[1], dec[1]])
+    assert groups(out) == [0, 0, 1, 1]
+
+
+def test_a_stale_pointing_alone_leaves_its_star():
+    names = ["HD 189733"] * 3 + ["Alpha"] * 5
+    ra = [300.18, NAN, 10.0, 20.0, 20.0, 20.0, 99.0, NAN]
+    dec = [22.71, NAN, 10.0, 20.0, 20.0, 20.0, 9.0, NAN]
+    assert groups(group_targets(names, ra, dec)) == [0, 0, 1, 2, 2, 2, 3, 2]
+
+
+def test_a_table_of_targets_counts_before_names_and_places(tmp_path):
+    import pandas as pd
+
+    from astroprism.targets.assignment import assign, read_assignment
+
+    table = pd.DataFrame({"Spectrum": ["a", "b.fits", 17, "gone", None], "target": ["X", "X", 5, "Y", "Z"]})
+    expected = {"a": "X", "b.fits": "X", "17": "5", "gone": "Y"}
+    table.astype("str").to_csv(tmp_path / "t.csv", index=False)
+    assert {k: v for k, v in read_assignment(tmp_path / "t.csv").items() if k != "None"} == expected
+    assert read_assignment(table) == expected
+    index = pd.DataFrame({"spectrum_id": ["a", "b", "17", "c"], "path": ["/1.txt", "/in/b.fits", "/3", "/4"]})
+    out = assign(index, np.array(["p", "q", "r", "s"], dtype=object), expected)
+    assert (out.target.tolist(), out.listed, out.unknown) == (["X", "X", "5", "s"], 3, ("gone",))
+    assert "1 rows name no spectrum here (first: gone)" in out.line()
+    assert "1 are not in it" in out.line()
+    with pytest.raises(CatalogError, match="two targets"):
+        read_assignment(pd.DataFrame({"spectrum": ["a", "a"], "target": ["X", "Y"]}))
+    with pytest.raises(CatalogError, match="no column 'target'"):
+        read_assignment(pd.DataFrame({"spectrum": ["a"], "teff": [1]}))

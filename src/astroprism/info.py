@@ -113,6 +113,7 @@ def store_info(store: Store) -> dict[str, Any]:
         "spikes_masked": int(index["n_spikes"].sum()),
         "sigma_from": _counts(index["sigma_from"]),
         "frames": _counts(index["frame"]),
+        "berv_from": _counts(index["berv_source"]) if "berv_source" in index else {},
         "formats": _counts(index["reader"]),
         "visits_of_busiest_target": int(index["target"].value_counts().iloc[0]),
         "refusals": _counts(store.rejects["reason"]) if len(store.rejects) else {},

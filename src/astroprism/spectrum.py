@@ -36,7 +36,10 @@ class Spectrum:
     frame       velocity frame of `wavelength`
     berv        barycentric correction in km/s (NaN where unknown): the velocity to ADD to what the
                 telescope measured; for barycentric data, the one that was already added
-    time        modified Julian date of mid- or start of exposure (NaN where unknown)
+    berv_source 'keyword NAME', 'computed' (from place, time and observatory) or 'none'; '' where it was given
+                by whoever made the spectrum
+    time        modified Julian date, UTC, of mid-exposure; of its start where its length is not known (NaN
+                where unknown)
     snr         signal-to-noise ratio per pixel as the file gives it (NaN where unknown)
     resolution  resolving power lambda/dlambda (NaN where unknown)
     reader      name of the reader that made it
@@ -56,6 +59,7 @@ class Spectrum:
     medium: str = "vacuum"
     frame: str = "unknown"
     berv: float = np.nan
+    berv_source: str = ""
     time: float = np.nan
     snr: float = np.nan
     resolution: float = np.nan

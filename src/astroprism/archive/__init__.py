@@ -102,6 +102,7 @@ def describe(path: str | os.PathLike[str], *, options: ReadOptions = ReadOptions
         "errors": first.sigma is not None,
         "masked": masked,
         **{name: _known(getattr(first, name)) for name in ("snr", "resolution", "berv", "time", "ra", "dec")},
+        "berv_from": first.berv_source,
         "keywords": len(first.keywords),
         "warnings": list(first.warnings),
     }

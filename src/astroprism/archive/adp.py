@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import angstrom_factor, require_smooth
+from .exposure import exposure_of
 from .fits import Column, Unit
-from .header import degrees, first_text, frame_of, plausible, velocity
+from .header import first_text, frame_of, plausible
+from .image import assumed_medium
 from .pixels import good_pixels
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -55,8 +57,12 @@ def read(source: Source, options: ReadOptions) -> Yield:
         attested = options.verify(primary, unit)
     header = primary.header
     identifier = header.text("ARCFILE").removesuffix(".fits") or source.stem
-    medium, assumed = _medium(unit, names["wave"], primary.header.text("INSTRUME"), options)
-    ra, dec = degrees(header, ("RA", "DEC"))
+    stated = unit.header.numbers.get("NELEM")
+    held = next((column.repeat for column in names.values() if column.letter not in "PQ"), stated)
+    remarks = (
+        (f"NELEM says {stated:g} pixels, the columns hold {held}",) if stated not in (None, held) else ()
+    )
+    exposure = exposure_of((header, unit.header))
     several = unit.rows > 1
     keywords = fits.keywords(unit)
     for row in range(unit.rows):
@@ -66,6 +72,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             )
             cells = {role: array[row, : wave.size] for role, array in values.items()}
             sigma, good = good_pixels(cells["flux"], cells.get("sigma"), mask=_rejected(cells.get("quality")))
+            medium, assumed = _medium(unit, names["wave"], header.text("INSTRUME"), float(wave[-1]), options)
             yield Spectrum(
                 wavelength=wave,
                 flux=cells["flux"],
@@ -73,18 +80,14 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 good=good,
                 identifier=f"{identifier}#{row}" if several else identifier,
                 target=first_text(header, "OBJECT", "ESO OBS TARG NAME") or unit.header.text("OBJECT"),
-                ra=ra,
-                dec=dec,
+                **exposure.facts(),
                 medium=medium,
-                frame=frame_of(header) if header.text("SPECSYS") else frame_of(unit.header),
-                # both are the velocity to add; checked against astropy's for UVES and HARPS to 5 m/s
-                berv=velocity(header.number("ESO QC VRAD BARYCOR", "ESO DRS BERV", "TNG DRS BERV")),
-                time=plausible(_first(unit.header.number("TMID"), header.number("MJD-OBS")), 1.0, 1e5),
+                frame=exposure.frame(frame_of(header) if header.text("SPECSYS") else frame_of(unit.header)),
                 snr=plausible(_first(header.number("SNR"), unit.header.number("SNR")), 0.0, 1e6),
                 resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
                 reader="adp",
                 keywords=keywords,
-                warnings=assumed + more,
+                warnings=remarks + assumed + more + exposure.motion.warnings,
             )
         except BadSpectrum as error:
             if not several:
@@ -109,8 +112,6 @@ def _choose(unit: Unit) -> dict[str, Column]:
             f"{', '.join(unit.columns) or 'none'}; the header is damaged or this is no spectrum",
             reason="unreadable" if wave else "wavelength",
         )
-    if "" in ucds:
-        raise UnreadableFile("a column without a name; the header is damaged")
     chosen = {"wave": unit.columns[wave], "flux": unit.columns[flux]}
     ending = flux.removeprefix("FLUX")
     errors = [name for name, ucd in ucds.items() if ucd.startswith("stat.error") and "meta.main" in ucd]
@@ -131,9 +132,6 @@ def _choose(unit: Unit) -> dict[str, Column]:
     sizes = {column.name: column.repeat for column in chosen.values() if column.letter not in "PQ"}
     if len(set(sizes.values())) > 1:
         raise UnreadableFile(f"columns of unequal length ({sizes}); the header is damaged")
-    stated = unit.header.numbers.get("NELEM")
-    if stated is not None and sizes and stated not in sizes.values():
-        raise UnreadableFile(f"NELEM says {stated:g} pixels, the columns hold {next(iter(sizes.values()))}")
     return chosen
 
 
@@ -141,7 +139,9 @@ def _by_ucd(ucds: dict[str, str], start: str) -> str:
     return next((name for name, ucd in ucds.items() if ucd.startswith(start)), "")
 
 
-def _medium(unit: Unit, column: Column, instrument: str, options: ReadOptions) -> tuple[str, tuple[str, ...]]:
+def _medium(
+    unit: Unit, column: Column, instrument: str, longest: float, options: ReadOptions
+) -> tuple[str, tuple[str, ...]]:
     """Air where the UCD says `em.wl;obs.atmos`, else vacuum (ESO SDP standard, section on spectra)."""
     ucd = unit.header.text(f"TUCD{column.index}").lower()
     if ucd.startswith("em.wl"):
@@ -152,11 +152,8 @@ def _medium(unit: Unit, column: Column, instrument: str, options: ReadOptions) -
         return "air", (
             f"TUCD{column.index} does not say air or vacuum; air as the pipeline of {instrument} gives",
         )
-    raise BadSpectrum(
-        f"TUCD{column.index} = {ucd!r} does not say air or vacuum; "
-        "correct the header, or choose by ReadOptions(medium=...)",
-        reason="wavelength",
-    )
+    custom, assumed = assumed_medium(longest)
+    return custom, assumed
 
 
 def _wavelength(
@@ -174,7 +171,10 @@ def _wavelength(
         float(values[0]), float(values[-1]), unit=unit.header.text(f"TUNIT{column.index}"), declared=declared
     )
     if values[-1] < values[0]:
-        raise BadSpectrum("wavelengths decrease; no ESO product does", reason="wavelength")
+        raise BadSpectrum(
+            "wavelengths decrease, which no ESO product does; turn WAVE round with all other columns",
+            reason="wavelength",
+        )
     wave = np.asarray(values, dtype=np.float64)
     if factor != 1.0:
         wave = wave * factor

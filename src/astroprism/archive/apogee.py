@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import header_axis, require_smooth
+from .exposure import exposure_of
 from .fits import Unit
-from .header import degrees, first_text, plausible
+from .header import first_text, plausible
 from .pixels import good_pixels
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -80,7 +81,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     name = first_text(primary.header, "APOGEE_ID", "OBJID", "OBJECT") or first_text(
         unit.header, "OBJID", "OBJECT"
     )
-    ra, dec = degrees(primary.header, ("RA", "DEC"))
+    exposure = exposure_of((primary.header,), moving=False)  # each visit had its own motion
     yield Spectrum(
         wavelength=wave,
         flux=flux,
@@ -88,11 +89,9 @@ def read(source: Source, options: ReadOptions) -> Yield:
         good=good,
         identifier=name or source.stem,
         target=name,
-        ra=ra,
-        dec=dec,
+        **exposure.facts(),
         medium="vacuum",
         frame="rest",
-        time=plausible(primary.header.number("MJD-OBS", "MJD"), 1.0, 1e5),
         snr=plausible(primary.header.number("SNR"), 0.0, 1e6),
         reader="apogee",
         keywords=fits.keywords(unit),

@@ -33,6 +33,7 @@ UNITS = {
     **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e10),
     **dict.fromkeys(("cm", "centimeter"), 1e8),
 }
+WIDEST_GAP = 100  # pixels left out beside the first or last one that are still a gap
 DECLARED_TOLERANCE = 1e-3  # of a declared wavelength range: air against vacuum and frames stay below
 
 
@@ -51,37 +52,41 @@ def angstrom_factor(
 ) -> tuple[float, tuple[str, ...]]:
     """Factor that turns an axis from `first` to `last` in `unit` into angstrom, and what had to be assumed.
 
-    `declared` is the range in angstrom that the file states elsewhere; a contradiction is refused.
+    `declared` is the range in angstrom that the file states elsewhere. What the values leave possible counts:
+    a unit that leads where no spectrum lies gives way to the declared range, that to plausibility.
     """
     low, high = min(first, last), max(first, last)
     if not (np.isfinite(low) and np.isfinite(high) and low > 0 and high > low):
-        raise bad_axis(f"wavelengths run from {first:g} to {last:g}; no spectrum does")
-    factor = unit_factor(unit)
+        raise bad_axis(f"wavelengths run from {first:g} to {last:g}: no spectrum does, write them anew")
+    factor, assumed = unit_factor(unit), tuple[str, ...]()
     if declared is not None and not (0 < declared[0] < declared[1] < WIDEST):
-        raise bad_axis(
-            f"the header declares a wavelength range of {declared[0]:g}..{declared[1]:g} angstrom: damaged"
+        assumed = (
+            f"the wavelength range that the header declares is not used: {declared[0]:g}..{declared[1]:g}",
         )
+        declared = None
+    if factor is not None and declared is not None and _agrees(low * factor, high * factor, declared):
+        return factor, assumed
+    if factor is not None and SHORTEST <= low * factor <= high * factor <= LONGEST:
+        if declared is not None:
+            assumed += (
+                f"wavelengths run from {low * factor:.2f} to {high * factor:.2f} angstrom, not as the header "
+                f"declares from {declared[0]:.2f} to {declared[1]:.2f}",
+            )
+        return factor, assumed
     if factor is not None:
-        if declared is not None and not _agrees(low * factor, high * factor, declared):
-            raise bad_axis(
-                f"wavelengths run from {low * factor:.2f} to {high * factor:.2f} angstrom by unit {unit!r}, "
-                f"the header declares {declared[0]:.2f}..{declared[1]:.2f}; correct the header"
-            )
-        if declared is None and not SHORTEST <= low * factor <= high * factor <= LONGEST:
-            raise bad_axis(
-                f"wavelengths from {low:g} to {high:g} {unit} lie outside {SHORTEST:g}..{LONGEST:g} A: "
-                "the unit is doubtful; correct the unit in the file"
-            )
-        return factor, ()
-    problem = f"wavelength unit {unit!r} is not known" if unit.strip() else "no wavelength unit in the file"
+        problem = f"in the unit {unit!r} the wavelengths are no spectrum's"
+    else:
+        problem = (
+            f"wavelength unit {unit!r} is not known" if unit.strip() else "no wavelength unit in the file"
+        )
     if declared is not None:
         for value, name in ((1.0, "angstrom"), (10.0, "nm"), (1e4, "micron"), (1e10, "m")):
             if _agrees(low * value, high * value, declared):
-                return value, (f"{problem}; {name} by the range that the header declares",)
-    else:
-        for least, most, value, name in BARE:
-            if least <= low and high <= most:
-                return value, (f"{problem}; taken as {name} because the values run from {low:g} to {high:g}",)
+                return value, (*assumed, f"{problem}; {name} by the range that the header declares")
+    for least, most, value, name in BARE:
+        if least <= low and high <= most:
+            because = f"{problem}; taken as {name} because the values run from {low:g} to {high:g}"
+            return value, (*assumed, because)
     raise bad_axis(
         f"{problem}, and values from {low:g} to {high:g} do not decide it; write the unit into the file"
     )
@@ -201,8 +206,8 @@ def log_axis(header: Header, values: NDArray[np.floating] | None, size: int) -> 
     """The log10 axis of LAMOST and SDSS, angstrom, from a column and the keywords that repeat it.
 
     `values` are log10 of the column (None where there is none); COEFF0/COEFF1 and CRVAL1/CD1_1 give
-    it again. What they agree on counts; a regular column that a pair misses by less than a tenth of a pixel
-    is used, with a warning; one that no pair comes near is refused.
+    it again. What they agree on counts. A column that is uniform in itself, in log10 or in angstrom, is used
+    with a warning where no pair agrees; one that is not, and that all contradict, is refused.
     """
     pairs = {
         "COEFF0/COEFF1": (header.number("COEFF0"), header.number("COEFF1")),
@@ -216,10 +221,14 @@ def log_axis(header: Header, values: NDArray[np.floating] | None, size: int) -> 
     }
     spoilt = [name for name, pair in pairs.items() if name not in grids and not np.isnan(pair).all()]
     if values is None:
-        if not grids or spoilt or (len(grids) == 2 and not _same(*grids.values())):
-            raise bad_axis(f"no wavelength column, and the keywords {pairs} do not agree on one axis")
+        if not grids or (len(grids) == 2 and not _same(*grids.values())):
+            raise bad_axis(
+                f"no column of wavelengths, and the keywords {pairs} do not agree on one axis; correct them"
+            )
+        unusable = tuple(f"{name} cannot be used" for name in spoilt)
         return np.asarray(10.0 ** next(iter(grids.values()))), (
             "wavelengths from the header; the file has no column of them",
+            *unusable,
         )
     exact: Wave = np.asarray(values, dtype=np.float64)
     agreeing = [name for name, grid in grids.items() if _same(grid, exact)]
@@ -236,9 +245,16 @@ def log_axis(header: Header, values: NDArray[np.floating] | None, size: int) -> 
             f"the wavelength column is used, from which {near[0]} differs by {shift:.2f} pixel",
         )
     if differing:
-        raise bad_axis(
+        says = (
             f"the wavelength column runs from {_tenth(exact[0]):.2f} to {_tenth(exact[-1]):.2f} angstrom, "
-            f"{differing[0]} = {pairs[differing[0]]} says otherwise; the file is damaged"
+            f"{differing[0]} = {pairs[differing[0]][0]:g}, {pairs[differing[0]][1]:g} says otherwise"
+        )
+        if (grid := regular(exact)) is not None:
+            return np.asarray(10.0**grid), (f"{says}: the column is used",)
+        if (linear := regular(10.0 ** np.clip(exact, 0, 7), ulps=2.0)) is not None:
+            return linear, (f"{says}: the column is used",)
+        raise bad_axis(
+            f"{says}, and the column is not uniform; remove the keywords where the column is right"
         )
     grid = regular(exact)
     return np.asarray(10.0 ** (np.clip(exact, 0, 7) if grid is None else grid)), ()
@@ -287,7 +303,11 @@ def require_smooth(wave: Wave) -> None:
     limit = max(0.02, 8 * usual)
     outer = max(change[0], change[-1], abs(steps[0] / steps[1] - 1), abs(steps[-1] / steps[-2] - 1))
     inner = max(steps[1] / steps[2], steps[-2] / steps[-3])  # two pixels beyond a gap
-    if outer > max(9.0, limit) or inner > max(10.0, limit) or (usual < 0.01 and outer > max(0.1, limit)):
+    gap = usual < 0.01 and _whole_steps(
+        steps[[0, 1, -2, -1]], float(np.median(steps))
+    )  # pixels left out there
+    apart = outer > max(9.0, limit) or inner > max(10.0, limit) or (usual < 0.01 and outer > max(0.1, limit))
+    if apart and not gap:
         raise bad_axis(
             f"the wavelengths of the first or last pixels ({wave[0]:.6g}, {wave[-1]:.6g}) stand apart "
             "from the others; the file is damaged"
@@ -302,6 +322,31 @@ def require_smooth(wave: Wave) -> None:
                 f"the wavelength of pixel {at + 1}, {wave[at + 1]:.6f}, stands out of line; "
                 "the file is damaged"
             )
+
+
+def _whole_steps(steps: Wave, step: float) -> bool:
+    """Whether steps are whole multiples of the usual one, to a hundredth: gaps of left-out pixels."""
+    times = steps / step
+    whole = np.maximum(np.round(times), 1)
+    return bool(np.all((np.abs(times - whole) < 0.01) & (whole <= WIDEST_GAP)))
+
+
+def unrounded(wave: Wave) -> Wave | None:
+    """The uniform grid, linear or in the logarithm, that wavelengths of equal neighbours are rounded from.
+
+    None where none is within the rounding; text with too few digits repeats every second wavelength.
+    """
+    steps = np.diff(wave)
+    if wave.size < 16 or not np.all(steps >= 0) or not np.any(steps > 0):
+        return None
+    digit = float(np.min(steps[steps > 0]))
+    index = np.arange(wave.size)
+    for values, back in ((wave, lambda grid: grid), (np.log(wave), np.exp)):
+        slope, start = np.polyfit(index, values, 1)
+        grid: Wave = np.asarray(back(start + slope * index))
+        if slope > 0 and np.max(np.abs(grid - wave)) <= 0.75 * digit:
+            return grid
+    return None
 
 
 def _extremes(values: Wave) -> tuple[float, float]:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..errors import BadSpectrum, SpectrumError, UnreadableFile
 from ..spectrum import Spectrum
+from .exposure import exposure_of
 from .fits import Unit
-from .header import degrees, first_text, frame_of, plausible, velocity
+from .header import first_text, frame_of, plausible
 from .image import medium_of
 from .pixels import Cells, cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
@@ -49,7 +50,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     vectors = values["flux"].ndim == 2
     rows = len(values["flux"]) if vectors else 1
     keywords = fits.keywords(unit)
-    ra, dec = degrees(primary.header, ("RA", "DEC"))
+    exposure = exposure_of((primary.header, unit.header))
     for row in range(rows):
         try:
             cells = cells_of(
@@ -70,17 +71,14 @@ def read(source: Source, options: ReadOptions) -> Yield:
             good=cells.good,
             identifier=f"{source.stem}#{row}" if rows > 1 else source.stem,
             target=first_text(primary.header, "OBJECT", "OBJNAME", "TARGET") or unit.header.text("OBJECT"),
-            ra=ra,
-            dec=dec,
+            **exposure.facts(),
             medium=medium,
-            frame=frame_of(primary.header) if primary.header.text("SPECSYS") else frame_of(unit.header),
-            berv=velocity(primary.header.number("ESO QC BERV", "ESO DRS BERV", "TNG DRS BERV", "BERV")),
-            time=plausible(primary.header.number("MJD-OBS", "MJD"), 1.0, 1e5),
+            frame=exposure.frame(frame_of(primary.header if primary.header.text("SPECSYS") else unit.header)),
             snr=plausible(primary.header.number("SNR"), 0.0, 1e6),
             resolution=plausible(primary.header.number("SPEC_RES"), 1.0, 1e7),
             reader="table",
             keywords=keywords,
-            warnings=cells.warnings + assumed,
+            warnings=cells.warnings + assumed + exposure.motion.warnings,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -82,6 +83,11 @@ class Header:
         card = (self.card(key) or b"").partition(b"/")[0].strip()
         return {b"T": True, b"F": False}.get(card)
 
+    def comment(self, key: str) -> str:
+        """What is written behind the value of a keyword; '' where nothing is."""
+        card = (self.card(key) or b"").decode("latin-1")
+        return re.sub(r"^\s*'(?:[^']|'')*'", "", card).partition("/")[2].strip()
+
     def number(self, *keys: str) -> float:
         """The first of `keys` that has a numeric value; NaN where none has."""
         return next((self.numbers[key] for key in keys if key in self.numbers), np.nan)
@@ -117,24 +123,120 @@ def frame_of(header: Header) -> str:
     return FRAMES.get(header.text("SPECSYS").upper()[:8], "unknown")
 
 
-def degrees(header: Header, *pairs: tuple[str, str]) -> tuple[float, float]:
-    """The first of the keyword `pairs` that gives a place on the sky, degrees; NaN where none does."""
+class Facts(Protocol):
+    """What names keywords and their values: a FITS header, or the remarks above a table of text."""
+
+    def text(self, key: str, /) -> str:
+        """The string value of a keyword, '' where it has none."""
+
+    def number(self, *keys: str) -> float:
+        """The first of the keywords that has a numeric value; NaN where none has."""
+
+    def comment(self, key: str, /) -> str:
+        """What is written behind the value."""
+
+
+# Where a place on the sky stands: degrees, or sexagesimal (hours for the right ascension).
+PLACES = (
+    ("RA", "DEC"),
+    ("RA_DEG", "DEC_DEG"),
+    ("RA-D", "DEC-D"),
+    ("OBJRA", "OBJDEC"),
+    ("OBJCTRA", "OBJCTDEC"),
+    ("RA_OBJ", "DEC_OBJ"),
+    ("RA_TARG", "DEC_TARG"),
+    ("CAT-RA", "CAT-DEC"),
+    ("RAJ2000", "DEJ2000"),
+    ("TELRA", "TELDEC"),
+    ("RA_TEL", "DEC_TEL"),
+)
+# ESO's dictionaries pack a sexagesimal angle into one number: 72724.5 is 07:27:24.5.
+PACKED_PLACES = (
+    ("ESO TEL TARG ALPHA", "ESO TEL TARG DELTA"),
+    ("ESO INS TARG ALPHA", "ESO INS TARG DELTA"),
+    ("OHP TARG ALPHA", "OHP TARG DELTA"),
+    ("TNG TEL TARG ALPHA", "TNG TEL TARG DELTA"),
+)
+_SEXAGESIMAL = re.compile(
+    r"([-+\u2212]?)\s*(\d{1,3})\s*(?:[:\sh\u00b0d*]|h\s|d\s)\s*(\d{1,2}(?:\.\d*)?)"
+    r"(?:\s*[:\sm'\u2032]\s*(\d{1,2}(?:\.\d*)?)?\s*(?:s|''|\"|\u2033)?)?\s*",
+    re.IGNORECASE,
+)
+
+
+def degrees(header: Facts, *pairs: tuple[str, str]) -> tuple[float, float]:
+    """The first of the keyword `pairs` that gives a place on the sky, degrees; NaN where none does.
+
+    Sexagesimal text counts hours in the right ascension ('12:34:56.7', '12 34 56.7', '12h34m56s'); so does
+    a number whose comment says hours.
+    """
     for right, up in pairs:
-        ra, dec = header.number(right), header.number(up)
-        if np.isnan(ra) and ":" in header.text(right) and ":" in header.text(up):
-            ra, dec = 15 * _sexagesimal(header.text(right)), _sexagesimal(header.text(up))
+        ra, dec = angle(header, right, hours=True), angle(header, up)
         if 0 <= ra <= 360 and -90 <= dec <= 90:
             return ra, dec
     return np.nan, np.nan
 
 
-def _sexagesimal(text: str) -> float:
+def packed_degrees(header: Facts) -> tuple[float, float]:
+    """A place that PACKED_PLACES gives, degrees; NaN where none does."""
+    for right, up in PACKED_PLACES:
+        ra, dec = 15 * _unpacked(header.number(right)), _unpacked(header.number(up))
+        if 0 <= ra <= 360 and -90 <= dec <= 90:
+            return ra, dec
+    return np.nan, np.nan
+
+
+def angle(header: Facts, key: str, *, hours: bool = False) -> float:
+    """The angle that a keyword gives as a number or as sexagesimal text, degrees; NaN where it gives none.
+
+    hours  whether text without a unit counts hours
+    """
+    number = header.number(key)
+    if number == number:
+        in_hours = hours and 0 <= number <= 24 and re.search(r"\bhours?\b|\[h\]", header.comment(key).lower())
+        return 15 * number if in_hours else number
+    return sexagesimal(header.text(key), hours=hours)
+
+
+def number(header: Facts, key: str) -> float:
+    """The number of a keyword, also where it stands in quotes; NaN where it has none."""
+    value = header.number(key)
+    if value == value:
+        return value
+    match = _NUMBER.fullmatch(header.text(key))
+    return float(match.group(1).upper().replace("D", "E")) if match else np.nan
+
+
+def sexagesimal(text: str, *, hours: bool = False) -> float:
+    """Text such as '12:34:56.7', '+01 02 03' or '12h34m56s' as degrees; NaN where it is none.
+
+    hours  whether it counts hours where it does not say; an h or a degree sign says
+    """
+    text = text.strip()
     try:
-        parts = [float(part) for part in text.lstrip("+-").split(":")]
+        return float(text)  # a number in quotes
     except ValueError:
+        pass
+    match = _SEXAGESIMAL.fullmatch(text)
+    if match is None:
         return np.nan
-    value = sum((part / 60.0**power for power, part in enumerate(parts[:3])), 0.0)
-    return -value if text.strip().startswith("-") else value
+    sign, whole, minutes, seconds = match.groups()
+    if float(minutes) >= 60 or float(seconds or 0) > 60:
+        return np.nan
+    value = float(whole) + float(minutes) / 60 + float(seconds or 0) / 3600
+    head = text[: match.end(2) + 2].lower()
+    if "h" in head or (hours and not re.search(r"[d\u00b0]", head)):
+        value *= 15
+    return -value if sign and sign != "+" else value
+
+
+def _unpacked(number: float) -> float:
+    size = abs(number)
+    whole, rest = divmod(size, 10_000)
+    minutes, seconds = divmod(rest, 100)
+    if not (minutes < 60 and seconds < 60):  # also NaN
+        return np.nan
+    return float(np.copysign(whole + minutes / 60 + seconds / 3600, number))
 
 
 def plausible(value: float, low: float, high: float) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadSpectrum
 from ..kernels import survey
-from .axis import LONGEST, SHORTEST, Wave, angstrom_factor, bad_axis, regular, require_smooth
+from .axis import LONGEST, SHORTEST, Wave, angstrom_factor, bad_axis, regular, require_smooth, unrounded
 
 Array = NDArray[Any]
 _MOST = float(np.finfo(np.float32).max)
@@ -118,6 +118,9 @@ def cells_of(values: Mapping[str, Array], *, unit: str = "", flip: bool = True) 
         wave = wave[::-1]
         arrays = {role: array[::-1] for role, array in arrays.items()}
         warnings += ("wavelengths decreased; turned round together with the flux",)
+    if (grid := unrounded(wave)) is not None and np.any(np.diff(wave) == 0):
+        wave = grid
+        warnings += ("neighbours have equal wavelengths, rounded: the uniform grid behind them is used",)
     require_smooth(wave)
     flux, sigma, mask = arrays["flux"], arrays.get("sigma"), None
     if sigma is None and "ivar" in arrays:

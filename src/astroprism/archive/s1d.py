@@ -14,8 +14,9 @@ from ..errors import BadSpectrum, UnreadableFile
 from ..grid import SPEED_OF_LIGHT
 from ..spectrum import Float, Spectrum
 from .axis import header_axis
+from .exposure import exposure_of
 from .fits import Unit
-from .header import Header, degrees, first_text, plausible, velocity
+from .header import Header, first_text, plausible, velocity
 from .pixels import good_pixels
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -52,7 +53,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
         raise UnreadableFile(f"BITPIX = {header.integer('BITPIX')}; the pipeline writes -32")
     if header.number("CRPIX1") != 1 and header.card("CRPIX1") is not None:
         raise BadSpectrum(
-            "CRPIX1 is not 1, as the pipeline writes it; the header is damaged", reason="wavelength"
+            "CRPIX1 is not 1, as the pipeline writes it; move CRVAL1 to the first pixel, or fetch it again",
+            reason="wavelength",
         )
     flux = unit.image()
     options.verify(unit)
@@ -68,32 +70,33 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if not (low - 40 < wave[0] and wave[-1] < high + 40):
         raise BadSpectrum(
             f"wavelengths from {wave[0]:.2f} to {wave[-1]:.2f}; the spectrograph covers {low:g}..{high:g}: "
-            "the header is damaged",
+            "correct CRVAL1 and CDELT1, or fetch the file again",
             reason="wavelength",
         )
-    if pipeline:
+    step = pipeline
+    if pipeline and np.isfinite(moved := _moved(wave, header, berv)):
+        pipeline = False
+        warnings += (f"moved by {moved:.0f} km/s against the orders of its header, by hand: frame unknown",)
+    elif pipeline:
         _check_gap(wave, flux, berv, gap=prefix == "ESO")
         _check_orders(wave, header, berv)
-    if not pipeline:
+    if not step:
         warnings += (f"step of {_step(wave):g} is not the pipeline's {STEP}: frame unknown",)
-    ra, dec = degrees(header, ("RA", "DEC"))
+    exposure = exposure_of((header,))
     yield Spectrum(
         wavelength=wave,
         flux=flux,
         good=good_pixels(flux, None)[1],
         identifier=_identifier(source, unit),
         target=first_text(header, "OBJECT", f"{prefix} OBS TARG NAME"),
-        ra=ra,
-        dec=dec,
+        **exposure.facts(),
         medium="air",
         frame="barycentric" if pipeline else "unknown",
-        berv=berv,
-        time=plausible(header.number("MJD-OBS"), 1.0, 1e5),
         snr=plausible(header.number(f"{prefix} DRS SPE EXT SN50", "SNR"), 0.0, 1e6),
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="s1d",
         keywords=fits.keywords(),
-        warnings=warnings,
+        warnings=warnings + exposure.motion.warnings,
     )
 
 
@@ -132,8 +135,8 @@ def _check_gap(wave: NDArray[np.float64], flux: Float, berv: float, *, gap: bool
         )
 
 
-def _check_orders(wave: NDArray[np.float64], header: Header, berv: float) -> None:
-    """Refuse an axis that begins or ends elsewhere than the echelle orders it was merged from.
+def _ends(header: Header, berv: float) -> tuple[float, float]:
+    """Where the spectrum that was merged from the orders begins and ends, angstrom; NaN where unsaid.
 
     The pipeline copies the dispersion polynomials (ascending powers of the pixel, four per order) into
     the header; over three files the merged spectrum began 1.93..1.99 angstrom behind the first order and
@@ -143,10 +146,30 @@ def _check_orders(wave: NDArray[np.float64], header: Header, berv: float) -> Non
     last = [header.numbers.get(f"{name}{71 * 4 + power}", np.nan) for power in range(4)]
     shift = 1 + berv / SPEED_OF_LIGHT
     end = sum(value * 4095.0**power for power, value in enumerate(last))
-    if abs(wave[0] - first * shift - 2) > 1 or abs(wave[-1] - end * shift) > 0.3:  # False where NaN
+    return first * shift + 2, float(end * shift)
+
+
+def _moved(wave: NDArray[np.float64], header: Header, berv: float) -> float:
+    """The velocity by which both ends lie off alike, km/s, as after a move to another frame; NaN: none."""
+    first, last = _ends(header, berv)
+    ends = (wave[0] / first - 1) * SPEED_OF_LIGHT, (wave[-1] / last - 1) * SPEED_OF_LIGHT
+    # a wrong CRVAL1 moves the blue end by nearly twice the velocity of the red one
+    alike = abs(ends[0] - ends[1]) < 6 and 15 < abs(ends[1]) < 1000
+    return float(ends[1]) if alike else np.nan
+
+
+def _check_orders(wave: NDArray[np.float64], header: Header, berv: float) -> None:
+    """Refuse an axis that begins or ends elsewhere than the echelle orders it was merged from.
+
+    A part of the spectrum, cut out by hand, is no contradiction.
+    """
+    first, last = _ends(header, berv)
+    off = wave[0] - first, wave[-1] - last
+    part = wave.size < 0.97 * (last - first) / STEP and off[0] > -1 and off[1] < 0.3
+    if not part and (abs(off[0]) > 1 or abs(off[1]) > 0.3):  # False where NaN
         raise BadSpectrum(
-            f"wavelengths from {wave[0]:.2f} to {wave[-1]:.2f}, the orders reach from {first * shift:.2f} to "
-            f"{end * shift:.2f}: CRVAL1, CDELT1 or CRPIX1 is damaged",
+            f"wavelengths from {wave[0]:.2f} to {wave[-1]:.2f}, the orders reach from {first:.2f} to "
+            f"{last:.2f}: correct CRVAL1, CDELT1 or CRPIX1, or fetch the file again",
             reason="wavelength",
         )
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, SpectrumError, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import log_axis, require_smooth
+from .exposure import exposure_of
 from .fits import Unit
-from .header import Header, degrees, first_text, plausible, velocity
+from .header import Header, degrees, first_text, plausible
 from .pixels import good_pixels, sigma_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -76,6 +77,12 @@ def read(source: Source, options: ReadOptions) -> Yield:
     thing = header.number("THING_ID")
     # RA and DEC are those of the telescope, half a degree and more from the star
     ra, dec = degrees(header, ("PLUG_RA", "PLUG_DEC"))
+    if np.isnan(ra):
+        ra = plausible(extra.get("PLUG_RA", np.nan), 0.0, 360.0)
+        dec = plausible(extra.get("PLUG_DEC", np.nan), -90.0, 90.0)
+    # the comment of HELIO_RV says "added to velocities", the sign is the other: for plate 4961, MJD 55718.3
+    # astropy gives -8.15 km/s to add, HELIO_RV says +8.26
+    exposure = exposure_of((header,), place=(ra, dec), time=_time(header))
     yield Spectrum(
         wavelength=wave,
         flux=flux,
@@ -83,18 +90,13 @@ def read(source: Source, options: ReadOptions) -> Yield:
         good=good,
         identifier=_identifier(header, extra) or source.stem,
         target=first_text(header, "OBJECT", "OBJNAME") or (f"SDSS THING_ID {thing:.0f}" if thing > 0 else ""),
-        ra=ra if np.isfinite(ra) else plausible(extra.get("PLUG_RA", np.nan), 0.0, 360.0),
-        dec=dec if np.isfinite(dec) else plausible(extra.get("PLUG_DEC", np.nan), -90.0, 90.0),
+        **exposure.facts(),
         medium="vacuum",
         frame="barycentric" if np.isfinite(helio) else "unknown",
-        # the comment says "added to velocities", the sign is the other: for plate 4961, MJD 55718.3
-        # astropy gives -8.15 km/s to add, HELIO_RV says +8.26
-        berv=velocity(-helio),
-        time=_time(header),
         snr=plausible(extra.get("SN_MEDIAN_ALL", header.number("SNR")), 0.0, 1e6),
         reader="sdss",
         keywords=fits.keywords(unit),
-        warnings=warnings + assumed,
+        warnings=warnings + assumed + exposure.motion.warnings,
     )
 
 

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadSpectrum, MissingExtra, SpectrumError, UnreadableFile
-from ..spectrum import MEDIA, Spectrum
+from ..spectrum import FRAMES, MEDIA, Spectrum
 from .header import plausible
 from .image import assumed_medium
+from .motion import motion_of
+from .observatories import observatory
 from .pixels import cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
 from .source import Source
@@ -32,6 +34,8 @@ LIST = {
     "berv": ("berv",),
     "snr": ("snr", "sn"),
     "time": ("time", "mjd", "times"),
+    "site": ("observatory", "site", "telescope"),
+    "frame": ("frame", "frames"),
 }
 Lookup = Callable[[int], NDArray[Any]]
 
@@ -207,15 +211,34 @@ def _spectra(source: Source, arrays: Mapping[str, Any], reader: str, options: Re
             good=cells.good,
             identifier=ids[row],
             target=_text(lists["target"][row]) if lists["target"] is not None else "",
-            ra=plausible(_number(lists["ra"], row), 0.0, 360.0),
-            dec=plausible(_number(lists["dec"], row), -90.0, 90.0),
+            ra=(ra := plausible(_number(lists["ra"], row), 0.0, 360.0)),
+            dec=(dec := plausible(_number(lists["dec"], row), -90.0, 90.0)),
             medium=medium,
-            berv=plausible(_number(lists["berv"], row), -40.0, 40.0),
-            time=plausible(_number(lists["time"], row), 1.0, 1e5),
+            frame=frame
+            if (frame := _text(lists["frame"][row] if lists["frame"] else "")) in FRAMES
+            else "unknown",
+            time=(time := plausible(_number(lists["time"], row), 1.0, 1e5)),
+            berv=(moved := _motion(lists, row, ra, dec, time))[0],
+            berv_source=moved[1],
             snr=plausible(_number(lists["snr"], row), 0.0, 1e6),
             reader=reader,
             warnings=cells.warnings + assumed,
         )
+
+
+def _motion(
+    lists: Mapping[str, list[Any] | None], row: int, ra: float, dec: float, time: float
+) -> tuple[float, str]:
+    """BERV of a row and where it is from: its own array, else computed where the observatory is named."""
+    berv = plausible(_number(lists["berv"], row), -40.0, 40.0)
+    if np.isfinite(berv):
+        return berv, "keyword berv"
+    names = lists["site"]
+    site = observatory(_text(names[row if len(names) > 1 else 0])) if names else None
+    if site is None:
+        return np.nan, "none"
+    found = motion_of((), ra=ra, dec=dec, time=time, timed=bool(time % 1), site=site)
+    return found.berv, found.source
 
 
 def _list(arrays: Mapping[str, Any], names: tuple[str, ...], rows: int) -> list[Any] | None:

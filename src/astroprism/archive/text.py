@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import unit_factor
-from .header import plausible
+from .exposure import exposure_of
+from .header import FRAMES, plausible
 from .image import assumed_medium
 from .pixels import cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
@@ -78,13 +79,14 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 f"the columns are called {', '.join(names)}; none is a wavelength or a flux",
                 reason="ambiguous",
             )
+        columns: tuple[str, ...] = ("wave", "flux", "sigma")
         if table.shape[1] > 3:
-            raise BadSpectrum(
-                f"{table.shape[1]} columns without names that say what they are; "
-                "write a header line such as 'wavelength flux error'",
-                reason="ambiguous",
+            columns = columns[:2]  # what the third is, nobody says
+            warnings += (
+                f"{table.shape[1]} columns without names: the first two are taken as wavelength and flux, a "
+                "line such as 'wavelength flux error' above them would name the others",
             )
-        values = dict(zip(("wave", "flux", "sigma"), table.T, strict=False))
+        values = dict(zip(columns, table.T, strict=False))
         unit = unit or _unit_in(remarks)
     else:
         values = {role: table[:, list(names).index(name)] for role, name in roles.items()}
@@ -94,6 +96,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
     stated = _remarks(remarks)
     cells = cells_of(values, unit=unit)
     medium, assumed = _medium(remarks, float(cells.wave[-1]), options)
+    stated_as = _Remarks(stated)
+    exposure = exposure_of((stated_as,))
     keywords = {key: number for key, value in stated.items() if (number := _plain(value)) is not None}
     yield Spectrum(
         wavelength=cells.wave,
@@ -102,16 +106,46 @@ def read(source: Source, options: ReadOptions) -> Yield:
         good=cells.good,
         identifier=source.stem,
         target=next((stated[key] for key in stated if key.lower() in _TARGET), ""),
-        ra=plausible(keywords.get("RA", np.nan), 0.0, 360.0),
-        dec=plausible(keywords.get("DEC", np.nan), -90.0, 90.0),
+        **exposure.facts(),
         medium=medium,
-        berv=plausible(keywords.get("BERV", np.nan), -40.0, 40.0),
-        time=plausible(keywords.get("MJD-OBS", keywords.get("MJD", np.nan)), 1.0, 1e5),
+        frame=exposure.frame(FRAMES.get(stated_as.text("SPECSYS").upper()[:8], "unknown")),
         snr=plausible(keywords.get("SNR", np.nan), 0.0, 1e6),
         reader="text",
         keywords=keywords,
-        warnings=warnings + cells.warnings + assumed,
+        warnings=warnings + cells.warnings + assumed + exposure.motion.warnings,
     )
+
+
+class _Remarks:
+    """Comment lines as keywords; capitals and small letters, underscores and blanks are one."""
+
+    def __init__(self, stated: dict[str, str]) -> None:
+        self._values: dict[str, str] = {}
+        for key, value in stated.items():
+            self._values.setdefault(self._plain(key), value)
+
+    @staticmethod
+    def _plain(key: str) -> str:
+        return key.upper().replace("HIERARCH ", "").replace("_", "-").strip()
+
+    def text(self, key: str, /) -> str:
+        """The words of a remark."""
+        return self._values.get(self._plain(key), "")
+
+    def number(self, *keys: str) -> float:
+        """The first remark that begins with a number."""
+        values = (_plain(self.text(key)) for key in keys if _single(self.text(key)))
+        return next((value for value in values if value is not None), np.nan)
+
+    def comment(self, key: str, /) -> str:
+        """What follows the number of a remark: its unit."""
+        return " ".join(self.text(key).split()[1:])
+
+
+def _single(text: str) -> bool:
+    """Whether a remark is one number, not three of a sexagesimal angle."""
+    words = text.split()
+    return bool(words) and not (len(words) > 1 and _NUMBER.fullmatch(words[1]))
 
 
 def _delimiter(body: Sequence[str]) -> str | None:

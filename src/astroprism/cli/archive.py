@@ -129,6 +129,10 @@ def ingest(
     aliases: Annotated[
         Path | None, typer.Option(help="Table of names that mean one star, one row per star.")
     ] = None,
+    targets: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Columns spectrum, target: counts before names and places."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Local processes (default: one per core; 0: no extra process).")
     ] = None,
@@ -149,6 +153,7 @@ def ingest(
         medium=medium,
         checksum=checksum,
         aliases=None if aliases is None else str(aliases),
+        targets=None if targets is None else str(targets),
         workers=workers,
         cluster=cluster,
     )
@@ -163,8 +168,19 @@ def ingest(
     if report.refused:
         lines.append(f"  each with its file and why: {Study(study).store_path / 'rejects.parquet'}")
     lines += [f"  {count:>7,}  accepted with a warning: {text}" for text, count in report.warnings.items()]
+    if report.berv:
+        counts = ", ".join(f"{count:,} by {name}" for name, count in report.berv.items() if name != "none")
+        unknown = report.berv.get("none", 0)
+        text = f"{counts or 'of no spectrum'}{f'; unknown of {unknown:,}' if unknown and counts else ''}"
+        lines.append(f"  the Earth's motion (BERV) is known: {text}")
     if report.passed_over:
         lines.append(f"  {report.passed_over:,} files passed over that are no spectra by their name")
+    if report.targets:
+        listed, missing, unknown = (report.targets[key] for key in ("listed", "missing", "unknown"))
+        lines.append(
+            f"  {listed:,} spectra have their target by the table of targets, {missing:,} are not in it, "
+            f"{unknown:,} of its rows name no spectrum here"
+        )
     if report.n_target_doubts:
         lines.append(
             f"  {report.n_target_doubts:,} pairs of targets lie close but have other names: not merged, see "

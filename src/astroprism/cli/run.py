@@ -21,6 +21,10 @@ def run(
     normalise: Annotated[
         str | None, typer.Option(help="auto (default), median, paper-median or continuum.")
     ] = None,
+    targets: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Columns spectrum, target: counts before names and places."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="How long to train (default: the recipe's own number).")
     ] = None,
@@ -48,7 +52,12 @@ def run(
     from .terminal import Display, run_text
 
     options = RunOptions(
-        ingest=IngestOptions(grid=grid, normalise=normalise, workers=workers),
+        ingest=IngestOptions(
+            grid=grid,
+            normalise=normalise,
+            workers=workers,
+            targets=None if targets is None else str(targets),
+        ),
         train=TrainOptions(
             steps=steps,
             minutes=minutes,

@@ -21,6 +21,7 @@ from ..kernels import COMPILED, SLOW
 from ..progress import Listener, message, silent, warning
 from ..store.layout import Layout, create_store, read_layout, rows_per_shard
 from ..store.prepare import PrepareOptions
+from ..targets.assignment import Assigned, read_assignment
 from ..targets.group import read_aliases
 from .commit import committed_blocks, finish, read_index, read_rejects
 from .journal import read_journal
@@ -50,6 +51,8 @@ def ingest(
     if not listing.files:
         raise ConfigError("no files found; give a folder that holds spectra, or name the files")
     aliases = None if options.aliases is None else read_aliases(Path(options.aliases))
+    targets = None if options.targets is None else read_assignment(options.targets)
+    assigned: Assigned | None = None
     if not COMPILED:
         progress(warning(SLOW))
     fresh = not path.exists()
@@ -82,13 +85,23 @@ def ingest(
                         options=options,
                         progress=progress,
                     )
-                    finish(path, layout, files=files_table(known, todo), aliases=aliases)
+                    assigned = finish(
+                        path, layout, files=files_table(known, todo), aliases=aliases, targets=targets
+                    )
                     known, plan = known_files(path), []
             else:
                 progress(message("nothing new: every file given is already in this store"))
-                if aliases is not None:
-                    finish(path, read_layout(path)[0], files=files_table(known, []), aliases=aliases)
-                    progress(message("targets were grouped again with the aliases given"))
+                if aliases is not None or targets is not None:
+                    assigned = finish(
+                        path,
+                        read_layout(path)[0],
+                        files=files_table(known, []),
+                        aliases=aliases,
+                        targets=targets,
+                    )
+                    progress(message("targets were grouped again with the tables given"))
+            if assigned is not None:
+                progress(message(assigned.line()))
             report = _report(path, before)
     except BaseException:
         if fresh and not (path / "zarr.json").exists():
@@ -107,6 +120,13 @@ def ingest(
         files_new=len(new),
         files_changed=len(changed),
         passed_over=listing.passed_over,
+        targets={}
+        if assigned is None
+        else {
+            "listed": assigned.listed,
+            "missing": assigned.target.size - assigned.listed,
+            "unknown": len(assigned.unknown),
+        },
         **report,
     )
 
@@ -170,7 +190,9 @@ def _report(store: Path, before: tuple[set[str], int]) -> dict[str, Any]:
 
     assumed = index["warnings"][index["warnings"] != ""].str.split("; ").explode()
     counts = assumed.str.replace(r"[-+]?\d[\d.e+-]*", "..", regex=True).value_counts()
+    motions = index["berv_source"].replace("", "none") if "berv_source" in index else index["path"].iloc[:0]
     return {
+        "berv": {str(key): int(value) for key, value in motions.value_counts().items()},
         "met": len(index) - len(before[0]) + len(fresh),
         "warnings": {str(key): int(value) for key, value in counts.items()},
         "accepted": len(index) - len(before[0]),

@@ -21,6 +21,7 @@ from ..artifacts import aside
 from ..errors import StoreError
 from ..store.layout import Layout, resize
 from ..store.write import publish, seal
+from ..targets.assignment import Assigned, assign
 from ..targets.group import group_targets
 from .block import part_folder
 from .journal import read_journal
@@ -35,6 +36,7 @@ INDEX_COLUMNS: dict[str, str] = {
     "dec": "float64",
     "frame": "str",
     "berv": "float64",
+    "berv_source": "str",
     "time": "float64",
     "snr": "float64",
     "snr_file": "float64",
@@ -164,14 +166,22 @@ def _table(entries: Sequence[dict[str, Any]], columns: dict[str, str]) -> pd.Dat
     }  # looked up by name once
     return pd.DataFrame(
         {
-            name: pd.Series([entry[name] for entry in entries], dtype=types[kind])
+            name: pd.Series(
+                [entry[name] if kind != "str" else entry.get(name, "") for entry in entries],
+                dtype=types[kind],
+            )
             for name, kind in columns.items()
         }
     )
 
 
 def _typed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """`table` in fixed types; pandas takes its time even over columns that have theirs."""
+    """`table` in fixed types; pandas takes its time even over columns that have theirs.
+
+    Columns of text that an older version did not write are empty.
+    """
+    table = table.assign(**{name: "" for name in columns if name not in table and columns[name] == "str"})
+    table = table[list(columns)]
     return table.astype({name: kind for name, kind in columns.items() if table.dtypes[name] != kind})
 
 
@@ -217,18 +227,25 @@ def read_rejects(store: Path) -> pd.DataFrame:
 
 
 def finish(
-    store: Path, layout: Layout, *, files: pd.DataFrame, aliases: Sequence[tuple[str, ...]] | None
-) -> dict[str, Any]:
+    store: Path,
+    layout: Layout,
+    *,
+    files: pd.DataFrame,
+    aliases: Sequence[tuple[str, ...]] | None,
+    targets: dict[str, str] | None = None,
+) -> Assigned | None:
     """Merge the committed tables into the store's own, find the targets, and mark the store finished.
 
-    Repeating it after a kill gives the same. Returns counts for the report.
+    targets  {spectrum: target} that counts before names and places; None: what an earlier ingest was given
+
+    Repeating it after a kill gives the same. Returns what a table of targets did, where there is one.
     """
     blocks = committed_blocks(store)
     old = read_index(store)
     parts = [pd.read_parquet(committed_file(store, block, "index")) for block in blocks]
     fresh = [part[~part["row"].isin(old["row"])] for part in parts]
     index = pd.concat([old, *fresh], ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
-    index = _typed(index, INDEX_COLUMNS)
+    index = _typed(index, INDEX_COLUMNS).fillna({"berv_source": ""})
     grouped = group_targets(
         index["name"].tolist(),
         index["ra"].to_numpy(),
@@ -236,7 +253,10 @@ def finish(
         aliases=aliases,
         identifiers=index["spectrum_id"].tolist(),
     )
-    index["target"] = pd.Series(grouped.target, dtype="str")
+    assigned = None
+    if (assignment := _assignment(store, targets)) is not None:
+        assigned = assign(index, grouped.target, assignment)
+    index["target"] = pd.Series(grouped.target if assigned is None else assigned.target, dtype="str")
     rejects = pd.concat(
         [
             read_rejects(store),
@@ -254,7 +274,19 @@ def finish(
     n_shards = int(index["row"].max()) // layout.rows_per_shard + 1 if len(index) else 0
     resize(store, n_shards, finished=True)
     shutil.rmtree(work_folder(store), ignore_errors=True)
-    return {"n_targets": int(index["target"].nunique()), "n_target_doubts": len(grouped.doubts)}
+    return assigned
+
+
+def _assignment(store: Path, given: dict[str, str] | None) -> dict[str, str] | None:
+    """The table of targets: the one given, which the store keeps, else the one it has kept; None without."""
+    path = store / "targets.parquet"
+    if given is not None:
+        columns = {"spectrum": list(given), "target": list(given.values())}
+        _write_table(pd.DataFrame({name: pd.Series(v, dtype="str") for name, v in columns.items()}), path)
+    elif path.exists():
+        kept = pd.read_parquet(path)
+        given = dict(zip(kept["spectrum"], kept["target"], strict=True))
+    return given
 
 
 def _merge_keywords(store: Path, blocks: Sequence[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..archive import ReadOptions
@@ -25,6 +25,7 @@ class IngestOptions:
     medium     air or vacuum, for files that do not say which; None: as their format has it by custom
     checksum   verify: files whose own checksum fails are refused; ignore: they are read
     aliases    table of names that mean one star, a row per star
+    targets    table with columns spectrum and target; counts before names and places, and the store keeps it
     workers    local processes; 0: this process; None: one per core
     cluster    address of a Dask scheduler, or local:N
     """
@@ -37,6 +38,7 @@ class IngestOptions:
     medium: str | None = None
     checksum: str = "verify"
     aliases: str | None = None
+    targets: str | None = None
     workers: int | None = None
     cluster: str | None = None
 
@@ -78,7 +80,9 @@ class IngestReport:
     """What an ingest did.
 
     Files: given = new + known before. Spectra: met = accepted + refused; a file can hold several.
-    `warnings` counts what had to be assumed of the spectra now in the store, numbers left out.
+    `warnings` counts what had to be assumed of the spectra now in the store, numbers left out; `berv` where
+    their barycentric velocities are from ('keyword NAME', 'computed', 'none'). `targets` says what a table of
+    targets did: spectra listed and missing in it, rows that name no spectrum.
     """
 
     files_given: int
@@ -94,6 +98,8 @@ class IngestReport:
     n_target_doubts: int
     grid: str
     warnings: dict[str, int]
+    berv: dict[str, int] = field(default_factory=dict)
+    targets: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -84,9 +84,8 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
         )
     part = slice(*placement.take)
     refuse_damage_elsewhere(spectrum.flux, part)
-    flux, sigma, good, origin, unit = measurements(spectrum, part)
-    if origin == "scatter" and spectrum.sigma is not None:
-        warnings = (*warnings, "no usable errors in the file: estimated from the scatter")
+    flux, sigma, good, origin, unit, remarks = measurements(spectrum, part)
+    warnings += remarks
     n_spikes = mask_spikes(flux, sigma, good)
     rows, rescaled = slice(placement.offset, placement.offset + flux.size), 1.0
     if placement.overlap is not None:
@@ -112,7 +111,8 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     uncertainty = 1.2533 * typical_error(sigma) / np.sqrt(n_good)
     if scale < SIGNIFICANT * uncertainty:
         raise BadSpectrum(
-            f"the median flux is {scale * rescaled:.3g} +- {uncertainty * rescaled:.2g}: noise only",
+            f"the median flux is {scale * rescaled:.3g} +- {uncertainty * rescaled:.2g}: noise only; put a "
+            "continuum that was subtracted back, or correct errors that are too large",
             reason="noise-only",
         )
     if options.normalise == "continuum":
@@ -127,6 +127,7 @@ def prepare(spectrum: Spectrum, grid: Grid, *, options: PrepareOptions | None = 
     facts = {
         "frame": frame,
         "berv": berv,
+        "berv_source": spectrum.berv_source,
         "scale": scale * rescaled,
         "snr": _snr(flux_row, sigma_row, good_row),
         "sigma_from": origin,
@@ -195,7 +196,10 @@ def _scale(flux: NDArray[np.float32], good: NDArray[np.bool_], grid: Grid, norma
     else:
         median = fast_median(flux, good)
     if not median > 0:
-        raise BadSpectrum(f"the median flux on the grid is {median:g}: noise only", reason="noise-only")
+        raise BadSpectrum(
+            f"the median flux on the grid is {median:g}: noise only; put back a continuum that was taken",
+            reason="noise-only",
+        )
     return median
 
 

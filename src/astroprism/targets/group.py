@@ -1,8 +1,8 @@
 """Which spectra show one star.
 
 A target is the union, carried through, of equal normalised names, aliases from a table, and positions
-within a few arcseconds. What looks like one star but is not joined, and what was joined though it looks
-odd, is reported, not settled by guess.
+within a few arcseconds. A name that stands at places far apart does not join them. What looks like one star
+but is not joined, and what was joined though it looks odd, is reported, not settled by guess.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ MANY_OF_ONE_CATALOGUE = 3
 MANY_NAMES = 12
 # Barnard's star, the fastest, moves 10"/yr: 0.1 degree in 35 years. What lies further apart did not move.
 FAR_APART = 0.1  # degrees
+# Of the spectra of one name at several places: where so many share one, that is the star's.
+MOST_AT_ONE_PLACE = 2 / 3
 MOST_PAIRS = 2_000_000  # near pairs to go through before only the nearest are reported
 
 
@@ -57,6 +59,7 @@ class Targets:
     merged_by_alias     groups that aliases joined into others
     merged_by_position  groups that positions alone joined into others
     unnamed             spectra whose header names no star
+    disputed            names that stand at places too far apart for one star, and do not join these
     unplaced            spectra without usable coordinates (missing, sentinel, 0/0, out of range)
     left_out            pairs within the doubt radius that `doubts` lacks because there were too many
     """
@@ -70,6 +73,7 @@ class Targets:
     unnamed: int
     unplaced: int
     left_out: int
+    disputed: tuple[str, ...] = ()
 
 
 class _Doubt(NamedTuple):
@@ -116,6 +120,8 @@ def group_targets(
     place[rows] = friends(vectors, chord(radius))
     contested, doubts = _contested_places(rows, vectors, place, star, name_of, list(number))
     placed = (place >= 0) & ~np.isin(place, list(contested))
+    wide, strays = _disputed(rows[placed[rows]], vectors[placed[rows]], place, name_of, list(number))
+    star[strays] = -1
 
     by_name = _components(n, [(np.flatnonzero(star >= 0), star[star >= 0])])
     group = _components(
@@ -135,7 +141,40 @@ def group_targets(
         unnamed=int((name_of < 0).sum()),
         unplaced=int(n - known.sum()),
         left_out=left_out,
+        disputed=tuple(name_text(names[int(np.argmax(name_of == one))]) for one in wide.tolist()),
     )
+
+
+def _disputed(
+    rows: NDArray[np.int64],
+    vectors: NDArray[np.float64],
+    place: NDArray[np.int64],
+    name_of: NDArray[np.int64],
+    names: list[str],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Names (their numbers) whose believed places, rows of `vectors`, lie further apart than a star moves.
+
+    Also which of all spectra such a name does not join. The number of a catalogue is that of one star, whose
+    place is where most of its spectra are: those elsewhere. Of other words the same where MOST_AT_ONE_PLACE;
+    else all that bear it, for it may be a programme or a telescope's habit.
+    """
+    strays = np.zeros(name_of.size, dtype=bool)
+    known = name_of[rows] >= 0
+    rows, vectors = rows[known], vectors[known]
+    of, reach = name_of[rows], chord(FAR_APART * 3600)
+    _, earliest, which = np.unique(of, return_index=True, return_inverse=True)
+    apart = np.linalg.norm(vectors - vectors[earliest[which]], axis=1) if of.size else np.zeros(0)
+    wide = np.unique(of[apart > reach])
+    for name in wide.tolist():
+        own = np.flatnonzero(of == name)
+        _, first, count = np.unique(place[rows[own]], return_index=True, return_counts=True)
+        home = vectors[own[first[np.lexsort((first, -count))[0]]]]
+        near = np.linalg.norm(vectors[own] - home, axis=1) <= reach
+        if catalogue(names[name]) or near.mean() >= MOST_AT_ONE_PLACE:
+            strays[rows[own[~near]]] = True
+        else:
+            strays[name_of == name] = True
+    return wide, strays
 
 
 def read_aliases(path: str | Path) -> list[tuple[str, ...]]:

@@ -44,8 +44,14 @@ STARS TARGET TARGETS SCIENCE SCI SOURCE FIELD TEST TESTS OTHER DEFAULT DUMMY BLA
 TBD SKY SKYFLAT BACKGROUND CALIB CALIBRATION CAL STD STANDARD FLUX TELLURIC RV WAVE WAVELENGTH THAR ARC
 THARTHAR LAMP FLAT BIAS DARK DOME DOMEFLAT TWILIGHT ORDERDEF CONTAM EFF FP LFC FABRY PEROT TUN SPECTRUM
 EXPOSURE ACQUISITION SLIT FIBRE FIBER TH AR NE HE UN SIMULTANEOUS
+OBSERVED OBSERVATION OBJECTNAME UNSPECIFIED UNKOWN UNKNWON UNASSIGNED NOTAVAILABLE NOT SET SPECIFIED AVAILABLE
+MYSTAR MY NEW PROGRAM PROGRAMME LIGHT FOCUS ENGINEERING FOO BAR XXX XX
 """
 _NO_STAR = frozenset(_PLACEHOLDERS.split())
+# A bare number of up to three digits counts exposures or fields; catalogues have longer ones.
+_COUNTER = re.compile(r"#?[-+]?\d{1,3}(?:\.\d*)?|[-+]?0+(?:\.0*)?|[-+]?9{2,}(?:\.\d*)?")
+# Words that name no star with a number behind them either.
+_NUMBERED = re.compile(r"(?:SKY|DUMMY|BLANK|EMPTY|UNKNOWN|UNNAMED|UNDEFINED|NONAME)[ _#-]*\d*")
 _NO_STAR_EXACTLY = frozenset({"", "N/A", "0", "-1", "-9", "-99", "-999", "-9999", "-99999", "99999"})
 
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"), "-")
@@ -85,7 +91,7 @@ def normalise_name(name: object) -> str:
     capitals is a planet by the usual convention, but some write a component so: it stays a name of its own.
     """
     quick = _QUICK.fullmatch(name) if isinstance(name, str) else None  # nearly all names of an archive
-    if quick and quick[1] not in _OWN_RULES:
+    if quick and quick[1] not in _OWN_RULES and not _NUMBERED.fullmatch(quick[0]):
         return quick[1] + quick[2]
     text = name_text(name)
     if not text.isascii():
@@ -95,6 +101,8 @@ def normalise_name(name: object) -> str:
         return f"{star} {planet['planet']}" if star else ""
     variable = text[:2].upper() == "V*"
     text = text.upper()
+    if _NUMBERED.fullmatch(text) or _COUNTER.fullmatch(text):
+        return ""
     common = _COMMON.fullmatch(text)
     if common and common[1] == "HDE":  # the extension continues HD's numbers
         return "HD" + common[2] + common[3]
