@@ -6,8 +6,8 @@ Shapes: s spectra, p pixels, n nodes. Torch is loaded by the first measure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..model.trained import TrainedModel
 
+MADE = 16  # decoded spectra that are kept: their narrowest lines give the resolution
 NULL_SAMPLE = 300  # spectra that the null is taken of: only its means are used
 SPREAD = 0.2  # variance of a node's codes over that of their noise: .09 nats of a Gaussian's
 ALIVE = 1 / 3  # share of the ablation bound from which a node's derivative is computed
@@ -46,6 +47,7 @@ class Effects:
     overlap    (n, n) share of what two nodes do that is the same; 0 for nodes that do next to nothing
     star, sky  see Profiles
     velocity   (few,) km/s of the stars that derivatives were taken of
+    made       (up to 16, p) decoded spectra of these
     """
 
     rows: NDArray[np.intp]
@@ -56,6 +58,7 @@ class Effects:
     star: dict[int, Floats]
     sky: dict[int, Floats]
     velocity: Floats
+    made: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     def candidates(self, mean: Floats, sd: Floats) -> list[int]:
         """Nodes that could be informative or doubtful: by what they explain, or by their codes (rows, n)."""
@@ -110,16 +113,16 @@ def measure(
     alive = [i for i in range(n) if rise[:, i].mean() > ALIVE * bound]
     overlap = np.eye(n)
     at_rest = Profiles({}, {})
-    velocity = np.zeros(0)
+    velocity, made = np.zeros(0), np.zeros((0, source.pixels))
     if alive:
         z, few = z[: size.few], batch.at(slice(size.few))
         slopes = derivatives(network, z, few, nodes=alive)
         overlap[np.ix_(alive, alive)] = overlaps(slopes, doppler=doppler_node(network, alive)).cpu().numpy()
         with torch.no_grad():
-            made: Any = network.decode(z, berv=few.berv).double().cpu().numpy()
+            made = np.asarray(network.decode(z, berv=few.berv).double().cpu().numpy())
         velocity = star_velocities(wavelength, made)
         at_rest = _profiles(alive, slopes, few, wavelength=wavelength, velocity=velocity)
-    return Effects(rows[order], rise, null, bound, overlap, at_rest.star, at_rest.sky, velocity)
+    return Effects(rows[order], rise, null, bound, overlap, at_rest.star, at_rest.sky, velocity, made[:MADE])
 
 
 def along(
