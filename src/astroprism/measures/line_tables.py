@@ -34,6 +34,7 @@ DOMINATES = 0.5  # share of the absorption in a resolution element from which a 
 TOGETHER = 0.6  # the same of two species, for a blend's name
 WATER_MM, AIRMASS = 3.0, 1.2  # a usual sky: sets how telluric lines are weighed
 SEVERAL = 0.15  # share of its species that a second line needs to make a blend of one species
+RARELY = 0.05  # share of a spectrum that may lie near a line of a name, where a residual is named after it
 FEWEST = 20  # lines of a window below which nothing is said of completeness
 
 # Lines that dominate their surroundings in most stars that show them at all, at any resolution: wavelength,
@@ -328,6 +329,19 @@ def known_name(wavelength: float, *, element: float) -> str | None:
         one for one in lines if one[2] and one[2] == closest[2] and abs(one[0] / closest[0] - 1) <= reach
     ]
     return closest[2] if len(beside) > 1 else closest[1]
+
+
+def near_known(wavelength: float, *, reach: float, window: tuple[float, float]) -> str | None:
+    """The line known to dominate that lies within `reach` km/s, if chance would rarely give one in a window.
+
+    window  (low, high) of the spectrum, vacuum angstrom
+    """
+    lines = [one for one in _KNOWN if one[1] not in FAINT_KNOWN and window[0] <= one[0] <= window[1]]
+    span = np.log(window[1] / window[0]) * SPEED_OF_LIGHT
+    if 2 * reach * len(lines) > RARELY * span:
+        return None
+    near = [one for one in lines if abs(one[0] / wavelength - 1) * SPEED_OF_LIGHT <= reach]
+    return min(near, key=lambda one: abs(one[0] - wavelength))[1] if near else None
 
 
 def _tolerance(wavelength: float) -> float:
