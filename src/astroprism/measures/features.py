@@ -21,6 +21,7 @@ from .line_tables import (
     Group,
     band_groups,
     complete_from,
+    is_of,
     line_groups,
     naming,
     place_name,
@@ -191,34 +192,40 @@ class LineTables:
             elif kind == "band":
                 named.append(_band_at(place, width, span=self.span))
             else:
-                name = place_name(place, star, element=self.element)
-                named.append((name, 1.0 if name is None else self._chance(place, star)))
+                # a broad line is a blend at its own width, and where it peaks is known no better
+                element = max(self.element, width / 2)
+                name = place_name(place, star, element=element)
+                named.append((name, 1.0 if name is None else _chance(place, star, element=element)))
         q = false_discovery_control([chance for _, chance in named])
+
+        def sure(name: str | None, q_one: float) -> str | None:
+            held = name is not None and any(is_of(name, group) for group in moved)
+            return name if held or q_one <= NAMED_Q else None
+
         return [
             Feature(
                 wavelength=place,
                 width_kms=width,
                 kind=kind,
                 value=value,
-                name=name if q_one <= NAMED_Q or self._of(name, moved) else None,
+                name=name
+                if q_one <= NAMED_Q or (name is not None and any(is_of(name, one) for one in moved))
+                else None,
                 chance=None if name is None else number(chance),
             )
             for (place, width, value), kind, (name, chance), q_one in zip(found, kinds, named, q, strict=True)
         ]
 
-    def _of(self, name: str | None, groups: Sequence[str]) -> bool:
-        """Whether a line or a band is of one of these groups."""
-        return name is not None and any(name.startswith(f"{one} ") for one in groups)
 
-    def _chance(self, wavelength: float, groups: Sequence[Group]) -> float:
-        """Share of the places around at which the table absorbs as much."""
-        reach = max(NEARBY[0], NEARBY[1] * self.element) / SPEED_OF_LIGHT
-        step = min(self.element / 4, 2 * reach * SPEED_OF_LIGHT / 500) / SPEED_OF_LIGHT
-        low, high = max(wavelength * np.exp(-reach), LOW), min(wavelength * np.exp(reach), HIGH)
-        places = np.exp(np.arange(np.log(low), np.log(high), step))
-        here = naming(np.array([wavelength]), groups, element=self.element).total[0]
-        around = naming(places, groups, element=self.element).total
-        return float((1 + (around >= here).sum()) / (1 + places.size))
+def _chance(wavelength: float, groups: Sequence[Group], *, element: float) -> float:
+    """Share of the places around at which the tables absorb as much."""
+    reach = max(NEARBY[0], NEARBY[1] * element) / SPEED_OF_LIGHT
+    low, high = max(wavelength * np.exp(-reach), LOW), min(wavelength * np.exp(reach), HIGH)
+    step = min(element / SPEED_OF_LIGHT / 4, np.log(high / low) / 500)
+    places = np.exp(np.arange(np.log(low), np.log(high), step))
+    here = naming(np.array([wavelength]), groups, element=element).total[0]
+    around = naming(places, groups, element=element).total
+    return float((1 + (around >= here).sum()) / (1 + places.size))
 
 
 def _peaks(wavelength: Floats, size: Floats) -> list[tuple[float, float, float]]:

@@ -235,6 +235,17 @@ def band_groups() -> tuple[Group, ...]:
     return tuple(groups)
 
 
+@functools.cache
+def band_widths() -> dict[str, float]:
+    """Name of a band -> its full width, km/s."""
+    return {
+        label: float(np.log(high / low)) * SPEED_OF_LIGHT
+        for group in band_groups()
+        if group.high is not None
+        for label, low, high in zip(group.labels, group.wavelength, group.high, strict=True)
+    }
+
+
 def _band_label(name: str, system: str, band: str, low: float, head: str) -> str:
     """'TiO gamma 7056', 'CH G band', 'stellar H2O 1.42 micron'."""
     if name == "CH" and band == "G band":
@@ -255,6 +266,14 @@ def known_species(name: str) -> str:
     """The element of a line that has a name: 'Pa beta' is of hydrogen."""
     first = name.split()[0]
     return "H" if first in ("Pa", "Br") else first
+
+
+def is_of(name: str, group: str) -> bool:
+    """Whether a line, blend or band is of a group: 'H beta' of 'H I', 'Fe I / Ca I blend' of 'Fe I'."""
+    if any(name in one[1:3] for one in _KNOWN):
+        ion = "II" if known_species(name) == "Ca" else "I"
+        return group == f"{known_species(name)} {ion}"
+    return name.startswith(f"{group} ")
 
 
 # --- what a place is named after
@@ -349,32 +368,46 @@ def _tolerance(wavelength: float) -> float:
 
 
 def place_name(wavelength: float, groups: Sequence[Group], *, element: float) -> str | None:
-    """A line's name where it dominates its resolution element, a blend's where two species do; else None.
+    """As `place_names`, of one place."""
+    return place_names(np.array([wavelength]), groups, element=element)[0]
+
+
+def place_names(place: Floats, groups: Sequence[Group], *, element: float) -> list[str | None]:
+    """Names of places (n,), rising: of the line that dominates a resolution element, of a blend where two
+    species do; None where there is none.
 
     groups  of lines, all of one frame
     """
-    if groups and groups[0].frame == "star" and (known := known_name(wavelength, element=element)):
-        return known
-    return blend_name(wavelength, groups, naming(np.array([wavelength]), groups, element=element), element)
+    found = naming(place, groups, element=element)
+    of_star = bool(groups) and groups[0].frame == "star"
+    names: list[str | None] = []
+    for i, wavelength in enumerate(place.tolist()):
+        known = known_name(wavelength, element=element) if of_star else None
+        if known is None and found.of_few[i]:
+            pair = [groups[int(one)] for one in found.species[i]][: 1 if found.of_one[i] else 2]
+            known = _blend_name(wavelength, pair, element)
+        names.append(known)
+    return names
 
 
-def blend_name(wavelength: float, groups: Sequence[Group], found: Naming, element: float) -> str | None:
-    """The same where no line is known to dominate. found: of this place."""
-    if found.of_one[0]:
-        group = groups[int(found.species[0, 0])]
-        reach = element / SPEED_OF_LIGHT
-        near = np.abs(group.wavelength / wavelength - 1) <= 1.5 * reach
-        strength = group.strength[near] * np.exp(
-            -4 * np.log(2) * ((group.wavelength[near] / wavelength - 1) / reach) ** 2
-        )
-        strongest = int(strength.argmax())
-        if strength.sum() - strength[strongest] > SEVERAL * strength.sum():
-            return f"{group.name} blend near {wavelength:.0f}"
-        return line_name(group.name, float(group.wavelength[near][strongest]))
-    if found.of_few[0]:
-        first, second = (groups[int(one)].name for one in found.species[0])
-        return f"{first} / {second} blend near {wavelength:.0f}"
-    return None
+def _blend_name(wavelength: float, species: Sequence[Group], element: float) -> str:
+    """'Fe I 5271.0', 'Fe I blend near 5271' or 'Fe I / Ca I blend near 5271', by what dominates there."""
+    near = [_within(one, wavelength, element) for one in species]
+    place, weight, _ = near[0]
+    strongest = int(weight.argmax())
+    if len(species) == 1 and weight.sum() - weight[strongest] <= SEVERAL * weight.sum():
+        return line_name(species[0].name, float(place[strongest]))
+    place, _, strength = max(near, key=lambda one: float(one[2].max()))
+    return f"{' / '.join(one.name for one in species)} blend near {place[strength.argmax()]:.0f}"
+
+
+def _within(group: Group, wavelength: float, element: float) -> tuple[Floats, Floats, Floats]:
+    """A group's lines in an element: wavelength, what they add at its centre, strength, (l,) each."""
+    offset = (group.wavelength / wavelength - 1) * SPEED_OF_LIGHT / element
+    near = np.abs(offset) <= 1.5
+    weight = group.strength[near] * np.exp(-4 * np.log(2) * offset[near] ** 2)
+    strength = np.where(np.abs(offset[near]) <= 1, group.strength[near], 0.0)
+    return group.wavelength[near], weight, strength
 
 
 def separable(groups: Sequence[Group], *, element: float) -> list[Group]:
