@@ -299,6 +299,7 @@ class LineShares(Record, frozen=True):
     lines    where one or two species of the star dominate a resolution element
     bands    in molecular bands of stars; air: in those of the atmosphere; they may overlap
     nowhere  in none of these
+    smooth   share of all its square that a smooth factor on the flux makes; the others are of what is left
     """
 
     lines: float
@@ -309,6 +310,7 @@ class LineShares(Record, frozen=True):
     air_pixels: float
     nowhere: float
     nowhere_pixels: float
+    smooth: float | None = None
 
 
 class LineCoverage(Record, frozen=True):

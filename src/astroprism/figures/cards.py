@@ -125,7 +125,8 @@ def _headroom(axes: Axes) -> None:
 def derivative_figure(profile: pd.DataFrame, *, named: pd.DataFrame) -> Figure:
     """How much the flux changes with the node, by wavelength at rest, with the lines named that stand out.
 
-    profile  wavelength (vacuum angstrom), star and sky: flux for one spread of the code; NaN where unknown
+    profile  wavelength (vacuum angstrom), star and sky: flux for one spread of the code; NaN where unknown;
+             star_lines and sky_lines: the same less what a smooth factor on the flux makes, if known
     named    wavelength, line, frame ('star', 'sky'), value
     """
     frames = [one for one in ("star", "sky") if (named["frame"] == one).any()] if len(named) else []
@@ -135,8 +136,13 @@ def derivative_figure(profile: pd.DataFrame, *, named: pd.DataFrame) -> Figure:
     wave = profile["wavelength"]
     for axes, frame in zip(panels, frames, strict=True):
         colour = ORANGE if frame == "star" else GREEN
-        axes.plot(*binned(wave, profile[frame]), color=colour, linewidth=0.8)
-        finite = profile[frame].to_numpy()[np.isfinite(profile[frame])]
+        shown = f"{frame}_lines" if f"{frame}_lines" in profile else frame
+        if shown != frame:
+            axes.plot(*binned(wave, profile[frame]), color=SOFT, linewidth=0.6, label="all of it", zorder=1)
+        axes.plot(*binned(wave, profile[shown]), color=colour, linewidth=0.8, label="lines and bands")
+        if shown != frame:
+            axes.legend(loc="upper right", ncols=2)
+        finite = profile[shown].to_numpy()[np.isfinite(profile[shown])]
         top = float(finite.max()) if finite.size else 1.0
         if frame == "star":  # a stray pixel at the end of the range is not what is looked for
             top = min(top, 3 * float(np.quantile(finite, 0.995))) if finite.size else 1.0

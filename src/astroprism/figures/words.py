@@ -113,11 +113,18 @@ def share_words(shares: LineShares | None) -> str:
     """Where a node's response lies, in a sentence; '' of findings that do not say."""
     if shares is None:
         return ""
+    smooth = ""
+    if shares.smooth is not None:
+        smooth = (
+            f"{shares.smooth:.0%} of what it does to the flux (squared) is a smooth change of the continuum. "
+            "Of the rest "
+        )
+    what = f"{shares.nowhere:.0%} {'lies' if smooth else 'of its response (squared) lies'}"
     return (
-        f"{shares.nowhere:.0%} of its response (its square) lies where the tables have no line and no band, "
-        f"as {shares.nowhere_pixels:.0%} of the pixels do; {shares.lines:.0%} at lines of stars "
-        f"({shares.lines_pixels:.0%} of the pixels), {shares.bands:.0%} in bands of stars "
-        f"({shares.bands_pixels:.0%}), {shares.air:.0%} in bands of the air ({shares.air_pixels:.0%})."
+        f"{smooth}{what} where the tables have no line and no band, as {shares.nowhere_pixels:.0%} of the "
+        f"pixels do; {shares.lines:.0%} at lines of stars ({shares.lines_pixels:.0%} of the pixels), "
+        f"{shares.bands:.0%} in bands of stars ({shares.bands_pixels:.0%}), {shares.air:.0%} in bands of the "
+        f"air ({shares.air_pixels:.0%})."
     )
 
 

@@ -89,7 +89,8 @@ def assemble(
     ]
     element, known_from = evidence.element or resolution_element(evidence.wavelength, [])
     line_tables = LineTables(evidence.wavelength, element, known_from)
-    lines = _enrichments(line_tables, effects, nodes=nodes, seed=seed)
+    moved = effects.profiles
+    lines = _enrichments(line_tables, moved, nodes=nodes, seed=seed)
     left_lines = lines | _enrichments(line_tables, evidence.at_labels, nodes=unexplained, seed=seed)
 
     found = []
@@ -109,10 +110,12 @@ def assemble(
                 predicted_by_labels=_share(shares.get(i)),
                 unexplained=i in unexplained,
                 lines=[one.summary() for one in named],
-                features=line_tables.features(effects.star[i], moved=[one.name for one in named])
+                features=line_tables.features(moved.lines(i)[0], moved=[one.name for one in named])
                 if i in lines
                 else [],
-                line_shares=line_tables.shares(effects.star[i]) if i in lines else None,
+                line_shares=line_tables.shares(moved.lines(i)[0], whole=moved.star[i])
+                if i in lines
+                else None,
                 **survival,
                 claimed=bool(original and survival.get("returns", True)),
                 dossier=None
@@ -144,8 +147,8 @@ def assemble(
         provenance=dict(provenance or {}),
     )
     derivatives = {"wavelength": evidence.wavelength}
-    for frame in ("star", "sky"):
-        derivatives |= {f"{frame}_{i:03d}": one for i, one in getattr(effects, frame).items()}
+    for frame in vars(moved):
+        derivatives |= {f"{frame}_{i:03d}": one for i, one in getattr(moved, frame).items()}
     for frame in ("star", "sky"):
         at_labels = getattr(evidence.at_labels, frame)
         derivatives |= {f"{frame}_at_labels_{i:03d}": one for i, one in at_labels.items() if i in unexplained}
@@ -222,14 +225,14 @@ def _facts_of(node: Node) -> list[str]:
 
 
 def _enrichments(
-    line_tables: LineTables, moved: Effects | Profiles, *, nodes: Sequence[int], seed: int
+    line_tables: LineTables, moved: Profiles, *, nodes: Sequence[int], seed: int
 ) -> dict[int, list[Enrichment]]:
     """Groups of lines against the derivatives of `nodes`, those that have one."""
     return {
         node: match_lines(
             line_tables.wavelength,
-            moved.star[node],
-            sky=moved.sky[node],
+            moved.lines(node)[0],
+            sky=moved.lines(node)[1],
             element=line_tables.element,
             seed=seed,
         )

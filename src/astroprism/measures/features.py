@@ -34,12 +34,47 @@ BROADEST_LINE = (
 )
 WIDEST_BAND = 30_000.0  # km/s, about 500 angstrom at 5000: most molecular bands are narrower
 SMOOTH_SHARE = 0.3  # of the whole range, from which a feature is the continuum's
+SMOOTH_KMS, SMOOTH_ELEMENTS = 40_000.0, 40.0  # full width of the window in which a factor is straight
 DIPS = 8  # fewer dips than these do not give a resolution element
 NARROW = 0.25  # quantile of the widths of dips: the others are blends
 LISTED, PROMINENT = 12, 0.1  # features of a node that are reported; of the largest one's size
 NAMED_Q = 0.05
 NEARBY = 9_000.0, 60.0  # km/s or elements to each side: where chance is looked for
 MATCHED = 0.5  # share of a feature and of a band that must overlap
+
+
+def structure(wavelength: ArrayLike, change: ArrayLike, flux: ArrayLike, *, element: float) -> Floats:
+    """What of changes (b, p) of spectra `flux` (b, p) a smooth factor on the flux does not make, (b, p).
+
+    Where a slope of the continuum moves, lines appear in the change as dips, and what lies between them as
+    bumps; neither is moved. So the flux times a straight line is fitted within `SMOOTH_KMS` around each
+    pixel, and its value there taken off. Zeros of `change` count as no data, and stay.
+    """
+    place = np.log(np.asarray(wavelength, dtype=np.float64))
+    rows, made = np.asarray(change, dtype=np.float64), np.asarray(flux, dtype=np.float64)
+    half = max(SMOOTH_KMS, SMOOTH_ELEMENTS * element) / SPEED_OF_LIGHT / 2
+    first = np.searchsorted(place, place - half)
+    last = np.searchsorted(place, place + half, side="right")
+    middle = place - place.mean()
+    out = np.zeros(rows.shape)
+    for i, (row, light) in enumerate(zip(rows, made, strict=True)):
+        light = np.where(row != 0, light, 0.0)
+
+        def window(values: Floats) -> Floats:
+            total = np.concatenate([[0.0], np.cumsum(values)])
+            return np.asarray(total[last] - total[first])
+
+        square, cross = light**2, light * row
+        s0, s1, s2 = (window(square * middle**power) for power in range(3))
+        t0, t1 = (window(cross * middle**power) for power in range(2))
+        # moments around the pixel itself: the fit's value there is its first coefficient
+        s2 = s2 - 2 * middle * s1 + middle**2 * s0
+        s1 = s1 - middle * s0
+        t1 = t1 - middle * t0
+        whole = np.maximum(s0 * s2 - s1**2, 1e-9 * s0 * s2 + 1e-300)
+        factor = (t0 * s2 - t1 * s1) / whole
+        out[i] = np.where(row != 0, row - factor * light, 0.0)
+    return out
 
 
 def width_kind(width: float, *, element: float, span: float = np.inf) -> str:
@@ -153,8 +188,11 @@ class LineTables:
             parts["bands" if frame == "star" else "air"] = inside
         return parts
 
-    def shares(self, size: ArrayLike) -> LineShares:
-        """Where a derivative (p,) lies: shares of its square, each beside that of the pixels."""
+    def shares(self, size: ArrayLike, *, whole: ArrayLike | None = None) -> LineShares:
+        """Where a derivative (p,) lies: shares of its square, each beside that of the pixels.
+
+        whole  (p,) the derivative of which `size` is the structure: the rest is smooth
+        """
         square = np.nan_to_num(np.asarray(size, dtype=np.float64)) ** 2
         known = np.isfinite(np.asarray(size, dtype=np.float64))
         parts = self._parts()
@@ -168,7 +206,9 @@ class LineTables:
             )
 
         values = {name: share(mask) for name, mask in masks.items()}
+        all_of_it = square.sum() if whole is None else float((np.nan_to_num(np.asarray(whole)) ** 2).sum())
         return LineShares(
+            smooth=None if whole is None else float(max(0.0, 1 - square.sum() / max(all_of_it, 1e-300))),
             **{name: value for name, (value, _) in values.items()},
             **{f"{name}_pixels": pixels for name, (_, pixels) in values.items()},
         )

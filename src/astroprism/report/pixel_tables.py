@@ -166,13 +166,14 @@ class PixelTables:
         from pyarrow import parquet
 
         path = self.data.folder.table_path("derivatives")
-        columns = [f"star_{node:03d}", f"sky_{node:03d}"]
-        if columns[0] not in parquet.read_schema(path).names:
+        known = set(parquet.read_schema(path).names)
+        columns = {f"{part}_{node:03d}": part for part in ("star", "sky", "star_lines", "sky_lines")}
+        columns = {column: part for column, part in columns.items() if column in known}
+        if "star" not in columns.values():
             return None
-        table = pd.read_parquet(path, columns=["wavelength", *columns])
-        table = table.set_axis(["wavelength", "star", "sky"], axis=1)
+        table = pd.read_parquet(path, columns=["wavelength", *columns]).rename(columns=columns)
         spread = self.data.spread(node)
-        return table.assign(star=spread * table["star"], sky=spread * table["sky"])
+        return table.assign(**{part: spread * table[part] for part in columns.values()})
 
     # --- how well spectra are rebuilt
 
