@@ -98,14 +98,12 @@ def element_words(coverage: LineCoverage | None) -> str:
     if coverage.outside >= 0.005:
         words += f" ({coverage.outside:.0%} of the pixels lie beyond)"
     if coverage.complete_from_ma is not None:
-        words += (
-            f", about complete from an equivalent width of {short(coverage.complete_from_ma)} mA in the Sun"
-        )
+        words += f", about complete from an equivalent width of {short(coverage.complete_from_ma)} milliangstrom in the Sun"
     total = coverage.lines + coverage.inseparable
-    words += f". {coverage.lines:,} of {total:,} lines of stars in the range stand apart from others"
+    words += f". {coverage.lines:,} of {total:,} lines of stars in the range stand apart"
     if coverage.never:
         few = ", ".join(coverage.never[:8]) + (" and others" if len(coverage.never) > 8 else "")
-        words += f"; no line of {few} does, so these are not named"
+        words += f"; none of {few}, so these are not named"
     return words + "."
 
 

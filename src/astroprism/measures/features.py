@@ -235,7 +235,11 @@ class LineTables:
                 # a broad line is a blend at its own width, and where it peaks is known no better
                 element = max(self.element, width / 2)
                 name = place_name(place, star, element=element)
-                named.append((name, 1.0 if name is None else _chance(place, star, element=element)))
+                line = name, 1.0 if name is None else _chance(place, star, element=element)
+                narrow_band = _band_at(place, width, span=self.span) if kind == "broad line" else (None, 1.0)
+                tries = 1 if line[0] is None or narrow_band[0] is None else 2
+                label, chance = min(line, narrow_band, key=lambda one: one[1])
+                named.append((label, min(1.0, tries * chance)))
         q = false_discovery_control([chance for _, chance in named])
 
         def sure(name: str | None, q_one: float) -> str | None:

@@ -345,7 +345,9 @@ def known_name(wavelength: float, *, element: float) -> str | None:
         return None
     closest = min(near, key=lambda one: abs(one[0] - wavelength))
     beside = [
-        one for one in lines if one[2] and one[2] == closest[2] and abs(one[0] / closest[0] - 1) <= reach
+        one
+        for one in lines
+        if one[2] and one[2] == closest[2] and abs(one[0] / closest[0] - 1) <= 1.25 * reach
     ]
     return closest[2] if len(beside) > 1 else closest[1]
 
