@@ -98,7 +98,8 @@ def element_words(coverage: LineCoverage | None) -> str:
     if coverage.outside >= 0.005:
         words += f" ({coverage.outside:.0%} of the pixels lie beyond)"
     if coverage.complete_from_ma is not None:
-        words += f", about complete from an equivalent width of {short(coverage.complete_from_ma)} milliangstrom in the Sun"
+        width = short(coverage.complete_from_ma)
+        words += f", about complete from an equivalent width of {width} milliangstrom in the Sun"
     total = coverage.lines + coverage.inseparable
     words += f". {coverage.lines:,} of {total:,} lines of stars in the range stand apart"
     if coverage.never:
