@@ -283,6 +283,7 @@ class Feature(Record, frozen=True):
     kind    'line' (not resolved), 'broad line', 'band' or 'smooth'
     value   how far it stands out, in the derivative's unit
     name    of a line, blend or band, where chance does not give one as well; chance: how often it would
+    of      the group of lines that it belongs to, if that stands out altogether
     """
 
     wavelength: float
@@ -291,6 +292,7 @@ class Feature(Record, frozen=True):
     value: float
     name: str | None = None
     chance: float | None = None
+    of: str | None = None
 
 
 class LineShares(Record, frozen=True):
@@ -424,16 +426,8 @@ class Node(Record, frozen=True, kw_only=True):
     @property
     def moves(self) -> list[str]:
         """What it moves, in words: groups of lines or bands, then single features of other kinds."""
-        groups = [group.words for group in self.lines]
-        held = {group.name for group in self.lines} | {
-            line.line for group in self.lines for line in group.top
-        }
-        names = [one.name for one in self.features if one.name is not None]
-        return groups + [
-            name
-            for name in dict.fromkeys(names)
-            if name not in held and not any(name.startswith(f"{group.name} ") for group in self.lines)
-        ]
+        names = [one.name for one in self.features if one.name is not None and one.of is None]
+        return [group.words for group in self.lines] + list(dict.fromkeys(names))
 
     @property
     def explained_by(self) -> list[Match]:

@@ -5,6 +5,7 @@ Plain arrays; wavelengths in vacuum angstrom, widths in km/s. docs/design/findin
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -175,6 +176,7 @@ class LineTables:
     def _outside(self) -> NDArray[np.bool_]:
         return np.asarray((self.wavelength < LOW) | (self.wavelength > HIGH))
 
+    @functools.cached_property
     def _parts(self) -> dict[str, NDArray[np.bool_]]:
         """Pixels (p,) where the star's lines have a name, in bands of the star, and of the air."""
         place = np.log(self.wavelength)
@@ -195,7 +197,7 @@ class LineTables:
         """
         square = np.nan_to_num(np.asarray(size, dtype=np.float64)) ** 2
         known = np.isfinite(np.asarray(size, dtype=np.float64))
-        parts = self._parts()
+        parts = self._parts
         nowhere = ~(parts["lines"] | parts["bands"] | parts["air"])
         masks = parts | {"nowhere": nowhere}
 
@@ -242,9 +244,8 @@ class LineTables:
                 named.append((label, min(1.0, tries * chance)))
         q = false_discovery_control([chance for _, chance in named])
 
-        def sure(name: str | None, q_one: float) -> str | None:
-            held = name is not None and any(is_of(name, group) for group in moved)
-            return name if held or q_one <= NAMED_Q else None
+        def group_of(name: str | None) -> str | None:
+            return next((one for one in moved if name is not None and is_of(name, one)), None)
 
         return [
             Feature(
@@ -252,10 +253,9 @@ class LineTables:
                 width_kms=width,
                 kind=kind,
                 value=value,
-                name=name
-                if q_one <= NAMED_Q or (name is not None and any(is_of(name, one) for one in moved))
-                else None,
+                name=name if q_one <= NAMED_Q or group_of(name) else None,
                 chance=None if name is None else number(chance),
+                of=group_of(name),
             )
             for (place, width, value), kind, (name, chance), q_one in zip(found, kinds, named, q, strict=True)
         ]
