@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from astroprism.grid import SPEED_OF_LIGHT, parse_grid
-from astroprism.measures.features import LineTables, resolution_element, width_kind
+from astroprism.measures.features import LineTables, resolution_element, structure, width_kind
 from astroprism.measures.lines import match_lines
 from astroprism.simulate.star import Synthesiser
 
@@ -149,6 +149,21 @@ def test_broad_balmer_lines_are_named(survey):
     features = survey.tables.features(0.05 + wide, moved=["H I"])
     assert [one.kind for one in features] == ["broad line"] * 3
     assert {one.name for one in features} == {"H beta", "H gamma", "H delta"}
+    assert {one.of for one in features} == {"H I"}
+
+
+def test_a_slope_of_the_continuum_moves_no_line(survey):
+    """Lines are dips of such a change, and what lies between them looks like bands: neither is moved."""
+    flux = survey.flux(teff=8500.0)
+    slope = flux * np.linspace(0.3, -0.1, flux.size)
+    left = structure(survey.wavelength, [slope], [flux], element=166.0)[0]
+    assert np.abs(left).max() < 0.01 * np.abs(slope).max()
+    calcium = 0.1 * (survey.flux(activity=0.5) - survey.flux(activity=0.3))
+    left = np.abs(structure(survey.wavelength, [slope + calcium], [flux], element=166.0)[0])
+    first = match_lines(survey.wavelength, left, element=166.0)[0]
+    assert (first.name, first.named) == ("Ca II", True)
+    holes = np.where(np.arange(flux.size) % 50 < 3, 0.0, slope)
+    assert (structure(survey.wavelength, [holes], [flux], element=166.0)[0][holes == 0] == 0).all()
 
 
 def test_lines_of_r_30000_are_named_one_by_one(sharp):
