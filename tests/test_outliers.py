@@ -131,6 +131,48 @@ def test_words_name_the_pixels():
     assert "chi2 a pixel 5" in text
 
 
+def run_text(
+    first, last, *, step=69.0, element=166.0, worst=20.0, start=3700.0, pixels=3800, medium="vacuum"
+):
+    """What is said of a run of pixels on a grid of `step` km/s."""
+    found = Residuals(
+        *(np.array([v]) for v in (1.0, worst)),
+        np.array([first]),
+        np.array([last]),
+        *(np.zeros(1) for _ in range(3)),
+    )
+    known = {name: HeldOutScores(np.linspace(0, 1, 300)) for name in REASONS}
+    odd = oddness(scores_of(found, np.array([0.5]), None), known, together=None)
+    wavelength = start * np.exp(np.arange(pixels) * step / 299_792.458)
+    return reasons_text(0, odd=odd, residuals=found, wavelength=wavelength, element=element, medium=medium)
+
+
+def test_a_misfit_is_called_by_its_width():
+    """1,100 angstrom are no emission line, at whatever resolution."""
+    assert "a cosmic ray or a narrow line" in run_text(500, 502)
+    assert "as wide as a broad line" in run_text(500, 512)
+    wide = run_text(500, 563, element=430.0, step=215.0, start=8000.0, pixels=1500)
+    assert "as wide as a band" in wide
+    assert "64 pixels or more" in wide
+    assert "km/s where a narrow line has 430" in wide
+    assert "too wide for lines: continuum" in run_text(100, 131, step=3000.0, element=6000.0, pixels=150)
+    assert "a narrow line that the model lacks" in run_text(500, 502, worst=-20.0)
+    for text in (wide, run_text(100, 131, step=3000.0, element=6000.0, pixels=150), run_text(500, 512)):
+        assert "emission line" not in text
+        assert "cosmic ray" not in text
+
+
+def test_a_misfit_is_named_after_a_line_where_chance_would_not():
+    alpha = round(np.log(6564.61 / 3700.0) * 299_792.458 / 69.0)
+    assert "near H alpha" in run_text(alpha - 1, alpha + 1)
+    assert "near H" not in run_text(alpha - 41, alpha - 39)
+    # in air the line lies 1.8 angstrom, 83 km/s, to the blue
+    assert "near H alpha" in run_text(alpha - 2, alpha, medium="air")
+    # where an element is so wide that much of the spectrum is near a line, nothing is named
+    coarse = round(np.log(6564.61 / 3700.0) * 299_792.458 / 1500.0)
+    assert "near" not in run_text(coarse, coarse, step=1500.0, element=3000.0, pixels=180)
+
+
 @pytest.mark.parametrize(
     ("fact", "word"),
     [

@@ -483,7 +483,7 @@ def test_titles_of_nodes_in_words(found):
     named = replace(node, matches=[replace(node.matches[0], label="rv")])
     assert node_title(named) == "node 0: radial velocity"
     bare = replace(node, matches=[], lines=[])
-    assert node_title(bare) == "node 0: no single label explains it; moves no line of our tables"
+    assert node_title(bare) == "node 0: no single label explains it; moves no line or band beyond chance"
     assert node_title(replace(bare, copies_of=1)) == "node 0: copy of node 1"
 
 

@@ -137,6 +137,8 @@ export interface Dropped {
 export interface NodePage extends StudyNode {
   dossier: Record<string, unknown> | null;
   line_groups: LineGroup[];
+  line_words: string;
+  features: Feature[];
   keywords: Match[];
   sweep: { label: string; bins: number; nats: number; null_mean: number; null_high: number }[];
   lowest: Extreme[];
@@ -163,6 +165,17 @@ export interface LineGroup {
   q?: number | null;
   lines_in_window?: number;
   top?: { wavelength: number; line: string; value: number }[];
+  kind?: "lines" | "bands";
+  inseparable?: number;
+  confused_with?: string[];
+}
+
+export interface Feature {
+  wavelength: number;
+  width_kms: number;
+  as_wide_as: string;
+  name?: string | null;
+  chance?: number | null;
 }
 
 /** Arrays by name and the facts beside them. */

@@ -257,7 +257,12 @@ class Line(Record, frozen=True):
 
 
 class LineGroup(Record, frozen=True):
-    """Lines of one species or molecule, and how much more a node moves them than what lies beside them."""
+    """Lines of one species or bands of a molecule, and how much more a node moves them than what is beside.
+
+    kind           'lines' or 'bands'
+    inseparable    lines of it that are not used, as others share their resolution element
+    confused_with  groups that explain as much of what is moved
+    """
 
     name: str
     element: str
@@ -269,6 +274,73 @@ class LineGroup(Record, frozen=True):
     named: bool
     top: list[Line]
     lines_in_window: int
+    kind: str = "lines"
+    inseparable: int = 0
+    confused_with: list[str] = []
+
+    @property
+    def words(self) -> str:
+        """Its name, with those that it cannot be told from: 'TiO or VO'."""
+        return " or ".join([self.name, *self.confused_with])
+
+
+class Feature(Record, frozen=True):
+    """A place where a node's derivative stands out, with its full width, and what the tables have there.
+
+    kind    'line' (not resolved), 'broad line', 'band' or 'smooth'
+    value   how far it stands out, in the derivative's unit
+    name    of a line, blend or band, where chance does not give one as well; chance: how often it would
+    of      the group of lines that it belongs to, if that stands out altogether
+    """
+
+    wavelength: float
+    width_kms: float
+    kind: str
+    value: float
+    name: str | None = None
+    chance: float | None = None
+    of: str | None = None
+
+
+class LineShares(Record, frozen=True):
+    """Where a node's derivative lies: shares of its square, and of the pixels, which is what chance gives.
+
+    lines    where one or two species of the star dominate a resolution element
+    bands    in molecular bands of stars; air: in those of the atmosphere; they may overlap
+    nowhere  in none of these
+    smooth   share of all its square that a smooth factor on the flux makes; the others are of what is left
+    """
+
+    lines: float
+    lines_pixels: float
+    bands: float
+    bands_pixels: float
+    air: float
+    air_pixels: float
+    nowhere: float
+    nowhere_pixels: float
+    smooth: float | None = None
+
+
+class LineCoverage(Record, frozen=True):
+    """How far lines can be named: resolution, and the reach of the tables.
+
+    element_kms       full width at half maximum of a narrow line; known_from: what says so
+    low, high         angstrom in vacuum that the tables cover; outside: share of the pixels beyond
+    complete_from_ma  equivalent width in the Sun from which the star's lines are about complete
+    lines             of the star in the window that the resolution separates; inseparable: the others
+    never             species none of whose lines it separates
+    """
+
+    element_kms: float
+    known_from: str
+    low: float
+    high: float
+    outside: float
+    complete_from_ma: float | None
+    lines: int
+    inseparable: int
+    never: list[str] = []
 
 
 class Share(Record, frozen=True):
@@ -325,6 +397,7 @@ class Node(Record, frozen=True, kw_only=True):
     response      change -> numbers of the encoder's answer (see findings/response.py)
     intervention  how well moving the node equals the change that it is nearest to
     survival      of retrainings, with what comes with it; None where there were none
+    features      where its derivative stands out; line_shares: how much of it lies at lines of the tables
     claimed       informative, no copy, and back in the retrainings, if there were any
     """
 
@@ -347,6 +420,8 @@ class Node(Record, frozen=True, kw_only=True):
     dossier: Dossier | None
     survival_interval: list[float] | None = None
     told_by_all_of_a_retraining: float | None = None
+    features: list[Feature] = []
+    line_shares: LineShares | None = None
     returns: bool | None = None
     claimed: bool
 
@@ -354,6 +429,12 @@ class Node(Record, frozen=True, kw_only=True):
     def counted(self) -> bool:
         """Informative or doubtful: above the bound by at least one method."""
         return self.informative or self.doubtful
+
+    @property
+    def moves(self) -> list[str]:
+        """What it moves, in words: groups of lines or bands, then single features of other kinds."""
+        names = [one.name for one in self.features if one.name is not None and one.of is None]
+        return [group.words for group in self.lines] + list(dict.fromkeys(names))
 
     @property
     def explained_by(self) -> list[Match]:
@@ -387,6 +468,7 @@ class Findings(Record, frozen=True, kw_only=True):
     null_draws: dict[str, int]
     stability: dict[str, Any] | None
     warnings: list[str]
+    line_coverage: LineCoverage | None = None
     format: str = ""
     format_version: int = 0
     provenance: dict[str, Any] = {}

@@ -98,8 +98,12 @@ function show(body: HTMLElement, about: NodePage, window_: Window | null, study:
   ];
   if (about.traversal) sections.push(h("h2", {}, "What it does to a spectrum"), h("p", { class: "dim" }, `Decoded with this node at seven quantiles of the archive, the others at their medians${about.label ? `; in brackets the median ${about.label} there` : ""}.`), traversal(about, window_, study, stops));
   if (about.derivative) sections.push(h("h2", {}, "Where it acts"), h("p", { class: "dim" }, "Size of the change of flux for one unit of the code: at rest with the star, and with the observer."), derivative(about, study, stops));
+  sections.push(h("h2", {}, "Lines and bands"));
+  if (about.line_words) sections.push(h("p", { class: "dim" }, about.line_words));
   const groups = about.line_groups.filter((one) => one.name);
-  if (groups.length) sections.push(table("Lines that it moves more than lines at random places", ["group", "at rest with", "enrichment", "q", "lines in the window", "those that move most"], groups.map((one) => [one.name, one.frame ?? "", `${number(one.enrichment ?? null, 3)}\u00d7`, chance(one.q), one.lines_in_window === undefined ? "\u2013" : String(one.lines_in_window), (one.top ?? []).slice(0, 4).map((line) => `${line.line}${/\d{4}/.test(line.line) ? "" : ` ${fixed(line.wavelength, 1)}`}`).join(", ")]), { numeric: [2, 3, 4] }));
+  if (groups.length) sections.push(table("Groups that it moves more than random places", ["group", "at rest with", "enrichment", "q", "tested", "not separable", "those that move most"], groups.map((one) => [[one.name, ...(one.confused_with ?? [])].join(" or "), one.frame ?? "", `${number(one.enrichment ?? null, 3)}\u00d7`, chance(one.q), one.lines_in_window === undefined ? "\u2013" : (one.kind === "bands" ? many(one.lines_in_window, "band", "bands") : many(one.lines_in_window, "line", "lines")), one.kind === "bands" || one.inseparable === undefined ? "" : fixed(one.inseparable, 0), (one.top ?? []).slice(0, 4).map((line) => `${line.line}${/\d{4}/.test(line.line) ? "" : ` ${fixed(line.wavelength, 1)}`}`).join(", ")]), { numeric: [2, 3, 5] }));
+  else sections.push(h("p", { class: "dim" }, "No group of lines or bands stands out against random places."));
+  if (about.features.length) sections.push(table("Where it acts most; named where chance would not give the name, or where all lines of the species together stand out", ["at (\u00c5 in vacuum)", "full width (km/s)", "as wide as", "name", "a random place has as good a one"], about.features.map((one) => [fixed(one.wavelength, 1), fixed(one.width_kms, 0), one.as_wide_as, one.name ?? "none beyond chance", chance(one.chance ?? null)]), { numeric: [0, 1, 4] }));
   sections.push(h("h2", {}, "What it matches"));
   if (about.matches.length) sections.push(table("Labels: mutual information with its 90 % interval", ["label", "nats", "", "given the other labels", "q", "spectra", ""], about.matches.map((one): Child[] => [
     one.label, interval(one.mi_nats, one.mi_low, one.mi_high), intervalBar(one.mi_nats, one.mi_low, one.mi_high, most), number(one.conditional_mi_nats ?? null, 3), chance(one.q), one.n === undefined ? "\u2013" : fixed(one.n, 0),
@@ -138,7 +142,7 @@ function dossier(told: Record<string, unknown>): HTMLElement {
   return h("section", { class: "dossier", "aria-label": "Dossier" }, h("h2", {}, "Dossier: no label explains this node"),
     trend ? h("p", {}, `With time: ${signedFixed(trend.spreads_a_year, 3)} spreads a year (${number(trend.low, 2)} to ${number(trend.high, 2)}) over ${fixed(trend.years, 1)} years; rank correlation ${signedFixed(trend.spearman, 2)}, p = ${chance(trend.p)}, ${many(trend.n, "spectrum", "spectra")}, one a target.`) : h("p", { class: "dim" }, "Times are not known, or too few, for a trend."),
     ...atLabels(told),
-    h("p", { class: "dim" }, `${String(told["lines_tested"] ?? 0)} groups of lines were tested. Its extremes, keywords and lines stand above.`));
+    h("p", { class: "dim" }, `${String(told["lines_tested"] ?? 0)} groups of lines and bands were tested. Its extremes, keywords and lines stand above.`));
 }
 
 /** What moves where the labels stay, if other nodes then move with this one. */
@@ -147,7 +151,7 @@ function atLabels(told: Record<string, unknown>): HTMLElement[] {
   if (!others.length) return [];
   const groups = (told["lines"] ?? []) as { name: string; p: number }[];
   const beside = others.map((one) => `node ${one.node} (${signedFixed(one.slope, 2)})`).join(", ");
-  const moved = groups.map((one) => `${one.name} (p = ${chance(one.p)})`).join(", ") || "no group of lines";
+  const moved = groups.map((one) => `${one.name} (p = ${chance(one.p)})`).join(", ") || "no group of lines or bands";
   return [h("p", {}, `Where the labels stay, other nodes move with this one: ${beside} a unit. Together they move ${moved}.`)];
 }
 

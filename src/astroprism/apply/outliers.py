@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PART_ROWS, PART_PIXELS = 4_096, 2**26  # of a part: what a kill can cost
-OUTLIERS = Format("astroprism-outliers", 2)
+OUTLIERS = Format("astroprism-outliers", 3)
 
 
 def outlier_table(
@@ -42,7 +42,11 @@ def outlier_table(
 
     calibrated = calibrate(folder, device=device, progress=progress)
     path = folder.path / "outliers.parquet"
-    made_from = calibrated.probe.facts | {"rows": calibrated.facts.spectra, "kind": OUTLIERS.version}
+    made_from = calibrated.probe.facts | {
+        "rows": calibrated.facts.spectra,
+        "kind": OUTLIERS.version,
+        "element": calibrated.element,
+    }
     if _is_made_from(path, made_from):
         return pd.read_parquet(path), False
     codes = StudyCodes.read(folder)
@@ -115,7 +119,15 @@ def _ranked(
         "p": odd.p_all,
         "surprise": odd.surprise_all,
         "reasons": [
-            reasons_text(i, odd=odd, residuals=residuals, wavelength=wavelength, label_reason=label_reason)
+            reasons_text(
+                i,
+                odd=odd,
+                residuals=residuals,
+                wavelength=wavelength,
+                element=calibrated.element,
+                medium=calibrated.medium,
+                label_reason=label_reason,
+            )
             for i in range(len(codes))
         ],
         "snr": codes.snr,

@@ -79,7 +79,8 @@ class CalibratedModel:
     """A study's model with the probe and reference that its codes are judged by; threads may share it.
 
     facts       what the study's codes are, and how they were improved under the decoder
-    wavelength  (p,) of the store's grid
+    wavelength  (p,) of the store's grid, in its medium
+    element     full width at half maximum of a narrow line, km/s, as the findings have it; None: unknown
     """
 
     model: TrainedModel
@@ -87,6 +88,8 @@ class CalibratedModel:
     probe: Probe
     reference: Reference
     wavelength: Floats
+    medium: str = "vacuum"
+    element: float | None = None
 
 
 def calibrated_model(
@@ -149,7 +152,13 @@ def calibrate(folder: StudyFolder, *, device: str = "auto", progress: Listener =
         progress(message("scoring held-out spectra, by which others are judged"))
         reference = make_reference(folder, model, probe, codes, labels=labels, part=part)
         _keep(lambda: write_reference(reference_path, reference, made_from=made_from), progress)
-    return CalibratedModel(model, facts, probe, reference, folder.store.grid.wavelength)
+    grid = folder.store.grid
+    return CalibratedModel(model, facts, probe, reference, grid.wavelength, grid.medium, _element(folder))
+
+
+def _element(folder: StudyFolder) -> float | None:
+    coverage = folder.findings().line_coverage if folder.has_findings() else None
+    return None if coverage is None else coverage.element_kms
 
 
 def counted_nodes(folder: StudyFolder, facts: CodesFacts) -> list[int]:

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..grid import SPEED_OF_LIGHT, convert_medium
 from ..measures.evidence import Floats
+from ..measures.features import width_kind
+from ..measures.line_tables import near_known
 from ..measures.probe import Prediction
-from .residuals import Residuals
+from .residuals import WIDTHS, Residuals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +30,7 @@ WITHOUT_LABELS = REASONS[:3]
 REPORTED = 2.0  # surprise from which a reason is put into words: 1 in 100 sound spectra has as much
 NEIGHBOURS = 10  # whose mean distance says how isolated a code is
 TAIL = (0.9, 0.97)  # quantiles from which the tail of the sound spectra is extrapolated
+MOVING = 100.0  # km/s by which a star may move, where a residual is named after a line nearby
 GROSS = 0.01  # expected number of sound held-out spectra below which one is taken for odd itself
 
 
@@ -171,31 +175,62 @@ def reasons_text(
     odd: Oddness,
     residuals: Residuals,
     wavelength: Floats,
+    element: float | None = None,
+    medium: str = "vacuum",
     label_reason: Callable[[int], str] = lambda _: "",
 ) -> str:
     """Why spectrum i is odd, in plain words, the strongest reason first; '' where nothing is.
 
+    wavelength    (p,) angstrom, in `medium`
+    element       full width at half maximum of a narrow line, km/s; two pixels by default
     label_reason  says which catalogue label is off, and by how much
     """
     reported = [name for name in odd.p if odd.surprise[name][i] >= REPORTED]
     reported.sort(key=lambda name: -odd.surprise[name][i])
     text = {
         "chi2": f"the model does not reproduce it: chi2 a pixel {residuals.chi2[i]:.3g}",
-        "pixels": _run(residuals, i, wavelength),
+        "pixels": _run(residuals, i, wavelength, element=element, medium=medium),
         "density": "its code lies apart from the others",
         "labels": label_reason(i) if "labels" in reported else "",
     }
     return "; ".join(f"{text[name]} (p {odd.p[name][i]:.2g})" for name in reported)
 
 
-def _run(residuals: Residuals, i: int, wavelength: Floats) -> str:
+# what a run of pixels may be, by its width: with too much light, with too little
+_MAY_BE = {
+    "line": (", a cosmic ray or a narrow line", ", a narrow line that the model lacks, or bad pixels"),
+    "broad line": (", as wide as a broad line", ", as wide as a broad line"),
+    "band": (
+        ", as wide as a band: molecules or calibration",
+        ", as wide as a band: molecules or calibration",
+    ),
+    "smooth": (", too wide for lines: continuum or calibration",) * 2,
+}
+
+
+def _run(residuals: Residuals, i: int, wavelength: Floats, *, element: float | None, medium: str) -> str:
     first, last = int(residuals.first[i]), int(residuals.last[i])
-    wide = last - first + 1
-    what = "too little light"
-    if residuals.worst[i] > 0:
-        what = "too much light" + (", a cosmic ray or a narrow line" if wide <= 4 else ", an emission line?")
-    place = f"{wavelength[first]:.2f}" + (f"..{wavelength[last]:.2f}" if wide > 1 else "")
-    return f"{what} at {place} angstrom, {residuals.worst[i]:+.1f} sigma over {wide} pixels"
+    many = last - first + 1
+    pixel = float(np.median(np.diff(np.log(wavelength)))) * SPEED_OF_LIGHT
+    width = float(np.log(wavelength[last] / wavelength[first])) * SPEED_OF_LIGHT + pixel
+    element = max(element or 0.0, 2 * pixel)
+    span = float(np.log(wavelength[-1] / wavelength[0]))
+    kind = width_kind(width, element=element, span=span)
+    much = residuals.worst[i] > 0
+    what = ("too much light" if much else "too little light") + _MAY_BE[kind][0 if much else 1]
+    if kind in ("line", "broad line"):
+        middle, low, high = convert_medium(
+            np.array([wavelength[[first, last]].mean(), wavelength[0], wavelength[-1]]), medium, "vacuum"
+        )
+        reach = (element + width) / 2 + MOVING
+        if name := near_known(float(middle), reach=reach, window=(float(low), float(high))):
+            what += f" near {name}"
+    place = f"{wavelength[first]:.2f}" + (f"..{wavelength[last]:.2f}" if many > 1 else "")
+    more = " or more" if many == WIDTHS[-1] else ""
+    return (
+        f"{what}, at {place} angstrom: {residuals.worst[i]:+.1f} sigma over {many} pixels{more}, "
+        f"{width:,.0f} km/s where a narrow line has {element:,.0f}"
+    )
 
 
 def label_text(

@@ -181,6 +181,8 @@ def apply_prepared(
     frame = _frame(
         rows,
         wavelength=wavelength,
+        element=calibrated.element,
+        medium=calibrated.medium,
         codes={node: (mean[:, node], sd[:, node]) for node in calibrated.facts.kept},
         labels=labels,
         residuals=residuals,
@@ -261,6 +263,8 @@ def _frame(
     rows: Sequence[tuple[Spectrum, Prepared]],
     *,
     wavelength: Floats,
+    element: float | None,
+    medium: str,
     codes: Mapping[int, tuple[Floats, Floats]],
     labels: Mapping[str, Prediction],
     residuals: Residuals,
@@ -290,7 +294,10 @@ def _frame(
         "outlier_p": odd.p_all,
         "outlier_surprise": odd.surprise_all,
         "outlier_reasons": text(
-            reasons_text(i, odd=odd, residuals=residuals, wavelength=wavelength) for i in range(len(rows))
+            reasons_text(
+                i, odd=odd, residuals=residuals, wavelength=wavelength, element=element, medium=medium
+            )
+            for i in range(len(rows))
         ),
         **score_columns(residuals, odd, wavelength),
     }

@@ -125,7 +125,8 @@ def _headroom(axes: Axes) -> None:
 def derivative_figure(profile: pd.DataFrame, *, named: pd.DataFrame) -> Figure:
     """How much the flux changes with the node, by wavelength at rest, with the lines named that stand out.
 
-    profile  wavelength (vacuum angstrom), star and sky: flux for one spread of the code; NaN where unknown
+    profile  wavelength (vacuum angstrom), star and sky: flux for one spread of the code; NaN where unknown;
+             star_lines and sky_lines: the same less what a smooth factor on the flux makes, if known
     named    wavelength, line, frame ('star', 'sky'), value
     """
     frames = [one for one in ("star", "sky") if (named["frame"] == one).any()] if len(named) else []
@@ -135,13 +136,19 @@ def derivative_figure(profile: pd.DataFrame, *, named: pd.DataFrame) -> Figure:
     wave = profile["wavelength"]
     for axes, frame in zip(panels, frames, strict=True):
         colour = ORANGE if frame == "star" else GREEN
-        axes.plot(*binned(wave, profile[frame]), color=colour, linewidth=0.8)
-        finite = profile[frame].to_numpy()[np.isfinite(profile[frame])]
+        shown = f"{frame}_lines" if f"{frame}_lines" in profile else frame
+        axes.plot(*binned(wave, profile[shown]), color=colour, linewidth=0.8, label="lines and bands")
+        finite = profile[shown].to_numpy()[np.isfinite(profile[shown])]
         top = float(finite.max()) if finite.size else 1.0
         if frame == "star":  # a stray pixel at the end of the range is not what is looked for
             top = min(top, 3 * float(np.quantile(finite, 0.995))) if finite.size else 1.0
+        if shown != frame:  # as far as it leaves room for names
+            place, whole = binned(wave, profile[frame])
+            whole = np.where(np.asarray(whole) <= top, whole, np.nan)
+            axes.plot(place, whole, color=SOFT, linewidth=0.6, alpha=0.6, label="all of it", zorder=1)
+            axes.legend(loc="upper right", ncols=2)
         axes.set_xlim(wave.min(), wave.max())
-        axes.set_ylim(0, 1.75 * top)
+        axes.set_ylim(0, 2.0 * top)
         axes.set_ylabel("change of flux for\none spread of the code")
         axes.set_title(f"at rest with the {'star' if frame == 'star' else 'observer'}", pad=4)
         mine = named[named["frame"] == frame] if len(named) else named
@@ -162,7 +169,7 @@ def _name_lines(axes: Axes, lines: pd.DataFrame, *, top: float) -> None:
         axes.text(
             place,
             1.19 * top,
-            plain_text(name, most=16),
+            plain_text(name.replace(" blend near ", " blend "), most=24),
             rotation=90,
             fontsize=7,
             ha="center",

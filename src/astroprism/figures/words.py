@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..schema import Node
+    from ..schema import LineCoverage, LineShares, Node
 
 # spelling of a label, folded (see `_folded`) -> what it is, unit
 _KNOWN = {
@@ -61,15 +61,70 @@ def node_words(node: Node) -> str:
     if node.copies_of is not None:
         return f"copy of node {node.copies_of}"
     labels = list(dict.fromkeys(label_words(match.label) for match in node.explained_by))
-    groups = node.lines if node.dossier is None else node.dossier.lines  # those that move at constant labels
-    lines = [group.name for group in groups[:3]]
-    moves = f"moves {', '.join(lines)}" if lines else "moves no line of our tables"
+    lines = moved_words(node)[:3]
+    moves = f"moves {', '.join(lines)}" if lines else "moves no line or band beyond chance"
     if node.unexplained:
         partly = f" (shares some information with {labels[0]})" if labels else ""
         return f"no label explains it{partly}; {moves}"
     if not labels:
         return f"no single label explains it; {moves}"
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+
+
+def moved_words(node: Node) -> list[str]:
+    """The lines and bands that a node moves; at constant labels, if other nodes then move with it."""
+    if node.dossier is not None and node.dossier.moves_with:
+        return [group.words for group in node.dossier.lines]
+    return node.moves
+
+
+# a feature of a spectrum by its width: what it may be
+FEATURES = {
+    "line": "a line that is not resolved",
+    "broad line": "a broad line, or a blend",
+    "band": "a band, or a crowd of lines",
+    "smooth": "continuum or calibration",
+}
+
+
+def element_words(coverage: LineCoverage | None) -> str:
+    """How far lines can be named, in a sentence or two; '' of findings that do not say."""
+    if coverage is None:
+        return ""
+    words = (
+        f"Resolution element {short(coverage.element_kms)} km/s ({coverage.known_from}); tables of lines and "
+        f"bands cover {coverage.low:,.0f} to {coverage.high:,.0f} angstrom in vacuum"
+    )
+    if coverage.outside >= 0.005:
+        words += f" ({coverage.outside:.0%} of the pixels lie beyond)"
+    if coverage.complete_from_ma is not None:
+        width = short(coverage.complete_from_ma)
+        words += f", about complete from an equivalent width of {width} milliangstrom in the Sun"
+    total = coverage.lines + coverage.inseparable
+    words += f". {coverage.lines:,} of {total:,} lines of stars in the range stand apart"
+    if coverage.never:
+        few = ", ".join(coverage.never[:8]) + (" and others" if len(coverage.never) > 8 else "")
+        words += f"; none of {few}, so these are not named"
+    return words + "."
+
+
+def share_words(shares: LineShares | None) -> str:
+    """Where a node's response lies, in a sentence; '' of findings that do not say."""
+    if shares is None:
+        return ""
+    smooth = ""
+    if shares.smooth is not None:
+        smooth = (
+            f"{shares.smooth:.0%} of what it does to the flux (squared) is a smooth change of the continuum. "
+            "Of the rest "
+        )
+    what = f"{shares.nowhere:.0%} {'lies' if smooth else 'of its response (squared) lies'}"
+    return (
+        f"{smooth}{what} where the tables have no line and no band, as {shares.nowhere_pixels:.0%} of the "
+        f"pixels do; {shares.lines:.0%} at lines of stars ({shares.lines_pixels:.0%} of the pixels), "
+        f"{shares.bands:.0%} in bands of stars ({shares.bands_pixels:.0%}), {shares.air:.0%} in bands of the "
+        f"air ({shares.air_pixels:.0%})."
+    )
 
 
 def ranged(value: Any, low: Any, high: Any) -> str:

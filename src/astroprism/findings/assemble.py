@@ -20,6 +20,7 @@ from ..measures.binned import bin_sweep
 from ..measures.count import Count, count
 from ..measures.dossier import dossier
 from ..measures.evidence import Floats
+from ..measures.features import LineTables, resolution_element
 from ..measures.lines import Enrichment, match_lines
 from ..measures.match import Matches, match_labels, sweep_keywords
 from ..measures.spacing import sampled_codes
@@ -40,6 +41,7 @@ class Evidence:
     wavelength          (p,) vacuum angstrom
     labels, keywords    name -> (rows,); time: (rows,) days
     moves, at_labels    how codes move with a node at constant labels, and what spectra then do
+    element             resolution element in km/s, and what says so; None: two pixels
     warnings            about the model or the label tables, for the reader of the findings
     """
 
@@ -55,6 +57,7 @@ class Evidence:
     moves: Mapping[int, Floats] = field(default_factory=dict)
     at_labels: Profiles = field(default_factory=lambda: Profiles({}, {}))
     responses: Responses = field(default_factory=Responses)
+    element: tuple[float, str] | None = None
     survival: Survival | None = None
     warnings: tuple[str, ...] = ()
 
@@ -84,9 +87,11 @@ def assemble(
         for i in nodes
         if counted.informative[i] and counted.copies_of[i] < 0 and shares[i].value < readout.UNEXPLAINED
     ]
-    lines = _enrichments(evidence.wavelength, effects.star, effects.sky, nodes=nodes, seed=seed)
-    star, sky = evidence.at_labels
-    left_lines = lines | _enrichments(evidence.wavelength, star, sky, nodes=unexplained, seed=seed)
+    element, known_from = evidence.element or resolution_element(evidence.wavelength, [])
+    line_tables = LineTables(evidence.wavelength, element, known_from)
+    moved = effects.profiles
+    lines = _enrichments(line_tables, moved, nodes=nodes, seed=seed)
+    left_lines = lines | _enrichments(line_tables, evidence.at_labels, nodes=unexplained, seed=seed)
 
     found = []
     for i in range(evidence.mean.shape[1]):
@@ -95,6 +100,7 @@ def assemble(
         survival: dict[str, Any] = {"survival": None}
         if evidence.survival is not None:
             survival = evidence.survival.node(i)
+        named = [one for one in lines.get(i, []) if one.named]
         original = counted.informative[i] and counted.copies_of[i] < 0
         found.append(
             Node(
@@ -103,7 +109,13 @@ def assemble(
                 matches=[pair.summary() for pair in pairs],
                 predicted_by_labels=_share(shares.get(i)),
                 unexplained=i in unexplained,
-                lines=[one.summary() for one in lines.get(i, []) if one.named],
+                lines=[one.summary() for one in named],
+                features=line_tables.features(moved.lines(i)[0], moved=[one.name for one in named])
+                if i in lines
+                else [],
+                line_shares=line_tables.shares(moved.lines(i)[0], whole=moved.star[i])
+                if i in lines
+                else None,
                 **survival,
                 claimed=bool(original and survival.get("returns", True)),
                 dossier=None
@@ -130,12 +142,13 @@ def assemble(
         null_draws={"labels": matches.null, "keywords": keywords.null},
         stability=None if evidence.survival is None else jsonable(evidence.survival.summary()),
         warnings=_warnings(evidence, counted, matches),
+        line_coverage=line_tables.coverage(),
         **FINDINGS.header,
         provenance=dict(provenance or {}),
     )
     derivatives = {"wavelength": evidence.wavelength}
-    for frame in ("star", "sky"):
-        derivatives |= {f"{frame}_{i:03d}": one for i, one in getattr(effects, frame).items()}
+    for frame in vars(moved):
+        derivatives |= {f"{frame}_{i:03d}": one for i, one in getattr(moved, frame).items()}
     for frame in ("star", "sky"):
         at_labels = getattr(evidence.at_labels, frame)
         derivatives |= {f"{frame}_at_labels_{i:03d}": one for i, one in at_labels.items() if i in unexplained}
@@ -196,11 +209,11 @@ def _facts_of(node: Node) -> list[str]:
         facts.append("UNEXPLAINED by labels")
     if answer := best_answer(node):
         facts.append(answer)
-    if named := [one.name for one in node.lines][:4]:
+    if named := node.moves[:4]:
         facts.append("moves " + ", ".join(named))
     if (found := node.dossier) is not None:
         if found.moves_with:
-            moved = ", ".join([one.name for one in found.lines][:4]) or "no line"
+            moved = ", ".join([one.words for one in found.lines][:4]) or "no line"
             others = " and ".join(str(one.node) for one in found.moves_with)
             facts.append(f"at constant labels, along with {others}, moves {moved}")
         if found.keywords:
@@ -212,16 +225,19 @@ def _facts_of(node: Node) -> list[str]:
 
 
 def _enrichments(
-    wavelength: Floats,
-    star: Mapping[int, Floats],
-    sky: Mapping[int, Floats],
-    *,
-    nodes: Sequence[int],
-    seed: int,
+    line_tables: LineTables, moved: Profiles, *, nodes: Sequence[int], seed: int
 ) -> dict[int, list[Enrichment]]:
     """Groups of lines against the derivatives of `nodes`, those that have one."""
     return {
-        node: match_lines(wavelength, star[node], sky=sky[node], seed=seed) for node in nodes if node in star
+        node: match_lines(
+            line_tables.wavelength,
+            moved.lines(node)[0],
+            sky=moved.lines(node)[1],
+            element=line_tables.element,
+            seed=seed,
+        )
+        for node in nodes
+        if node in moved.star
     }
 
 
@@ -295,5 +311,6 @@ def _line_table(lines: Mapping[int, Sequence[Enrichment]]) -> dict[str, Any]:
             row = {"node": node, **asdict(one)}
             row["lines_in_window"] = row.pop("lines")
             row["top"] = ", ".join(name for _, name, _ in row.pop("top"))
+            row["confused_with"] = ", ".join(row.pop("confused_with"))
             rows.append(row)
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}

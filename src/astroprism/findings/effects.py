@@ -6,14 +6,15 @@ Shapes: s spectra, p pixels, n nodes. Torch is loaded by the first measure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..measures.count import ablation_bound
 from ..measures.evidence import Floats
+from ..measures.features import resolution_element, structure
 from ..measures.lines import rest_profile, star_velocities
 from ..model.data import Source, Tensors
 from ..progress import Listener, message, silent
@@ -23,16 +24,27 @@ if TYPE_CHECKING:
 
     from ..model.trained import TrainedModel
 
+MADE = 16  # decoded spectra that are kept: their narrowest lines give the resolution
 NULL_SAMPLE = 300  # spectra that the null is taken of: only its means are used
 SPREAD = 0.2  # variance of a node's codes over that of their noise: .09 nats of a Gaussian's
 ALIVE = 1 / 3  # share of the ablation bound from which a node's derivative is computed
 
 
-class Profiles(NamedTuple):
-    """node -> (p,) size of the change of the flux per unit of the code, at rest with star or observer."""
+@dataclass(frozen=True)
+class Profiles:
+    """node -> (p,) size of the change of the flux per unit of the code, at rest with star or observer.
+
+    star_lines, sky_lines  the same of what a smooth factor on the flux does not make: lines and bands
+    """
 
     star: dict[int, Floats]
     sky: dict[int, Floats]
+    star_lines: dict[int, Floats] = field(default_factory=dict)
+    sky_lines: dict[int, Floats] = field(default_factory=dict)
+
+    def lines(self, node: int) -> tuple[Floats, Floats]:
+        """The structure of a node's change, at rest with star and sky; all of the change if not apart."""
+        return self.star_lines.get(node, self.star[node]), self.sky_lines.get(node, self.sky[node])
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Effects:
     overlap    (n, n) share of what two nodes do that is the same; 0 for nodes that do next to nothing
     star, sky  see Profiles
     velocity   (few,) km/s of the stars that derivatives were taken of
+    made       (up to 16, p) decoded spectra of these
     """
 
     rows: NDArray[np.intp]
@@ -56,6 +69,14 @@ class Effects:
     star: dict[int, Floats]
     sky: dict[int, Floats]
     velocity: Floats
+    made: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    star_lines: dict[int, Floats] = field(default_factory=dict)
+    sky_lines: dict[int, Floats] = field(default_factory=dict)
+
+    @property
+    def profiles(self) -> Profiles:
+        """What nodes do, by wavelength."""
+        return Profiles(self.star, self.sky, self.star_lines, self.sky_lines)
 
     def candidates(self, mean: Floats, sd: Floats) -> list[int]:
         """Nodes that could be informative or doubtful: by what they explain, or by their codes (rows, n)."""
@@ -110,16 +131,18 @@ def measure(
     alive = [i for i in range(n) if rise[:, i].mean() > ALIVE * bound]
     overlap = np.eye(n)
     at_rest = Profiles({}, {})
-    velocity = np.zeros(0)
+    velocity, made = np.zeros(0), np.zeros((0, source.pixels))
     if alive:
         z, few = z[: size.few], batch.at(slice(size.few))
         slopes = derivatives(network, z, few, nodes=alive)
         overlap[np.ix_(alive, alive)] = overlaps(slopes, doppler=doppler_node(network, alive)).cpu().numpy()
         with torch.no_grad():
-            made: Any = network.decode(z, berv=few.berv).double().cpu().numpy()
+            made = np.asarray(network.decode(z, berv=few.berv).double().cpu().numpy())
         velocity = star_velocities(wavelength, made)
-        at_rest = _profiles(alive, slopes, few, wavelength=wavelength, velocity=velocity)
-    return Effects(rows[order], rise, null, bound, overlap, at_rest.star, at_rest.sky, velocity)
+        at_rest = _profiles(alive, slopes, few, made=made, wavelength=wavelength, velocity=velocity)
+    return Effects(
+        rows[order], rise, null, bound, overlap, velocity=velocity, made=made[:MADE], **vars(at_rest)
+    )
 
 
 def along(
@@ -147,17 +170,30 @@ def along(
     z = torch.from_numpy(np.ascontiguousarray(mean[:few], dtype=np.float32)).to(model.device)
     moved = torch.from_numpy(np.array(list(directions.values()), dtype=np.float32)).to(model.device)
     slopes = derivatives(model.network, z, batch, directions=moved)
-    return _profiles(list(directions), slopes, batch, wavelength=wavelength, velocity=effects.velocity)
+    with torch.no_grad():
+        made = np.asarray(model.network.decode(z, berv=batch.berv).double().cpu().numpy())
+    return _profiles(
+        list(directions), slopes, batch, made=made, wavelength=wavelength, velocity=effects.velocity
+    )
 
 
 def _profiles(
-    nodes: Sequence[int], slopes: torch.Tensor, batch: Tensors, *, wavelength: Floats, velocity: Floats
+    nodes: Sequence[int],
+    slopes: torch.Tensor,
+    batch: Tensors,
+    *,
+    made: Floats,
+    wavelength: Floats,
+    velocity: Floats,
 ) -> Profiles:
-    """slopes: (b, nodes, p), in sigma."""
+    """slopes: (b, nodes, p), in sigma; made: (b, p) the spectra that they are of."""
     moved = (slopes * batch.sigma[:, None]).double().cpu().numpy()
     air = np.zeros(len(moved)) if batch.berv is None else batch.berv.double().cpu().numpy()
-    star, sky = (
-        {node: rest_profile(moved[:, place], wavelength, velocity=speed) for place, node in enumerate(nodes)}
-        for speed in (velocity, air)
-    )
-    return Profiles(star, sky)
+    element, _ = resolution_element(wavelength, made[:MADE])
+    found: list[dict[int, Floats]] = [{}, {}, {}, {}]
+    for place, node in enumerate(nodes):
+        whole = moved[:, place]
+        lines = structure(wavelength, whole, made, element=element)
+        for part, (change, speed) in enumerate((c, v) for c in (whole, lines) for v in (velocity, air)):
+            found[part][node] = rest_profile(change, wavelength, velocity=speed)
+    return Profiles(*found)

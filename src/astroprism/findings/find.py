@@ -16,6 +16,7 @@ from ..errors import ConfigError, ModelError, StoreError
 from ..folder import StudyFolder
 from ..grid import air_to_vacuum
 from ..measures.evidence import column_values
+from ..measures.features import resolution_element
 from ..measures.match import usable_labels
 from ..measures.readout import moves_at_labels
 from ..measures.spacing import FEWEST
@@ -152,6 +153,7 @@ def gather(
     given = {} if labels is None else {str(name): column_values(labels[name].iloc[held]) for name in labels}
     resolution = index["resolution"].to_numpy(np.float64) if "resolution" in index else np.zeros(0)
     resolution = resolution[np.isfinite(resolution)]
+    stated = float(np.median(resolution)) if resolution.size else None
     responses = respond(
         model,
         source,
@@ -159,7 +161,7 @@ def gather(
         nodes=effects.candidates(mean, sd),
         wavelength=wavelength,
         berv=None if whole.berv is None else whole.berv.astype(np.float64),
-        resolution=float(np.median(resolution)) if resolution.size else None,
+        resolution=stated,
         labels=given,
         seed=options.seed,
         progress=progress,
@@ -186,6 +188,7 @@ def gather(
         moves=moves,
         at_labels=at_labels,
         responses=responses,
+        element=resolution_element(wavelength, effects.made, resolution=stated),
         warnings=_fit_warnings(facts),
     )
 

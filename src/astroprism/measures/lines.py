@@ -1,4 +1,4 @@
-"""Which lines a node moves: its derivative against tables of atoms and of the Earth's atmosphere.
+"""Which lines and bands a node moves: its derivative against tables of stars and of the Earth's atmosphere.
 
 Plain arrays; wavelengths in vacuum angstrom. docs/design/findings.md has the score, its null, and what was
 measured of both.
@@ -7,7 +7,7 @@ measured of both.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,70 +17,63 @@ from scipy.stats import false_discovery_control
 
 from ..grid import SPEED_OF_LIGHT
 from ..schema import Line, LineGroup, number
-from ..simulate.layer import populations, solve_layer
-from ..simulate.linelist import continuum_factor, load_lines, static_strength
-from ..simulate.sky import telluric_lines
 from .evidence import EvidenceError, Floats
+from .line_tables import (
+    AIRMASS,
+    WATER_MM,
+    Group,
+    atomic_groups,
+    band_groups,
+    line_groups,
+    line_name,
+    place_name,
+    separable,
+    telluric_groups,
+)
+
+__all__ = [
+    "AIRMASS",
+    "SURE",
+    "WATER_MM",
+    "Enrichment",
+    "Group",
+    "atomic_groups",
+    "line_groups",
+    "line_name",
+    "match_lines",
+    "rest_profile",
+    "star_velocities",
+    "star_velocity",
+    "telluric_groups",
+]
 
 NAMED_Q, NAMED_ENRICHMENT = 0.05, 1.3
 FAINT = 0.1  # of what the strongest named line does: a group whose strongest line does less is not named
 WIDTH = 10.0  # km/s to each side of a line that count as the line: of a slow rotator
 AROUND = 15  # times that: what a line is compared with
-NEAR, FAR = 5.0, 1_500.0  # widths, km/s: how far a line is moved for the null
-WEAKEST = 0.02  # depth below which a line is left out
+FAR, FAR_WIDTHS = 1_500.0, 30.0  # how far a line is moved for the null: km/s, or widths if that is more
+CROWDED = 0.5  # share of their surroundings that lines may cover; beyond, there is nothing beside them
+STANDS = 1.1  # what a line must have over its surroundings to be listed as one that moves
+FLANK = 0.5  # of a band's width, to each side: what the band is compared with
 TOP = 6
 DRAWS = 4_000
-WATER_MM, AIRMASS = 3.0, 1.2  # a usual sky: sets how telluric lines are weighed
 SURE = 4.0  # significance of a star's velocity below which it means nothing
-_KNOWN = {
-    3934.78: "Ca II K",
-    3969.59: "Ca II H",
-    4102.89: "H delta",
-    4341.68: "H gamma",
-    4862.68: "H beta",
-    5168.76: "Mg b4",
-    5174.13: "Mg b2",
-    5185.05: "Mg b1",
-    5891.58: "Na D2",
-    5897.56: "Na D1",
-    6564.61: "H alpha",
-    6709.61: "Li 6708",
-    8500.36: "Ca IR 1",
-    8544.44: "Ca IR 2",
-    8664.52: "Ca IR 3",
-}
-
-
-@dataclass(frozen=True)
-class Group:
-    """Lines that come together: a species such as 'Ca II', or a molecule of the air.
-
-    name, element; frame: 'star' or 'sky', in which they are at rest; wavelength, weight: (l,), vacuum
-    angstrom and depth in the Sun or under a usual sky.
-    """
-
-    name: str
-    element: str
-    frame: str
-    wavelength: Floats
-    weight: Floats
-
-    def window(self, low: float, high: float) -> Group:
-        """Lines within [low, high]."""
-        inside = (self.wavelength >= low) & (self.wavelength <= high)
-        return Group(self.name, self.element, self.frame, self.wavelength[inside], self.weight[inside])
+SLOW = 60.0  # km/s of a resolution element beyond which the Earth's motion tells no star from the air
 
 
 @dataclass(frozen=True)
 class Enrichment:
-    """How much larger a derivative is at a group's lines than beside them.
+    """How much larger a derivative is at a group's lines, or in its bands, than beside them.
 
-    lines       of the group in the window
+    lines       of the group in the window that the resolution separates from others; or bands
     enrichment  mean of the derivative at the lines, weighed by depth, over its mean around them
     p, q        that lines at random places stand out as much; q over all groups
     p_alone     the same without what lies on lines of stronger groups; NaN where nothing is left
     named       q <= .05, enrichment >= 1.3, not gone with the lines of stronger groups, and not faint
     top         the lines that move most: wavelength, name, value (in the derivative's unit)
+    kind        'lines' or 'bands'
+    inseparable lines of the group that others share a resolution element with: they are not used
+    confused_with  groups that explain as much of it: without their lines this one is gone, too
     """
 
     name: str
@@ -93,6 +86,9 @@ class Enrichment:
     p_alone: float
     named: bool
     top: tuple[tuple[float, str, float], ...]
+    kind: str = "lines"
+    inseparable: int = 0
+    confused_with: tuple[str, ...] = ()
 
     def summary(self) -> LineGroup:
         """As findings.json keeps it."""
@@ -107,6 +103,9 @@ class Enrichment:
             named=self.named,
             top=[Line(*one) for one in self.top],
             lines_in_window=self.lines,
+            kind=self.kind,
+            inseparable=self.inseparable,
+            confused_with=list(self.confused_with),
         )
 
 
@@ -117,43 +116,62 @@ def match_lines(
     sky: ArrayLike | None = None,
     groups: Sequence[Group] | None = None,
     width: float = WIDTH,
+    element: float | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Enrichment]:
-    """Every group of lines against a derivative, the most significant first.
+    """Every group of lines or bands against a derivative, the most significant first.
 
     wavelength (p,), rising; star (p,): size of the derivative at rest with the star, NaN where there is
-    none; sky (p,): at rest with the observer, `star` by default. width: km/s to each side that count.
+    none; sky (p,): at rest with the observer, `star` by default. width: km/s to each side that count, at
+    least; element: full width at half maximum of a narrow line, km/s, two pixels by default.
 
     A line's score is what the derivative has there over what it has around (fifteen widths to each side), so
-    that whatever is smooth scores nothing. The null moves each line by a random amount of its own, up to
-    1,500 km/s: as many lines, as deep, in the same part of the spectrum, but nowhere in particular.
+    that whatever is smooth scores nothing; a band's is what it has inside over what it has to both sides. The
+    null moves each by a random amount of its own: as many lines, as deep, in the same part of the spectrum,
+    but nowhere in particular. Lines that do not dominate their resolution element are not used.
     """
     place = np.log(np.asarray(wavelength, dtype=np.float64))
     if place.ndim != 1 or place.size < 16 or not (np.diff(place) > 0).all():
         raise EvidenceError("wavelengths must be a rising column of 16 pixels or more")
-    sizes = {"star": _size(star, place.size), "sky": _size(star if sky is None else sky, place.size)}
-    edge = FAR / SPEED_OF_LIGHT / 10
-    low, high = np.exp(place[0] + edge), np.exp(place[-1] - edge)
-    tested = [one.window(low, high) for one in (line_groups() if groups is None else groups)]
-    tested = [one for one in tested if len(one.wavelength)]
-    half = max(width, 0.75 * float(np.median(np.diff(place))) * SPEED_OF_LIGHT) / SPEED_OF_LIGHT
-    whole = {frame: _Profile(place, size, half) for frame, size in sizes.items()}
-    found = []
-    for which, group in enumerate(tested):
-        rng = np.random.default_rng([seed, which])
-        found.append(_enriched(group, whole[group.frame], draws, rng))
+    sizes = {
+        frame: _Derivative(place, _size(size, place.size))
+        for frame, size in (("star", star), ("sky", star if sky is None else sky))
+    }
+    pixel = float(np.median(np.diff(place))) * SPEED_OF_LIGHT
+    element = 2 * pixel if element is None else max(element, pixel)
+    half = max(width, 0.75 * pixel, element / 2) / SPEED_OF_LIGHT
+    given = line_groups() if groups is None else tuple(groups)
+    tests = [
+        *_line_tests(place, given, half=half, element=element),
+        *_band_tests(place, band_groups() if groups is None else given, element=element),
+    ]
+    found = [
+        _enriched(test, sizes, draws, np.random.default_rng([seed, which]))
+        for which, test in enumerate(tests)
+    ]
+    if not tests:
+        return []
+    tests, found = _best_of_widths(tests, found)
     p = np.array([one[1] for one in found])
     q = false_discovery_control(p)
-    order = sorted(range(len(tested)), key=lambda i: (p[i], -found[i][2]))
-    result = []
+    order = sorted(range(len(tests)), key=lambda i: (round(float(p[i]), 5), -found[i][2]))
+    by_frame = {frame: [one for one in given if one.frame == frame and not one.bands] for frame in sizes}
+    left = dict(sizes)
+    result: list[Enrichment] = []
+    stronger: list[tuple[int, int]] = []  # place in `result`, test
     for which in order:
-        group, (ratio, one_p, _) = tested[which], found[which]
-        alone = float("nan")
-        if q[which] <= NAMED_Q and ratio >= NAMED_ENRICHMENT:
-            rng = np.random.default_rng([seed, which, 1])
-            alone = _enriched(group, _Profile(place, sizes[group.frame], half), draws, rng)[1]
+        test, (ratio, one_p, _) = tests[which], found[which]
+        alone, candidate = float("nan"), bool(q[which] <= NAMED_Q and ratio >= NAMED_ENRICHMENT)
+        if candidate:
+            alone = _enriched(test, left, draws, np.random.default_rng([seed, which, 1]))[1]
         named = bool(alone <= NAMED_Q)
+        if candidate and not named:  # gone with a stronger group: is that one gone with this, too?
+            for at, other in stronger:
+                if _alike(tests[other], test, sizes, sky is None or element > SLOW, draws=draws, seed=seed):
+                    confused = (*result[at].confused_with, test.group.name)
+                    result[at] = replace(result[at], confused_with=confused)
+        group = test.group
         result.append(
             Enrichment(
                 name=group.name,
@@ -165,17 +183,50 @@ def match_lines(
                 q=float(q[which]),
                 p_alone=alone,
                 named=named,
-                top=_top(group, whole[group.frame]),
+                top=test.top(sizes[group.frame], by_frame[group.frame]),
+                kind="bands" if group.bands else "lines",
+                inseparable=test.inseparable,
             )
         )
         if named:  # weaker groups are tested without these lines
-            for frame in (group.frame,) if sky is not None else ("star", "sky"):
-                sizes[frame] = _without(place, sizes[frame], group, half)
+            stronger.append((len(result) - 1, which))
+            left = _without(left, test, both=sky is None or element > SLOW)
     brightest = max((one.top[0][2] for one in result if one.named and one.top), default=0.0)
     return [
         replace(one, named=one.named and bool(one.top) and one.top[0][2] >= FAINT * brightest)
         for one in result
     ]
+
+
+def _best_of_widths(
+    tests: Sequence[_Test], found: Sequence[tuple[float, float, float]]
+) -> tuple[list[_Test], list[tuple[float, float, float]]]:
+    """Of tests of one group at several widths the most significant, its p times their number."""
+    by_group: dict[tuple[str, str, bool], list[int]] = {}
+    for which, test in enumerate(tests):
+        by_group.setdefault((test.group.name, test.group.frame, test.group.bands), []).append(which)
+    best = [min(one, key=lambda i: (found[i][1], -found[i][2])) for one in by_group.values()]
+    tried = [len(one) for one in by_group.values()]
+    kept = [found[i] for i in best]
+    return [tests[i] for i in best], [
+        (ratio, min(1.0, p * many), sigma) for (ratio, p, sigma), many in zip(kept, tried, strict=True)
+    ]
+
+
+def _alike(
+    one: _Test, other: _Test, sizes: dict[str, _Derivative], both: bool, *, draws: int, seed: int
+) -> bool:
+    """Whether `one` is gone where the lines of `other` are left out."""
+    without = _without(sizes, other, both=both)
+    return not _enriched(one, without, draws, np.random.default_rng([seed, 2]))[1] <= NAMED_Q
+
+
+def _without(sizes: dict[str, _Derivative], test: _Test, *, both: bool) -> dict[str, _Derivative]:
+    """The derivatives without the lines of a test, in its frame or in both."""
+    return {
+        frame: size.without(test.covers) if both or frame == test.group.frame else size
+        for frame, size in sizes.items()
+    }
 
 
 def rest_profile(derivatives: ArrayLike, wavelength: ArrayLike, *, velocity: ArrayLike) -> Floats:
@@ -229,54 +280,168 @@ def star_velocities(wavelength: ArrayLike, spectra: ArrayLike) -> Floats:
     return np.array([speed if significance >= SURE else 0.0 for speed, significance in found])
 
 
-# --- the tables
+# --- the tests
 
 
-@functools.cache
-def line_groups() -> tuple[Group, ...]:
-    """All groups: species of stars, molecules of the air."""
-    return (*atomic_groups(), *telluric_groups())
+@dataclass(frozen=True)
+class _Test:
+    """A group that is tested.
 
-
-@functools.cache
-def atomic_groups() -> tuple[Group, ...]:
-    """The shipped table of strong lines, by species, weighed by their depth in the Sun."""
-    table = load_lines()
-    zero = np.zeros(1)
-    layer = solve_layer(np.array([5777.0]), logg=np.array([4.44]), feh=zero, alpha=zero)
-    opacity = (
-        static_strength(table)
-        - layer.theta[0] * table.excitation
-        + populations(layer, feh=zero, alpha=zero)[table.stage, table.element, 0]
-        + continuum_factor(table.wavelength, layer)[:, 0]
-    )
-    depth = 1 - 1 / np.sqrt(1 + 2 * 10.0**opacity)
-    groups = []
-    for name in np.unique(table.species):
-        mine = (table.species == name) & (depth > WEAKEST)
-        if mine.any():
-            groups.append(Group(str(name), str(name).split()[0], "star", table.wavelength[mine], depth[mine]))
-    return tuple(groups)
-
-
-@functools.cache
-def telluric_groups() -> tuple[Group, ...]:
-    """Lines of O2 and H2O, weighed by their depth under a usual sky.
-
-    Those of H2O are the simulator's own inside the real bands: on real spectra only O2 can be named.
+    covers  (p,) pixels on its lines or in its bands
+    score   from the size of a derivative (p,) and offsets (draws, l) to what the group has there over what
+            is beside, two arrays of (draws, l)
+    reach   (l, 2): how far each of its lines may be moved for the null, ln wavelength
+    top     from size and groups of lines to the lines that move most
     """
-    table = telluric_lines()
-    water = np.char.startswith(table.band, "H2O")
-    area = table.area * AIRMASS * np.where(water, WATER_MM, 1.0)
-    depth = 1 - np.exp(-area / (np.pi * table.lorentz + np.sqrt(np.pi) * table.doppler))
-    groups = []
-    for name, mine in (("O2", ~water), ("H2O", water)):
-        mine = mine & (depth > WEAKEST)
-        groups.append(Group(name, name, "sky", table.wavelength[mine], depth[mine]))
-    return tuple(groups)
+
+    group: Group
+    covers: NDArray[np.bool_]
+    score: Callable[[_Derivative, Floats], tuple[Floats, Floats]]
+    reach: Floats
+    top: Callable[[_Derivative, Sequence[Group]], tuple[tuple[float, str, float], ...]]
+    inseparable: int = 0
+
+
+def _line_tests(place: Floats, groups: Sequence[Group], *, half: float, element: float) -> list[_Test]:
+    """Of each group those lines that the resolution separates; a test per width where lines may be broad."""
+    edge = FAR / SPEED_OF_LIGHT / 10
+    low, high = np.exp(place[0] + edge), np.exp(place[-1] - edge)
+    tests = []
+    for frame in ("star", "sky"):
+        mine = [one for one in groups if one.frame == frame and not one.bands]
+        kept = {id(whole): part for whole, part in _pairs(mine, separable(mine, element=element))}
+        for whole in mine:
+            here = len(whole.window(low, high).wavelength)
+            group = kept[id(whole)].window(low, high) if id(whole) in kept else None
+            if group is None or not len(group.wavelength):
+                continue
+            # broad in many stars, narrow where only cores move: the better of the two is used
+            for own in sorted({half, max(half, group.breadth / SPEED_OF_LIGHT)}):
+                left_out = here - len(group.wavelength)
+                test = _line_test(place, group, half=own, element=element, inseparable=left_out)
+                tests += [] if test is None else [test]
+    return tests
+
+
+def _pairs(whole: Sequence[Group], parts: Sequence[Group]) -> list[tuple[Group, Group]]:
+    names = {one.name: one for one in parts}
+    return [(one, names[one.name]) for one in whole if one.name in names]
+
+
+def _line_test(place: Floats, group: Group, *, half: float, element: float, inseparable: int) -> _Test | None:
+    centre = np.log(group.wavelength)
+    covers = _covered(place, centre - 2 * half, centre + 2 * half)
+    cores = _covered(place, centre - half, centre + half)
+    around = _covered(place, centre - AROUND * half, centre + AROUND * half)
+    if cores.sum() > CROWDED * around.sum():
+        return None
+
+    def score(size: _Derivative, offset: Floats) -> tuple[Floats, Floats]:
+        profile = size.profile(half)
+        return profile.at(centre + offset), profile.around(centre + offset)
+
+    far = max(FAR / SPEED_OF_LIGHT, FAR_WIDTHS * half)
+    reach = np.stack([np.minimum(far, centre - place[0]), np.minimum(far, place[-1] - centre)], 1)
+
+    def top(size: _Derivative, groups: Sequence[Group]) -> tuple[tuple[float, str, float], ...]:
+        profile = size.profile(half)
+        value, beside = profile.at(centre), profile.around(centre)
+        stands = np.isfinite(value) & (value >= STANDS * np.nan_to_num(beside))
+        found: dict[str, tuple[float, str, float]] = {}
+        for i in np.argsort(-np.where(stands, value, -1.0), kind="stable")[:TOP].tolist():
+            if stands[i]:
+                where = float(group.wavelength[i])
+                name = place_name(where, groups, element=element) or line_name(group.name, where)
+                found.setdefault(name, (round(where, 2), name, float(value[i])))
+        return tuple(found.values())
+
+    return _Test(group, covers, score, reach, top, inseparable)
+
+
+def _band_tests(place: Floats, groups: Sequence[Group], *, element: float) -> list[_Test]:
+    """Of each group of bands those that lie in the grid with flanks, and are broader than an element."""
+    tests = []
+    for group in groups:
+        if group.high is None:
+            continue
+        low, high = np.log(group.wavelength), np.log(group.high)
+        flank = np.maximum(FLANK * (high - low), 2 * element / SPEED_OF_LIGHT)
+        inside = (low - flank >= place[0]) & (high + flank <= place[-1])
+        inside &= high - low >= 1.5 * element / SPEED_OF_LIGHT
+        if inside.any():
+            tests.append(_band_test(place, group.take(inside), flank[inside]))
+    return tests
+
+
+def _band_test(place: Floats, group: Group, flank: Floats) -> _Test:
+    assert group.high is not None
+    low, high = np.log(group.wavelength), np.log(group.high)
+    covers = _covered(place, low, high)
+    # flanks end where the molecule's next band begins
+    left = np.array([np.min([f, *(a - high[high <= a])]) for a, f in zip(low, flank, strict=True)])
+    right = np.array([np.min([f, *(low[low >= b] - b)]) for b, f in zip(high, flank, strict=True)])
+
+    def score(size: _Derivative, offset: Floats) -> tuple[Floats, Floats]:
+        total, known = size.sums
+
+        def mean(*spans: tuple[Floats, Floats]) -> Floats:
+            sums = [
+                sum(np.interp(b, place, values) - np.interp(a, place, values) for a, b in spans)
+                for values in (total, known)
+            ]
+            length = sum(b - a for a, b in spans)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.where(sums[1] > 0.5 * length, sums[0] / sums[1], np.nan)
+
+        a, b = low + offset, high + offset
+        return mean((a, b)), mean((a - left, a), (b, b + right))
+
+    def top(size: _Derivative, groups: Sequence[Group]) -> tuple[tuple[float, str, float], ...]:
+        del groups
+        value, beside = (one[0] for one in score(size, np.zeros((1, low.size))))
+        stands = np.isfinite(value) & (value >= STANDS * np.nan_to_num(beside))
+        order = [i for i in np.argsort(-np.where(stands, value, -1.0), kind="stable") if stands[i]]
+        return tuple(
+            (round(float(group.wavelength[i]), 2), group.labels[i], float(value[i])) for i in order[:TOP]
+        )
+
+    reach = np.stack([low - left - place[0], place[-1] - high - right], 1)
+    return _Test(group, covers, score, np.maximum(reach, 0), top)
+
+
+def _covered(place: Floats, low: Floats, high: Floats) -> NDArray[np.bool_]:
+    """Pixels (p,) within any of the spans [low, high], each (l,)."""
+    edges = np.zeros(place.size + 1)
+    np.add.at(edges, np.searchsorted(place, low), 1)
+    np.add.at(edges, np.searchsorted(place, high), -1)
+    return np.asarray(np.cumsum(edges)[:-1] > 0)
 
 
 # --- the score
+
+
+class _Derivative:
+    """The size of a derivative (p,) over ln wavelength, with what scores need of it, made once."""
+
+    def __init__(self, place: Floats, size: Floats) -> None:
+        self.place, self.size = place, size
+        self._profiles: dict[float, _Profile] = {}
+
+    def profile(self, half: float) -> _Profile:
+        """Averages over lines that reach `half` to each side."""
+        if half not in self._profiles:
+            self._profiles[half] = _Profile(self.place, self.size, half)
+        return self._profiles[half]
+
+    @functools.cached_property
+    def sums(self) -> tuple[Floats, Floats]:
+        """Integrals up to each pixel of the size and of where it is known, (p,) each."""
+        span, good = np.gradient(self.place), np.isfinite(self.size)
+        return np.cumsum(np.where(good, self.size, 0.0) * span), np.cumsum(good * span)
+
+    def without(self, covered: NDArray[np.bool_]) -> _Derivative:
+        """The same with NaN where covered (p,)."""
+        return _Derivative(self.place, np.where(covered, np.nan, self.size))
 
 
 class _Profile:
@@ -315,33 +480,26 @@ class _Profile:
         """The same within 15 times as much."""
         return np.asarray(self._around[self._index(place)])
 
-    def above(self, place: Floats) -> Floats:
-        """What `at` has over `around`: what is smooth over many lines has nothing."""
-        return self.at(place) - self.around(place)
-
 
 def _enriched(
-    group: Group, profile: _Profile, draws: int, rng: np.random.Generator
+    test: _Test, sizes: dict[str, _Derivative], draws: int, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """(enrichment, p, how many standard deviations above the null)."""
-    centre = np.log(group.wavelength)
-    score = _score(profile.above(centre), group.weight)
-    known = np.isfinite(profile.at(centre))
+    size, weight = sizes[test.group.frame], test.group.weight
+    at, beside = (one[0] for one in test.score(size, np.zeros((1, weight.size))))
+    score = _score(at - beside, weight)
     if not score > 0:
         return float("nan") if not np.isfinite(score) else 1.0, 1.0, 0.0
-    ratio = _score(profile.at(centre), group.weight) / _score(
-        np.where(known, profile.around(centre), np.nan), group.weight
-    )
-    near, far = NEAR * profile.half, FAR / SPEED_OF_LIGHT
+    known = np.isfinite(at) & np.isfinite(beside)
+    ratio = _score(at, weight * known) / max(_score(np.where(known, beside, np.nan), weight), 1e-300)
     null = np.empty(draws)
-    chunk = max(1, 400_000 // centre.size)
+    chunk = max(1, 400_000 // weight.size)
     for start in range(0, draws, chunk):
-        shape = (min(chunk, draws - start), centre.size)
-        away = rng.uniform(near, far, shape) * rng.choice([-1.0, 1.0], shape)
-        moved = centre + away
-        out = (moved < profile.first) | (moved > profile.last)
-        moved = np.where(out, centre - away, moved)
-        null[start : start + shape[0]] = _score(profile.above(moved), group.weight)
+        shape = (min(chunk, draws - start), weight.size)
+        # nearby places count: that a bump lies just there is what the null has to give
+        moved = rng.uniform(-test.reach[:, 0], test.reach[:, 1], shape)
+        at, beside = test.score(size, moved)
+        null[start : start + shape[0]] = _score(at - beside, weight)
     null = null[np.isfinite(null)]
     if null.size < draws / 2:
         return float("nan"), 1.0, 0.0
@@ -356,32 +514,6 @@ def _score(values: Floats, weight: Floats) -> Any:
     total = (known * weight).sum(-1)
     weighed = (np.where(known, values, 0.0) * weight).sum(-1)
     return np.where(total > 0, weighed / np.maximum(total, 1e-300), np.nan)
-
-
-def _top(group: Group, profile: _Profile) -> tuple[tuple[float, str, float], ...]:
-    size = profile.at(np.log(group.wavelength))
-    order = [int(i) for i in np.argsort(-np.where(np.isfinite(size), size, -1.0))[:TOP]]
-    places = [float(wavelength) for wavelength in group.wavelength]
-    return tuple(
-        (round(places[i], 2), line_name(group.name, places[i]), float(size[i]))
-        for i in order
-        if np.isfinite(size[i])
-    )
-
-
-def line_name(species: str, wavelength: float) -> str:
-    """'Ca II K' and the like where the line has a name, else species and wavelength."""
-    near = min(_KNOWN, key=lambda one: abs(one - wavelength))
-    known = abs(near - wavelength) < 0.25 and _KNOWN[near].split()[0] == species.split()[0]
-    return _KNOWN[near] if known else f"{species} {wavelength:.1f}"
-
-
-def _without(place: Floats, size: Floats, group: Group, half: float) -> Floats:
-    """The profile with NaN on a group's lines."""
-    covered = np.zeros(place.size + 1)
-    np.add.at(covered, np.searchsorted(place, np.log(group.wavelength) - 2 * half), 1)
-    np.add.at(covered, np.searchsorted(place, np.log(group.wavelength) + 2 * half), -1)
-    return np.where(np.cumsum(covered)[:-1] > 0, np.nan, size)
 
 
 def _size(values: ArrayLike, pixels: int) -> Floats:

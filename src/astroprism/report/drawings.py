@@ -287,14 +287,15 @@ def _card(data: ReportData, spectra: PixelTables, node: Node) -> list[View]:
         )
     ]
     if (profile := spectra.profile(number)) is not None:
-        lines = ", ".join(group.name for group in node.lines[:4]) or "none"
+        lines = ", ".join(node.moves[:4]) or "none"
         found.append(
             View(
                 f"{stem}-lines",
                 "How much the flux changes for one spread of the code (root mean square over spectra), moved "
-                "to rest. Named are the strongest lines of those groups that stand out against lines at "
-                "random places.",
-                f"Size of the derivative over wavelength; groups of lines that stand out: {lines}.",
+                "to rest; grey all of it, coloured what a smooth factor on the continuum does not make. "
+                "Named are the strongest lines and bands of those groups that stand out against random "
+                "places, and single features that chance would not name.",
+                f"Size of the derivative over wavelength; lines and bands that stand out: {lines}.",
                 lambda: {"": profile, "named": spectra.named_lines(node)},
                 lambda tables: cards.derivative_figure(tables[""], named=tables["named"]),
             )

@@ -17,7 +17,17 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..figures.style import HALF, INK, PAPER, RULE, SOFT
-from ..figures.words import chance, change_words, count_words, node_title, ranged, short
+from ..figures.words import (
+    FEATURES,
+    chance,
+    change_words,
+    count_words,
+    element_words,
+    node_title,
+    ranged,
+    share_words,
+    short,
+)
 from .collect import MOST_CARDS, ReportData
 from .pixel_tables import MedianChi2
 
@@ -150,9 +160,12 @@ def environment() -> Environment:
     }
     found.globals |= {
         "change_words": change_words,
+        "element_words": element_words,
+        "feature_words": FEATURES,
         "node_title": node_title,
         "other_run": _other_run,
         "ranged": ranged,
+        "share_words": share_words,
     }
     return found
 

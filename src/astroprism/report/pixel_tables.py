@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..figures.cards import QUANTILES, column
 from ..figures.style import BINS, binned
 from ..grid import SPEED_OF_LIGHT, air_to_vacuum, vacuum_to_air
+from ..measures.line_tables import band_widths
 from ..measures.lines import SURE, star_velocity
 from ..measures.spacing import LEVEL
 from ..model.data import Source, Tensors
@@ -100,21 +101,20 @@ class PixelTables:
         """Windows of a traversal around the lines that the node moves most; a row per pixel and window."""
         import pandas as pd
 
-        windows: list[tuple[str, float]] = []
+        windows: list[tuple[str, float, float]] = []
         named = self.named_lines(node)
         if len(named):
             speed = self._star_velocity(pixels)
             for one in _zoom_lines(named):
                 vacuum = one.wavelength * (1 + (speed if one.frame == "star" else 0.0) / SPEED_OF_LIGHT)
-                windows.append(
-                    (one.line, float(vacuum_to_air(vacuum)) if self.data.grid.medium == "air" else vacuum)
-                )
+                place = float(vacuum_to_air(vacuum)) if self.data.grid.medium == "air" else vacuum
+                windows.append((one.line, place, one.width))
         else:
-            windows = _busiest(pixels)
+            windows = [(name, place, 0.0) for name, place in _busiest(pixels)]
         wave, parts = pixels["wavelength"].to_numpy(), []
         pixel_kms = SPEED_OF_LIGHT * float(np.median(np.diff(wave)) / np.median(wave))
-        reach = max(ZOOM_KMS, 12 * pixel_kms) / SPEED_OF_LIGHT
-        for name, centre in windows:
+        for name, centre, width in windows:
+            reach = max(ZOOM_KMS, 12 * pixel_kms, width) / SPEED_OF_LIGHT
             near = np.abs(wave / centre - 1) <= reach
             if near.sum() >= 5:
                 parts.append(pixels[near].assign(line=name, centre=centre))
@@ -128,21 +128,38 @@ class PixelTables:
         return speed if sure >= SURE else 0.0
 
     def named_lines(self, node: Node) -> pd.DataFrame:
-        """Lines of the groups that a node moves: wavelength, line, frame, value (per spread of the code)."""
+        """Lines and bands that a node moves: wavelength, line, frame, value (per spread of the code), width.
+
+        width  full width in km/s of bands and of features that have a name of their own; else 0
+        """
         import pandas as pd
 
         spread = self.data.spread(node.node)
+        widths = band_widths()
         rows = [
             {
                 "wavelength": top.wavelength,
                 "line": top.line,
                 "frame": group.frame,
                 "value": spread * top.value,
+                "width": widths.get(top.line, 0.0),
             }
             for group in node.lines
             for top in group.top
         ]
-        return pd.DataFrame(rows, columns=["wavelength", "line", "frame", "value"])
+        held = {row["line"] for row in rows}
+        rows += [
+            {
+                "wavelength": one.wavelength,
+                "line": one.name,
+                "frame": "star",
+                "value": spread * one.value,
+                "width": one.width_kms,
+            }
+            for one in node.features
+            if one.name is not None and one.name not in held
+        ]
+        return pd.DataFrame(rows, columns=["wavelength", "line", "frame", "value", "width"])
 
     def profile(self, node: int) -> pd.DataFrame | None:
         """Change of the flux for one spread of a node's code, at rest; None where none was taken."""
@@ -150,13 +167,14 @@ class PixelTables:
         from pyarrow import parquet
 
         path = self.data.folder.table_path("derivatives")
-        columns = [f"star_{node:03d}", f"sky_{node:03d}"]
-        if columns[0] not in parquet.read_schema(path).names:
+        known = set(parquet.read_schema(path).names)
+        columns = {f"{part}_{node:03d}": part for part in ("star", "sky", "star_lines", "sky_lines")}
+        columns = {column: part for column, part in columns.items() if column in known}
+        if "star" not in columns.values():
             return None
-        table = pd.read_parquet(path, columns=["wavelength", *columns])
-        table = table.set_axis(["wavelength", "star", "sky"], axis=1)
+        table = pd.read_parquet(path, columns=["wavelength", *columns]).rename(columns=columns)
         spread = self.data.spread(node)
-        return table.assign(star=spread * table["star"], sky=spread * table["sky"])
+        return table.assign(**{part: spread * table[part] for part in columns.values()})
 
     # --- how well spectra are rebuilt
 

@@ -77,7 +77,12 @@ def make_table(
 @functools.cache
 def load_lines() -> LineTable:
     """The strong and well-known lines of data/lines.csv, 3700..10500 angstrom in vacuum."""
-    text = files("astroprism").joinpath("data/lines.csv").read_text(encoding="utf-8")
+    return read_lines("lines.csv")
+
+
+def read_lines(name: str) -> LineTable:
+    """A table of lines in data/."""
+    text = files("astroprism").joinpath(f"data/{name}").read_text(encoding="utf-8")
     rows = [line.split(",") for line in text.splitlines() if line and line[0] != "#"][1:]
     value = np.array([[float(cell) for cell in row[1:]] for row in rows]).T
     return make_table(

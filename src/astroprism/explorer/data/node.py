@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...figures.words import FEATURES, element_words, share_words
+from ...schema import LineGroup, Node
 from ..refusals import Refused
 from .curves import Curves, detail, window
 from .summary import QUANTILES
@@ -43,7 +45,11 @@ def node_page(viewer: Viewer, node: int) -> dict[str, Any]:
     predicted = None if found is None else found.predicted_by_labels
     return own | {
         "dossier": None if found is None or found.dossier is None else found.dossier.to_json(),
-        "line_groups": [] if found is None else [group.to_json() for group in found.lines],
+        "line_groups": [] if found is None else [_group(group) for group in found.lines],
+        "line_words": "" if found is None else _line_words(viewer, found),
+        "features": []
+        if found is None
+        else [one.to_json() | {"as_wide_as": FEATURES[one.kind]} for one in found.features],
         "predicted_by_labels": None if predicted is None else predicted.to_json(),
         "keywords": _keywords(viewer, node),
         "sweep": _rows(viewer, "bins", node, ("label", "bins", "nats", "null_mean", "null_high")),
@@ -54,6 +60,18 @@ def node_page(viewer: Viewer, node: int) -> dict[str, Any]:
         "derivative": profile is not None and f"star_{node:03d}" in profile,
         "traversal": viewer.has_model,
     }
+
+
+def _group(group: LineGroup) -> dict[str, Any]:
+    """All fields, those with defaults too."""
+    return {"kind": group.kind, "inseparable": group.inseparable} | group.to_json()
+
+
+def _line_words(viewer: Viewer, found: Node) -> str:
+    """How far lines can be named, and where this node's response lies."""
+    findings = viewer.columns.findings
+    coverage = None if findings is None else findings.line_coverage
+    return f"{element_words(coverage)} {share_words(found.line_shares)}".strip()
 
 
 def _extreme(viewer: Viewer, row: int, code: NDArray[np.float32]) -> dict[str, Any]:

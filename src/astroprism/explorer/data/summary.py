@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import __version__
-from ...figures.words import node_title
-from ...grid import Grid, convert_medium
-from ...measures.lines import atomic_groups, line_name, telluric_groups
-from ...schema import Match, ModelFacts
+from ...figures.words import moved_words, node_title
+from ...grid import SPEED_OF_LIGHT, Grid, convert_medium
+from ...measures.line_tables import atomic_groups, band_groups, place_names, telluric_groups
+from ...schema import Findings, Match, ModelFacts
 from ..refusals import tidy
 from .axes import Axes, has_umap, unit_of
 from .columns import Columns
@@ -23,6 +23,7 @@ UPLOAD = 64 << 20  # bytes of a file that may be dropped
 SELECTION = 2_000_000  # rows of a selection
 FAINTEST = 0.05  # depth in the Sun, or under a usual sky, of lines that are marked
 MOST_LINES = 1500
+CROWDED_AIR = 20.0  # km/s of a resolution element from which lines of the air run together
 NEAR = 0.02  # share of the spectra around a quantile whose labels say what it means
 FEWEST = 2  # spectra per quantile that have the label, below which there is no curve
 
@@ -65,7 +66,10 @@ def summary(columns: Columns, axes: Axes, *, titles: Mapping[int, str]) -> dict[
             for name, kind in columns.labels.items()
         ],
         "axes": known,
-        "lines": _lines(grid),
+        "lines": _lines(grid, findings),
+        "line_coverage": None
+        if findings is None or findings.line_coverage is None
+        else findings.line_coverage.to_json(),
         "quantiles": list(QUANTILES),
         "limits": {"upload_bytes": UPLOAD, "selection": SELECTION, "neighbours": MOST},
         "start": _start(nodes, [one["key"] for one in known]),
@@ -125,7 +129,7 @@ def _node(columns: Columns, node: int, *, title: str) -> dict[str, Any]:
         "matches": [] if found is None else [match.to_json() for match in found.matches],
         "response": {} if found is None else found.response,
         "survival": None if found is None else found.survival,
-        "lines": [] if found is None else [group.name for group in (found.dossier or found).lines],
+        "lines": [] if found is None else moved_words(found),
     }
 
 
@@ -156,26 +160,47 @@ def _known(values: NDArray[Any]) -> int:
     return int(np.isfinite(values).sum())
 
 
-def _lines(grid: Grid) -> list[dict[str, Any]]:
-    """Lines within the grid, in its medium; the deepest where there are too many."""
-    low, high = float(grid.wavelength[0]), float(grid.wavelength[-1])
-    found: list[dict[str, Any]] = []
-    for kind, groups in (("atom", atomic_groups()), ("telluric", telluric_groups())):
+def _lines(grid: Grid, findings: Findings | None) -> list[dict[str, Any]]:
+    """Lines within the grid, in its medium, as the resolution separates them; the deepest where there are
+    too many. Where lines of the air run together, its bands; of stars' bands those that a node moves.
+    """
+    coverage = None if findings is None else findings.line_coverage
+    step = grid.step if grid.kind == "log" else SPEED_OF_LIGHT * grid.step / float(np.median(grid.wavelength))
+    element = 2 * step if coverage is None else coverage.element_kms
+    low, high = (float(convert_medium(grid.wavelength[i], grid.medium, "vacuum")) for i in (0, -1))
+    found: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, element: str, vacuum: float, kind: str, depth: float) -> None:
+        if low <= vacuum <= high and depth > found.get(name, {"depth": 0.0})["depth"]:
+            place = float(convert_medium(vacuum, "vacuum", grid.medium))
+            found[name] = {
+                "name": name,
+                "element": element,
+                "wavelength": round(place, 3),
+                "kind": kind,
+                "depth": round(min(1.0, depth), 3),
+            }
+
+    sets = [("atom", [one.window(low, high) for one in atomic_groups()])]
+    if element <= CROWDED_AIR:
+        sets.append(("telluric", [one.window(low, high) for one in telluric_groups()]))
+    for kind, groups in sets:
+        groups = [group.take(group.weight >= FAINTEST) for group in groups]
+        groups = [group for group in groups if len(group.wavelength)]
         for group in groups:
-            places = convert_medium(group.wavelength, "vacuum", grid.medium)
-            for vacuum, place, depth in zip(group.wavelength, places, group.weight, strict=True):
-                if low <= place <= high and depth >= FAINTEST:
-                    found.append(
-                        {
-                            "name": line_name(group.name, float(vacuum)),
-                            "element": group.element,
-                            "wavelength": round(float(place), 3),
-                            "kind": kind,
-                            "depth": round(float(min(1.0, depth)), 3),
-                        }
-                    )
-    found.sort(key=lambda one: -one["depth"])
-    return sorted(found[:MOST_LINES], key=lambda one: one["wavelength"])
+            names = place_names(group.wavelength, groups, element=element)
+            for name, vacuum, depth in zip(names, group.wavelength, group.weight, strict=True):
+                if name is not None:
+                    add(name, group.element, float(vacuum), kind, float(depth))
+    moved = {line.line for node in (findings.nodes if findings else []) for g in node.lines for line in g.top}
+    for group in band_groups():
+        for label, vacuum in zip(group.labels, group.wavelength, strict=True):
+            if group.frame == "sky" and element > CROWDED_AIR:
+                add(label, group.element, float(vacuum), "telluric", 1.0)
+            elif group.frame == "star" and label in moved:
+                add(label, group.element, float(vacuum), "atom", 1.0)
+    deepest = sorted(found.values(), key=lambda one: -one["depth"])[:MOST_LINES]
+    return sorted(deepest, key=lambda one: one["wavelength"])
 
 
 def _start(nodes: list[dict[str, Any]], axes: list[str]) -> dict[str, str]:
