@@ -15,8 +15,9 @@ from scipy.stats import false_discovery_control
 
 from .. import schema
 from ..schema import number
+from .conditional import Given, information_beyond
 from .evidence import EvidenceError, Floats, Rows, column, column_values, finite, one_per_target, ranks
-from .mutual import MutualInformation, class_ranks, conditional_mutual_information, mutual_information
+from .mutual import MutualInformation, mutual_information
 from .nulls import chance_p, equal_bins, screened_information
 from .spacing import FEWEST
 
@@ -334,18 +335,17 @@ def _beyond(
         known = np.intersect1d(known, other.rows)
     if known.size < FEWEST_GIVEN:
         return None
-    z = np.column_stack([_numbers(one, x)[known] for one in given])
-    stars = None if targets is None else targets[known]
-    return conditional_mutual_information(x[known], _numbers(label, x)[known], z, targets=stars, seed=seed)
-
-
-def _numbers(label: Label, x: Floats) -> Floats:
-    """A label as numbers where it is known; classes in the order of the node's mean rank in them."""
-    if not label.categorical:
-        return np.asarray(label.values, dtype=np.float64)
-    found = np.full(len(x), np.nan)
-    found[label.rows] = class_ranks(label.values[label.rows], x[label.rows])
-    return found
+    values = label.values[known]
+    if (values == values[0]).all():
+        return None
+    return information_beyond(
+        x,
+        label.values,
+        [Given(one.values, one.categorical) for one in given],
+        categorical=label.categorical,
+        chosen=known,
+        seed=seed,
+    )
 
 
 def _shaded(
