@@ -125,10 +125,7 @@ def information_beyond(
     n = int(kept.size)
     x = x[kept]
     y = _numbered(y[kept]) if categorical else y[kept]
-    given = [
-        Given(_numbered(one.values[kept]), True) if one.categorical else Given(one.values[kept], False)
-        for one in given
-    ]
+    given = [_ready(one, kept) for one in given]
     facts: dict[str, Any] = {"p": float("nan"), "share": float("nan"), "n": int(chosen.size), "used": n}
     if any(_determines(one, y, categorical=categorical) for one in given):
         reach = float(LEVEL * np.sqrt(SHARED_NOISE) / n)
@@ -169,7 +166,7 @@ def information_beyond(
         several * SMEAR * max(float(found.mean()) - level, 0.0) ** SMEAR_POWER * 500 / n if numbers else 0.0
     )
     value, low, high, bias = interval(found - level, fewer - level, continuous=not categorical, smear=smear)
-    scatter = np.std(chance, ddof=1) if shuffles > 2 else np.sqrt(found.var() / n)
+    scatter = np.std(chance, ddof=1) if shuffles > 2 else np.sqrt((found.var() + SHARED_NOISE) / n)
     more = scatter**2 / shuffles + (CLASS_NOISE / n if categorical else 0.0)
     least = scatter * np.sqrt(1 + 1 / shuffles) if shuffles > 2 else 0.0  # what chance alone does
     down, up = (
@@ -184,6 +181,12 @@ def information_beyond(
 
 
 # --- what the given columns say of a row
+
+
+def _ready(one: Given, kept: Rows) -> Given:
+    """A given column in the rows kept; numbers of few values as classes, such as a flag."""
+    values, categorical = (one.values[kept], True) if one.categorical else classes_if_few(one.values[kept])
+    return Given(_numbered(values), True) if categorical else Given(values, False)
 
 
 def _numbered(classes: NDArray[Any]) -> NDArray[np.int64]:

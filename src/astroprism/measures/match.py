@@ -6,7 +6,7 @@ Plain arrays in, frozen results out; a row per spectrum. docs/design/findings.md
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,19 @@ from scipy.stats import false_discovery_control
 
 from .. import schema
 from ..schema import number
+from ..targets.classes import FEW_MEMBERS, nearly_unique, pooled, pooled_text
 from .conditional import Given, information_beyond
-from .evidence import EvidenceError, Floats, Rows, column, column_values, finite, one_per_target, ranks
+from .evidence import (
+    EvidenceError,
+    Floats,
+    Rows,
+    classes_if_few,
+    column,
+    column_values,
+    finite,
+    one_per_target,
+    ranks,
+)
 from .mutual import MutualInformation, mutual_information
 from .nulls import chance_p, equal_bins, screened_information
 from .spacing import FEWEST
@@ -26,6 +37,7 @@ OWN_NATS = 0.1  # what a label must add to stronger ones in order not to be thei
 FINEST_NULL, MOST_NULL = 100_000, 400_000
 NULL_PER_PAIR = 40  # draws per pair of the family: a single true pair can then reach q = 1/40
 FEWEST_GIVEN = 100  # rows that a conditional measure needs
+COARSE = 0.2  # different values a row, below which numbers are as coarse as classes
 LADDER = 1.05  # ratio of the numbers of rows between which nulls are shared
 
 
@@ -40,7 +52,8 @@ class MatchResult:
     share             of the label's entropy
     n                 targets known in both
     conditional*      nats given the labels in `given`: what this label adds to them
-    shadow_of         stronger labels of this node, to which this one adds less than 0.1 nat
+    shadow_of         labels of this node to which this one adds less than 0.1 nat: stronger ones, or a finer
+                      one that says the same
     """
 
     node: int
@@ -87,11 +100,15 @@ class MatchResult:
 
 @dataclass(frozen=True)
 class Matches:
-    """A family of pairs; left_out says why a label took no part. null: draws behind each p."""
+    """A family of pairs; left_out says why a label took no part, pooled which of its classes are one.
+
+    null: draws behind each p.
+    """
 
     pairs: tuple[MatchResult, ...]
     left_out: dict[str, str]
     null: int
+    pooled: dict[str, str] = field(default_factory=dict)
 
     def of_node(self, node: int) -> list[MatchResult]:
         """Pairs of one node, the strongest first; those without nats by their screen."""
@@ -118,10 +135,18 @@ class Label:
     """A label ready to be matched: its values, and the rows where it is known, one per target."""
 
     name: str
-    given: Any  # as the caller gave it
+    given: Any  # as the caller gave it, but with rare classes pooled
     values: NDArray[Any]
     categorical: bool
     rows: Rows
+    pooled: str = ""  # which classes, in words
+
+    @property
+    def grain(self) -> int:
+        """How fine it is: 0 for classes, 1 for numbers of few values, 2 for others."""
+        if self.categorical:
+            return 0
+        return 1 + bool(np.unique(self.values[self.rows]).size > COARSE * self.rows.size)
 
 
 def match_labels(
@@ -155,10 +180,11 @@ def match_labels(
             pairs.append(_pair(node, label, shared, screen, one_p, float(one_q)))
     if conditional:
         by_name = {label.name: label for label in ready}
-        pairs = [_conditioned(z, pair, by_name, stars, seed) for pair in pairs]
+        pairs = [_conditioned(z, pair, by_name, seed) for pair in pairs]
         for node in chosen:
-            pairs = _shaded(z, pairs, node, by_name, stars, seed)
-    return Matches(tuple(pairs), left_out, null)
+            pairs = _shaded(z, pairs, node, by_name, seed)
+    told = {label.name: label.pooled for label in ready if label.pooled}
+    return Matches(tuple(pairs), left_out, null, told)
 
 
 def sweep_keywords(
@@ -226,9 +252,34 @@ def usable_labels(
             left_out[str(name)] = "has one value only"
         elif categorical and np.bincount(values[rows]).max() < 2:
             left_out[str(name)] = "differs from target to target"
-        else:
+        elif categorical and (many := nearly_unique(np.unique(values[rows]).size, rows.size)):
+            left_out[str(name)] = many
+        elif not categorical:
             ready.append(Label(str(name), column_values(given), values, categorical, rows))
+        else:
+            label = _with_rare_pooled(str(name), column_values(given), values, rows)
+            if label is None:
+                left_out[str(name)] = f"no class of {FEW_MEMBERS} targets or more"
+            else:
+                ready.append(label)
     return ready, left_out
+
+
+def _with_rare_pooled(name: str, given: Any, values: NDArray[np.int64], rows: Rows) -> Label | None:
+    """A label of classes, those of few targets as one; None where that leaves nothing to tell apart."""
+    members = values[rows]
+    merged, rare, number = pooled(members)
+    if not rare:
+        return Label(name, given, values, True, rows)
+    if (merged == merged[0]).all():
+        return None
+    one = int(merged[np.flatnonzero(merged != members)[0]])
+    gone = np.flatnonzero((np.bincount(members) > 0) & (np.bincount(members) < FEW_MEMBERS))
+    known = np.unique(members)
+    kept = np.where(np.isin(values, gone) | ((values >= 0) & ~np.isin(values, known)), one, values)
+    text = kept.astype(str).astype(object)
+    text[kept < 0] = None
+    return Label(name, text, kept, True, rows, pooled_text(rare, number))
 
 
 def _null_size(pairs: int) -> int:
@@ -293,14 +344,12 @@ def _pair(
     )
 
 
-def _conditioned(
-    z: Floats, pair: MatchResult, labels: Mapping[str, Label], targets: NDArray[Any] | None, seed: int
-) -> MatchResult:
+def _conditioned(z: Floats, pair: MatchResult, labels: Mapping[str, Label], seed: int) -> MatchResult:
     """The pair with what its label adds to all other labels, where it carries anything at all."""
     if not (pair.q <= EXPLAINS_Q and pair.low > 0):
         return pair
     given = _given(labels[pair.label], [one for name, one in labels.items() if name != pair.label])
-    added = _beyond(z[:, pair.node], labels[pair.label], given, targets, seed)
+    added = _beyond(z[:, pair.node], labels[pair.label], given, seed)
     if added is None:
         return pair
     return replace(
@@ -324,9 +373,7 @@ def _given(label: Label, others: Sequence[Label]) -> list[Label]:
     return kept
 
 
-def _beyond(
-    x: Floats, label: Label, given: Sequence[Label], targets: NDArray[Any] | None, seed: int
-) -> MutualInformation | None:
+def _beyond(x: Floats, label: Label, given: Sequence[Label], seed: int) -> MutualInformation | None:
     """I(x; label | given), or None where too few rows have them all."""
     if not given:
         return None
@@ -335,37 +382,45 @@ def _beyond(
         known = np.intersect1d(known, other.rows)
     if known.size < FEWEST_GIVEN:
         return None
-    values = label.values[known]
-    if (values == values[0]).all():
+    values, categorical = (label.values, True) if label.categorical else classes_if_few(label.values)
+    if (values[known] == values[known[0]]).all():
         return None
-    return information_beyond(
-        x,
-        label.values,
-        [Given(one.values, one.categorical) for one in given],
-        categorical=label.categorical,
-        chosen=known,
-        seed=seed,
-    )
+    columns = [Given(one.values, one.categorical) for one in given]
+    return information_beyond(x, values, columns, categorical=categorical, chosen=known, seed=seed)
 
 
 def _shaded(
-    z: Floats,
-    pairs: Sequence[MatchResult],
-    node: int,
-    labels: Mapping[str, Label],
-    targets: NDArray[Any] | None,
-    seed: int,
+    z: Floats, pairs: Sequence[MatchResult], node: int, labels: Mapping[str, Label], seed: int
 ) -> list[MatchResult]:
-    """The pairs; those of one node that are shadows of its stronger labels say so."""
-    mine = sorted((p for p in pairs if p.node == node and p.explains), key=lambda p: -p.nats)
+    """The pairs; those of one node that are shadows of its other labels say so.
+
+    The strongest label comes first, and a later one that adds nothing to those before it is their shadow. Of
+    twins that say the same, such as a temperature and the classes made from it, the finer one comes first,
+    whichever is stronger by a little. Classes too many for the targets take no part, so they cast no shadow.
+    """
+    x = z[:, node]
+
+    def adds(name: str, others: Sequence[str]) -> bool:
+        added = _beyond(x, labels[name], [labels[one] for one in others], seed)
+        return added is None or added.nats >= OWN_NATS
+
     own: list[str] = []
     shadows: dict[str, tuple[str, ...]] = {}
-    for pair in mine:
-        added = _beyond(z[:, node], labels[pair.label], [labels[name] for name in own], targets, seed)
-        if added is not None and added.nats < OWN_NATS:
-            shadows[pair.label] = tuple(own)
-        else:
-            own.append(pair.label)
+    for pair in sorted((p for p in pairs if p.node == node and p.explains), key=lambda p: -p.nats):
+        name, label = pair.label, labels[pair.label]
+        if adds(name, own):
+            own.append(name)
+            continue
+        coarser = [one for one in own if labels[one].grain < label.grain]
+        twins = [one for one in coarser if not adds(one, [*(other for other in own if other != one), name])]
+        if not twins:
+            shadows[name] = tuple(own)
+            continue
+        own = [name if one == twins[0] else one for one in own if one not in twins[1:]]
+        shadows |= dict.fromkeys(twins, (name,))
+        for shadow, cast in shadows.items():  # of a twin: of the finer one now
+            if set(twins) & set(cast):
+                shadows[shadow] = tuple(dict.fromkeys(name if one in twins else one for one in cast))
     return [
         replace(pair, shadow_of=shadows[pair.label]) if pair.node == node and pair.label in shadows else pair
         for pair in pairs

@@ -40,6 +40,7 @@ __all__ = ["JoinReport", "Joined", "LabelReport", "combine", "join", "read_table
 
 AMBIGUOUS = "rows contradict each other about one spectrum or target"
 _EXAMPLES = 5
+_TYPES = "MK types"
 # Besides identifiers, names and places: columns that only count the rows of a table.
 _ROW_NUMBERS = frozenset({"column_1", "unnamed: 0", "index", "recno", "row", "level_0"})
 _MORE_IDENTIFIERS = frozenset(
@@ -113,6 +114,17 @@ class JoinReport:
         plain["labels"] = [asdict(label) for label in self.labels]
         plain["examples"] = {reason: list(keys) for reason, keys in self.examples.items()}
         return plain
+
+    @property
+    def label_notes(self) -> dict[str, str]:
+        """How labels were read, where not as they stand: pooled classes, spectral types as numbers."""
+        pooled = {label.name: label.pooled for label in self.labels if label.usable and label.pooled}
+        return {name: why for name, why in self.left_out.items() if why.startswith(_TYPES)} | pooled
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Labels that cannot be used, and why."""
+        return {label.name: label.reason for label in self.labels if not label.usable}
 
     def line(self) -> str:
         """The same in a line: what joined, and what cannot be used."""
@@ -473,7 +485,7 @@ def _types(
         if known:
             parts[title] = numbers
             said.append(f"{title} ({scale}; {known:,} of {n:,})")
-    return parts, f"MK types, read as {' and '.join(said)}"
+    return parts, f"{_TYPES}, read as {' and '.join(said)}"
 
 
 def _of_targets(words: NDArray[np.object_], targets: NDArray[np.object_]) -> tuple[Any, Any]:
