@@ -106,7 +106,9 @@ def find(
         "spectrum_id": folder.index["spectrum_id"].tolist()
     }  # which maps and predictions read
     if labels is not None:
-        tables["labels"] |= {str(name): column_values(labels[name]) for name in labels}
+        tables["labels"] |= {
+            str(name): column_values(labels[name]) for name in labels if str(name) != "spectrum_id"
+        }
     with blame(folder.path):
         folder.findings_path.unlink(missing_ok=True)
         folder.table_path("survival").unlink(missing_ok=True)  # of an earlier model, maybe

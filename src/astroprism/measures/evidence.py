@@ -80,9 +80,14 @@ def column(values: Any, name: str, *, categorical: bool | None) -> tuple[NDArray
             return array.astype(np.float64), False
         except (TypeError, ValueError) as error:
             raise EvidenceError(f"{name} is not numeric ({error}); say categorical=True") from None
-    text = np.array([_text(value) for value in array.tolist()], dtype=str)
+    text = texts(array)
     codes = np.unique(text, return_inverse=True)[1].astype(np.int64)
     return np.where(text == "", -1, codes), True
+
+
+def texts(values: Any) -> NDArray[np.str_]:
+    """A column as text (n,), '' where blank."""
+    return np.array([_text(value) for value in column_values(values).tolist()], dtype=str)
 
 
 def classes_if_few(values: NDArray[Any]) -> tuple[NDArray[Any], bool]:
