@@ -32,6 +32,9 @@ BIAS_NATS = np.array([0.022, 0.026, 0.025, 0.011])
 BIAS_SCALE = 0.9
 UNSURE = np.array([0.5, 0.5, 0.5, 0.75])  # share by which shapes differ in their bias, at these rows
 SMEAR_UNSURE = 0.5
+# What five neighbours miss over what three find more than they: at an edge of a density both miss in
+# proportion to the root of their number.
+LOST = 4.4
 # Counting noise shared by neighbouring local terms, which their scatter therefore misses: variance * rows.
 SHARED_NOISE = 0.12
 
@@ -131,7 +134,7 @@ def mutual_information(
     continuous = not (x_is or y_is)
     shared = not (x_is and y_is)
     value, low, high, bias = interval(
-        terms[0][counted], terms[1][counted], continuous=continuous, shared=shared
+        terms[0][counted], terms[1][counted], continuous=continuous, shared=shared, edges=True
     )
     share = float(np.clip((value if y_is else screen) / entropy, 0.0, 1.0)) if entropy > 0 else 0.0
     return MutualInformation(
@@ -200,14 +203,22 @@ def measured_bias(nats: float, n: int) -> float:
 
 
 def interval(
-    terms: Floats, fewer: Floats, *, continuous: bool, shared: bool = True, smear: float = 0.0
+    terms: Floats,
+    fewer: Floats,
+    *,
+    continuous: bool,
+    shared: bool = True,
+    smear: float = 0.0,
+    edges: bool = False,
 ) -> tuple[float, float, float, float]:
     """(value, low, high, bias) from local terms, one per target; `fewer`, the same with fewer neighbours.
 
     Terms near each other share their neighbours: at few rows that smooths them, and their spread is too small
     by the factor below; the bias differs from shape to shape. Where fewer neighbours give more by a standard
-    error, a fine shape is being smeared out: the high end goes up by three times that. Ross's estimator, of a
-    column and classes, needed the factor alone; two columns of classes share nothing.
+    error, a fine shape is being smeared out: the high end goes up by LOST times that. Ross's estimator, of a
+    column and classes, needed the factor alone; two columns of classes share nothing. With `edges` the value
+    is then that of fewer neighbours, up to three errors: a density with edges, as of noise between two
+    bounds, is not overstated but understated. Beyond three, the rows are too few for the shape.
     """
     n = terms.size
     raw = float(terms.mean())
@@ -219,6 +230,10 @@ def interval(
     error = float(LEVEL * np.sqrt(variance / n + unsure**2))
     finer = fewer - terms
     lost = float(finer.mean())
-    lost = 3 * lost if lost > finer.std(ddof=1) / np.sqrt(n) else 0.0
+    scatter = float(finer.std(ddof=1) / np.sqrt(n))
+    lost = lost if lost > scatter else 0.0
     bias = over - smear
-    return raw - bias, raw - bias - error, raw - bias + error + lost, bias
+    low, high = raw - bias - error, raw - bias + error + LOST * lost
+    if edges and 0 < lost < 3 * scatter and raw > LEVEL * error:
+        bias = -lost
+    return raw - bias, low, high, bias
