@@ -90,6 +90,20 @@ def test_a_number_takes_the_title_of_its_text_twin(classes):
     assert abs(by_name["kind"].conditional) < 0.05
 
 
+def test_a_shadow_is_of_the_label_that_says_the_same():
+    """Coarse types are the temperature's shadow, not that of a gravity which follows it, too."""
+    rng = np.random.default_rng(6)
+    teff = rng.uniform(4000, 8000, 400)
+    labels = {
+        "types": np.round(teff / 150),
+        "teff": teff + rng.normal(0, 40, 400),
+        "logg": teff / 2000 + rng.normal(0, 0.3, 400),
+    }
+    found = match_labels((teff / 1000 + 0.15 * rng.normal(size=400))[:, None], labels)
+    cast = {pair.label: pair.shadow_of for pair in found.pairs}
+    assert cast == {"teff": (), "types": ("teff",), "logg": ("teff",)}
+
+
 def test_classes_keep_the_title_where_the_number_says_less():
     rng = np.random.default_rng(1)
     kind = rng.integers(0, 3, 600)

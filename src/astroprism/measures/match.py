@@ -37,6 +37,7 @@ OWN_NATS = 0.1  # what a label must add to stronger ones in order not to be thei
 FINEST_NULL, MOST_NULL = 100_000, 400_000
 NULL_PER_PAIR = 40  # draws per pair of the family: a single true pair can then reach q = 1/40
 FEWEST_GIVEN = 100  # rows that a conditional measure needs
+FINEST = 2
 COARSE = 0.2  # different values a row, below which numbers are as coarse as classes
 LADDER = 1.05  # ratio of the numbers of rows between which nulls are shared
 
@@ -143,10 +144,10 @@ class Label:
 
     @property
     def grain(self) -> int:
-        """How fine it is: 0 for classes, 1 for numbers of few values, 2 for others."""
+        """How fine it is: 0 for classes, 1 for numbers of few values, FINEST for others."""
         if self.categorical:
             return 0
-        return 1 + bool(np.unique(self.values[self.rows]).size > COARSE * self.rows.size)
+        return FINEST - 1 + bool(np.unique(self.values[self.rows]).size > COARSE * self.rows.size)
 
 
 def match_labels(
@@ -412,16 +413,28 @@ def _shaded(
             own.append(name)
             continue
         coarser = [one for one in own if labels[one].grain < label.grain]
-        twins = [one for one in coarser if not adds(one, [*(other for other in own if other != one), name])]
-        if not twins:
+        twin = next((one for one in coarser if not adds(one, [name])), None)
+        if twin is None:
             shadows[name] = tuple(own)
-            continue
-        own = [name if one == twins[0] else one for one in own if one not in twins[1:]]
-        shadows |= dict.fromkeys(twins, (name,))
-        for shadow, cast in shadows.items():  # of a twin: of the finer one now
-            if set(twins) & set(cast):
-                shadows[shadow] = tuple(dict.fromkeys(name if one in twins else one for one in cast))
+        else:
+            own[own.index(twin)] = name
+            shadows[twin] = (name,)
+    for name in [one for one in own if labels[one].grain < FINEST]:  # what finer ones say that came later
+        finer = [one for one in own if labels[one].grain > labels[name].grain]
+        if finer and not adds(name, finer):
+            alone = next((one for one in finer if not adds(name, [one])), None)
+            own.remove(name)
+            shadows[name] = tuple(finer) if alone is None else (alone,)
+    titled = {name: _titled(cast, shadows) for name, cast in shadows.items()}
     return [
-        replace(pair, shadow_of=shadows[pair.label]) if pair.node == node and pair.label in shadows else pair
+        replace(pair, shadow_of=titled[pair.label]) if pair.node == node and pair.label in titled else pair
         for pair in pairs
     ]
+
+
+def _titled(cast: Sequence[str], shadows: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The labels that cast a shadow, without those that became shadows themselves."""
+    found: list[str] = []
+    for one in cast:
+        found += _titled(shadows[one], shadows) if one in shadows else [one]
+    return tuple(dict.fromkeys(found))
