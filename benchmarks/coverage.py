@@ -122,6 +122,17 @@ def classes(text: bool) -> tuple[float, Callable[[Rng, int], Pair]]:
     return truth - noise_entropy(1), draw
 
 
+def bounded(width: float) -> tuple[float, Callable[[Rng, int], Pair]]:
+    """x even between 0 and 1, y = x + noise even between -width and width: a density with edges."""
+    truth = width - np.log(2 * width) if width <= 0.5 else 1 / (4 * width)
+
+    def draw(rng: Rng, n: int) -> Pair:
+        x = rng.uniform(size=n)
+        return x, x + rng.uniform(-width, width, n), None
+
+    return float(truth), draw
+
+
 def given(rho: float, columns: int = 1) -> tuple[float, Callable[[Rng, int], Pair]]:
     """x and y of correlation rho beyond `columns` columns that both follow."""
 
@@ -140,6 +151,7 @@ CASES: dict[str, tuple[float, Callable[[Rng, int], Pair]]] = (
     | {"log-normal .9": gaussian(0.9, skew=True)}
     | {f"sine {waves} {noise:g}": sine(noise, waves) for waves, noise in ((1, 0.3), (1, 0.1), (3, 0.3))}
     | {f"ring {width:g}": ring(width) for width in (0.3, 0.1)}
+    | {f"bounded {width:g}": bounded(width) for width in (0.1, 0.75)}
     | {"censored .9": censored(0.9, -0.5), "classes": classes(True), "integers": classes(False)}
     | {f"given {rho:g}": given(rho) for rho in (0, 0.3, 0.6, 0.9)}
     | {f"given 5 columns {rho:g}": given(rho, 5) for rho in (0, 0.6, 0.9)}

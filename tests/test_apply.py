@@ -321,3 +321,54 @@ def test_the_command_line(study, made, tmp_path):
     done = CliRunner().invoke(app, ["outliers", str(study.path), "--most", "3"])
     assert "chance alone would give 2" in done.stdout
     assert len(done.stdout.splitlines()) == 6
+
+
+def test_a_label_never_overwrites_what_is_measured(study, spectra, tmp_path):
+    """Labels called as measured columns are, or as another label's interval."""
+    names = {
+        "snr": 1.0,
+        "SNR": 2.0,
+        "target": 3.0,
+        "chi2": 4.0,
+        "mean_000": 5.0,
+        "teff_low": 6.0,
+        "path": 7.0,
+    }
+    table = pd.read_parquet(study.path / "findings" / "labels.parquet")
+    for name, factor in names.items():
+        table[name] = factor * table["teff"]
+    table.to_parquet(study.path / "findings" / "labels.parquet")
+    plain = {one.identifier: one for one in spectra}
+    applied = study.apply(spectra)
+    frame = applied.frame
+    assert frame["target"].tolist() == [plain[name].target for name in frame["spectrum_id"]]
+    assert frame["snr"].max() < 1_000 < frame["label_snr"].min()
+    assert set(applied.labels) >= set(names)
+    assert applied.renamed == {name: f"label_{name}" for name in names if name != "SNR"} | {
+        "SNR": "label_label_SNR"
+    }
+    assert len({name.casefold() for name in frame}) == len(frame.columns)
+    np.testing.assert_allclose(frame["label_teff_low"], applied.labels["teff_low"].value)
+    np.testing.assert_allclose(frame["teff_low"], applied.labels["teff"].low)
+    odd = study.outliers()
+    assert odd["snr"].max() < 1_000 < odd["predicted_snr"].min()
+    assert "predicted_label_teff_low" in odd
+    for end in ("fits", "csv", "parquet", "vot"):
+        write_applied(tmp_path / f"x.{end}", frame)
+
+
+def test_labels_of_every_column_type_are_predicted(study, spectra):
+    """What pandas holds labels in: its text, categories, nullable numbers."""
+    path = study.path / "findings" / "labels.parquet"
+    table = pd.read_parquet(path)
+    blank = np.arange(len(table)) % 10 == 0
+    table["arrow"] = table["kind"].astype("string[pyarrow]").mask(blank)
+    table["category"] = table["kind"].mask(blank).astype("category")
+    table["whole"] = table["teff"].round().astype("Int64").mask(blank)
+    table["flag"] = (table["teff"] > 5800).astype("boolean").mask(blank)
+    table.to_parquet(path)
+    applied = study.apply(spectra)
+    assert set(applied.labels) >= {"arrow", "category", "whole", "flag"}
+    assert set(applied.frame["arrow"]) <= {"hot", "cool"}
+    assert applied.frame["whole"].between(3_000, 9_000).all()
+    assert {"label_arrow", "label_whole"} <= set(study.outliers())

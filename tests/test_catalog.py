@@ -14,6 +14,7 @@ from astropy.table import Table
 from astroprism.errors import CatalogError
 from astroprism.targets.catalog import combine, join, label_tables
 from astroprism.targets.group import group_targets
+from astroprism.targets.spectral_types import parse
 
 NAN = np.nan
 ARCSEC = 1 / 3600
@@ -98,7 +99,7 @@ def test_names_give_their_values_to_all_spectra_of_the_target():
             "Planet": ["b", "b", "c", "d"],
             "hostname": ["hd-189733", "Gliese 581", "* alf Cen B", "HD 1"],
             "teff": [5040, 3480, 5200, 6000],
-            "sptype": ["K2V", "M3V", "K1V", "F"],
+            "binary": ["yes", "no", "maybe", "no"],
         }
     )
     out = join(make_index(), table)
@@ -106,13 +107,13 @@ def test_names_give_their_values_to_all_spectra_of_the_target():
     assert out.report.key == "name"
     assert out.report.key_columns == ("hostname",)
     np.testing.assert_array_equal(out.labels["teff"], [5040, 5040, 3480, 3480, NAN, NAN, 5200, NAN])
-    assert isinstance(out.labels["sptype"].dtype, pd.CategoricalDtype)
-    assert out.labels["sptype"].astype(object).tolist()[:4] == ["K2V", "K2V", "M3V", "M3V"]
-    assert out.labels["sptype"].cat.categories.tolist() == ["K1V", "K2V", "M3V"]
+    assert isinstance(out.labels["binary"].dtype, pd.CategoricalDtype)
+    assert out.labels["binary"].astype(object).tolist()[:4] == ["yes", "yes", "no", "no"]
+    assert out.labels["binary"].cat.categories.tolist() == ["maybe", "no", "yes"]
     assert out.report.unmatched == {"no target has this name": 1}
     assert (out.report.targets, out.report.targets_labelled) == (6, 3)
     kinds = {label.name: label.kind for label in out.report.labels}
-    assert kinds == {"Planet": "categorical", "teff": "numeric", "sptype": "categorical"}
+    assert kinds == {"Planet": "categorical", "teff": "numeric", "binary": "categorical"}
 
 
 def test_the_name_column_is_found_by_its_values():
@@ -439,3 +440,123 @@ def test_tables_as_people_hold_them():
     with pytest.raises(CatalogError, match="type int"):
         join(index, label_tables(5)[0])
     assert len(label_tables([frame, frame])) == 2
+
+
+# --- text as labels
+
+
+def stars(n: int) -> pd.DataFrame:
+    """An index of n stars, one spectrum each."""
+    return pd.DataFrame(
+        {"spectrum_id": [f"s{i}" for i in range(n)], "target": [f"star {i}" for i in range(n)]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "subclass", "luminosity"),
+    [
+        ("K3III", 53, 3),
+        ("sdM4", 64, 6),
+        ("F5V+?", 35, 5),
+        ("B9.5IV-V", 19.5, 4.5),
+        ("kA5hA8mF4", 28, NAN),
+        ("G8IIIb Fe-1", 48, 3),
+        ("dM3e", 63, 5),
+        ("A0", 20, NAN),
+        ("M2-III", 62, 3),
+        ("F5V:", 35, 5),
+        ("A3/5V", 24, 5),
+        ("F8/G0V", 39, 5),
+        ("K0III+F0V", 50, 3),
+        ("M1Ia-ab", 61, 1),
+        ("O6.5V((f))", 6.5, 5),
+        ("ApSi", NAN, NAN),
+        ("L1.5", 71.5, NAN),
+        ("gM5", 65, 3),
+        ("GV", NAN, 5),
+        ("M5Vvar", 65, 5),
+        *[
+            (text, NAN, NAN)
+            for text in ("DA2", "WN5", "C5,4", "N", "S6/2", "Carbon", "WD", "M31", "Galaxy", "")
+        ],
+    ],
+)
+def test_mk_types(text, subclass, luminosity):
+    np.testing.assert_equal(parse(text), (subclass, luminosity))
+
+
+def test_spectral_types_become_two_numbers():
+    kinds = ["K3III", "F5V", "DA2", None, "M2-III", "G2V"] * 10
+    out = join(stars(60), stars(60).assign(SpType=kinds).drop(columns="target"))
+    assert out.usable == ["SpType_subclass", "SpType_luminosity"]
+    np.testing.assert_equal(out.labels["SpType_subclass"].tolist()[:6], [53, 35, NAN, NAN, 62, 42])
+    np.testing.assert_equal(out.labels["SpType_luminosity"].tolist()[:6], [3, 5, NAN, NAN, 3, 5])
+    assert "40 of 50" in out.report.left_out["SpType"]
+    assert "MK types, read as SpType_subclass" in out.report.line()
+    kept = join(stars(60), stars(60).assign(SpType=kinds), columns=["SpType"])
+    assert kept.usable == ["SpType"]
+
+
+def test_codes_that_look_like_types_are_none():
+    out = join(stars(60), stars(60).assign(camera=["B1", "B2", "G1"] * 20).drop(columns="target"))
+    assert out.usable == ["camera"]
+
+
+def test_rare_classes_are_pooled_and_told():
+    kinds = ["dwarf"] * 30 + ["giant"] * 20 + [f"odd {i // 2}" for i in range(10)]
+    out = join(stars(60), stars(60).assign(kind=kinds).drop(columns="target"))
+    assert out.labels["kind"].value_counts().to_dict() == {"dwarf": 30, "giant": 20, "other": 10}
+    told = "5 classes of fewer than 5 targets each, 10 together are pooled as 'other'"
+    assert out.report.labels[0].pooled == told
+    assert told in out.report.text()
+    assert told in out.report.line()
+    few = join(stars(6), stars(6).assign(kind=list("aabbcd")).drop(columns="target"))
+    assert few.labels["kind"].nunique() == 4
+
+
+def test_a_class_has_targets_as_members_not_spectra():
+    index = stars(60).assign(target=[f"star {i // 2}" for i in range(60)])
+    kinds = ["dwarf"] * 30 + ["giant"] * 14 + ["odd"] * 8 + ["rare"] * 8
+    out = join(index, index.assign(kind=kinds).drop(columns="target"))
+    assert set(out.labels["kind"]) == {"dwarf", "giant", "other"}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([f"plate {i // 4}" for i in range(200)], "50 classes for 200 targets, more than a tenth"),
+        ([f"2019-0{1 + i % 9}-11" for i in range(200)], "dates or times"),
+        ([f"2019-0{1 + i % 9}-11T01:02:03.5" for i in range(200)], "dates or times"),
+        ([f"night{i % 9}.fits.gz" for i in range(200)], "names of files"),
+        ([f"/data/{i % 3}/a b.txt" for i in range(200)], "names of files"),
+        (
+            pd.to_datetime("2019-01-01") + pd.to_timedelta(np.arange(200) % 7, unit="D"),
+            "give days as numbers",
+        ),
+    ],
+)
+def test_text_that_is_no_class(values, why):
+    out = join(stars(200), stars(200).assign(what=values, v=np.arange(200.0)).drop(columns="target"))
+    assert out.usable == ["v"]
+    assert why in out.report.labels[0].reason
+
+
+@pytest.mark.parametrize("dtype", ["str", "string[python]", "string[pyarrow]", "category", "object"])
+def test_every_kind_of_text_column(dtype):
+    text = pd.Series(["a", "b", None, "c"] * 15).astype("object" if dtype == "object" else dtype)
+    table = stars(60).assign(kind=text).drop(columns="target")
+    table["spectrum_id"] = table["spectrum_id"].astype("object" if dtype == "object" else dtype)
+    if dtype == "object":
+        table["kind"] = table["kind"].mask(table["kind"].isna(), pd.NA)
+    out = join(stars(60), table)
+    assert out.usable == ["kind"]
+    assert out.labels["kind"].isna().sum() == 15
+    assert out.report.labels[0].levels == 3
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "int64[pyarrow]", "category", "object"])
+def test_every_kind_of_number_column(dtype):
+    numbers = pd.Series([1, 0, None, 1] * 15, dtype="Int64").astype("object" if dtype == "object" else dtype)
+    out = join(stars(60), stars(60).assign(flag=numbers).drop(columns="target"))
+    assert out.usable == ["flag"]
+    np.testing.assert_equal(out.labels["flag"].tolist()[:4], [1, 0, NAN, 1])

@@ -81,6 +81,25 @@ def found(evidence):
     return assemble(evidence)
 
 
+def test_how_labels_were_read_is_said(evidence):
+    """In the tables, and then among the held-out targets; what could not be used in the tables, too."""
+    kind = np.array(["F"] * (N - 6) + ["a", "b", "c", "d", "e", "f"], dtype=object)
+    kind[: N // 2] = "G"
+    given = replace(
+        evidence,
+        labels={"kind": kind},
+        label_notes={"kind": "as a table has it", "sp": "MK types"},
+        unusable={"when": "dates or times, no classes"},
+    )
+    findings, _ = assemble(given)
+    told = "6 classes of fewer than 5 targets each, 6 together are pooled as 'other'"
+    assert findings.label_notes == {
+        "kind": f"as a table has it; of the held-out targets, {told}",
+        "sp": "MK types",
+    }
+    assert findings.labels_left_out == {"when": "dates or times, no classes"}
+
+
 def test_the_findings_say_what_was_put_in(found):
     findings, _ = found
     counts = findings.count

@@ -76,6 +76,106 @@ def test_a_copy_of_a_label_is_its_shadow(matches):
     assert "teff_copy" not in by_name["teff_copy"].given
 
 
+@pytest.mark.parametrize("classes", [8, 24])
+def test_a_number_takes_the_title_of_its_text_twin(classes):
+    """Classes made from a temperature are its shadow, whichever of the two came out stronger by chance."""
+    rng = np.random.default_rng(classes)
+    teff = rng.uniform(4000, 8000, 600)
+    codes = np.column_stack([teff / 1000 + 0.2 * rng.normal(size=600), rng.normal(size=600)])
+    kind = np.array([f"c{one}" for one in ((teff - 4000) / 4000 * classes).astype(int)], dtype=object)
+    found = match_labels(codes, {"kind": kind, "teff": teff, "noise": rng.normal(size=600)}, nodes=[0])
+    by_name = {pair.label: pair for pair in found.pairs}
+    assert by_name["kind"].shadow_of == ("teff",)
+    assert by_name["teff"].shadow_of == ()
+    assert abs(by_name["kind"].conditional) < 0.05
+
+
+def test_a_shadow_is_of_the_label_that_says_the_same():
+    """Coarse types are the temperature's shadow, not that of a gravity which follows it, too."""
+    rng = np.random.default_rng(6)
+    teff = rng.uniform(4000, 8000, 400)
+    labels = {
+        "types": np.round(teff / 150),
+        "teff": teff + rng.normal(0, 40, 400),
+        "logg": teff / 2000 + rng.normal(0, 0.3, 400),
+    }
+    found = match_labels((teff / 1000 + 0.15 * rng.normal(size=400))[:, None], labels)
+    cast = {pair.label: pair.shadow_of for pair in found.pairs}
+    assert cast == {"teff": (), "types": ("teff",), "logg": ("teff",)}
+
+
+def test_classes_keep_the_title_where_the_number_says_less():
+    rng = np.random.default_rng(1)
+    kind = rng.integers(0, 3, 600)
+    codes = (kind + 0.1 * rng.normal(size=600))[:, None]
+    labels = {"kind": np.array(["a", "b", "c"])[kind], "faint": kind + 1.0 * rng.normal(size=600)}
+    found = {pair.label: pair for pair in match_labels(codes, labels).pairs}
+    assert found["faint"].explains
+    assert found["faint"].shadow_of == ("kind",)
+    assert found["kind"].shadow_of == ()
+
+
+def test_hundreds_of_classes_take_no_credit():
+    """A library of 983 stars has 452 strings of spectral types: they named the stars."""
+    rng = np.random.default_rng(2)
+    teff, logg = rng.uniform(0, 1, 983), rng.normal(size=983)
+    types = np.array([f"{a}{b}" for a, b in zip((90 * teff).astype(int), np.round(2 * logg), strict=True)])
+    assert np.unique(types).size > 300
+    found = match_labels((2 * teff + 0.1 * logg)[:, None], {"types": types, "teff": teff, "logg": logg})
+    assert "more than a tenth" in found.left_out["types"]
+    assert {pair.label for pair in found.pairs if pair.shadow_of == ()} >= {"teff"}
+    assert not any("types" in pair.shadow_of for pair in found.pairs)
+
+
+def test_classes_of_few_targets_are_pooled_and_told():
+    rng = np.random.default_rng(3)
+    kind = np.array(["F"] * 150 + ["G"] * 130 + [f"odd{i // 2}" for i in range(20)], dtype=object)
+    kind[5] = None
+    codes = (np.where(kind == "F", 1.0, 0.0) + 0.1 * rng.normal(size=300))[:, None]
+    found = match_labels(codes, {"kind": kind})
+    assert found.pooled == {
+        "kind": "10 classes of fewer than 5 targets each, 20 together are pooled as 'other'"
+    }
+    assert found.pairs[0].n == 299
+    assert found.pairs[0].explains
+    odd = np.array([f"odd{i // 4}" for i in range(40)] + [None] * 260, dtype=object)
+    assert match_labels(codes, {"odd": odd}).left_out == {"odd": "no class of 5 targets or more"}
+
+
+def test_every_kind_of_label_column_matches():
+    """pandas' text, categories, nullable numbers and pd.NA, in frames and on their own."""
+    import pandas as pd
+
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=200)
+    text = pd.Series(np.where(x > 0, "a", "b")).mask(np.arange(200) % 20 == 0)
+    flag = pd.Series(x > 0).astype("boolean").mask(np.arange(200) % 20 == 0)
+    number = pd.Series(np.round(x * 9)).astype("Int64").mask(np.arange(200) % 20 == 0)
+    missing = text.astype(object).mask(text.isna(), pd.NA)
+    labels = {
+        "str": text.astype("str"),
+        "python": text.astype("string[python]"),
+        "arrow": text.astype("string[pyarrow]"),
+        "array": text.astype("string[pyarrow]").array,
+        "category": text.astype("category"),
+        "categorical": text.astype("category").array,
+        "object": missing,
+        "bare": missing.to_numpy(),
+        "flag": flag,
+        "flags": flag.array,
+        "arrow flag": flag.astype("boolean[pyarrow]"),
+        "number": number,
+        "numbers": number.array,
+        "float": number.astype("Float64"),
+    }
+    for given in (labels, pd.DataFrame(labels)):
+        found = match_labels(x[:, None], given, conditional=False)
+        assert {pair.label for pair in found.pairs} == set(labels)
+        assert {pair.n for pair in found.pairs} == {190}
+        same = {pair.nats for pair in found.pairs if not pair.label.startswith(("n", "f"))}
+        assert max(same) - min(same) < 1e-9
+
+
 def test_labels_that_cannot_be_matched_say_why(matches):
     assert matches.left_out == {
         "constant": "has one value only",

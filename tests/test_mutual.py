@@ -219,6 +219,96 @@ def test_conditional_on_many_columns_tells_the_shadow_from_the_thing():
     assert conditional_mutual_information(x, y, z).nats < 0.03
 
 
+def copies(case, n, rng):
+    """(x, label, copy): the copy tells all of the label that x knows, so the truth is 0."""
+    label, noise = rng.normal(size=n), rng.normal(size=n)
+    x, coarse = label + 0.3 * noise, np.round(4 * label).astype(int)
+    if case == "numeric":
+        return x, label, 3 * label - 7
+    if case == "monotone":
+        return x, label, np.exp(2 * label)
+    if case == "rounded":
+        return x, label, np.round(label, 3)
+    if case == "wiggly":
+        return np.sin(9 * label) + 0.1 * noise, label, label**3
+    if case == "wiggly and noisy":
+        return np.sin(6 * label) + 0.1 * noise, label + 0.02 * rng.normal(size=n), label
+    if case == "noisy":
+        return x, label + 0.2 * rng.normal(size=n), label
+    if case == "text of numbers":
+        return coarse / 4 + 0.3 * noise, coarse.astype(float), np.array([f"k{one}" for one in coarse])
+    if case == "text of text":
+        return x, np.array([f"k{one}" for one in coarse]), np.array([f"q{one}" for one in coarse])
+    if case == "number of text":
+        return x, np.array([f"k{one}" for one in coarse]), label
+    if case == "confused text":
+        held = np.where(rng.random(n) < 0.05, rng.permutation(coarse), coarse)
+        return held / 4 + 0.3 * noise, np.array([f"k{one}" for one in coarse]), held.astype(str)
+    fine = np.array([f"s{one}" for one in (12 * label).astype(int)])
+    return x, fine, {"teff": label, "logg": rng.normal(size=n), "kind": np.where(label > 0, "F", "G")}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "numeric",
+        "monotone",
+        "rounded",
+        "wiggly",
+        "wiggly and noisy",
+        "noisy",
+        "text of numbers",
+        "text of text",
+        "number of text",
+        "confused text",
+        "text of a table",
+    ],
+)
+def test_a_copy_leaves_nothing_to_tell(case):
+    """Text, numeric, noisy, monotone, wiggly: 0 within .03 nat, and the intervals hold it."""
+    found = [
+        conditional_mutual_information(*copies(case, 1_000, np.random.default_rng(seed)), seed=seed)
+        for seed in range(8)
+    ]
+    assert abs(np.mean([one.nats for one in found])) < 0.02
+    assert max(abs(one.nats) for one in found) < 0.07
+    assert sum(one.low <= 0 <= one.high for one in found) >= 6
+
+
+@pytest.mark.parametrize(("weight", "noise"), [(1.0, 0.5), (0.2, 0.2)])
+def test_what_a_label_adds_to_a_part_of_it_is_found(weight, noise):
+    """The label is a + b; a is given, and the code follows both."""
+    truth = 0.5 * np.log(1 + weight**2 / noise**2)
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        a, b = rng.normal(size=(2, 2_000))
+        found = conditional_mutual_information(
+            a + weight * b + noise * rng.normal(size=a.size), a + weight * b, a, seed=seed
+        )
+        assert found.nats == pytest.approx(truth, abs=0.07)
+        assert found.low > 0.2
+
+
+def test_a_noisy_copy_leaves_what_its_noise_hides():
+    """label ~ N(0, 1); the copy is off by .3, the code by .3: Gaussian, so the truth is known."""
+    truth = 0.5 * np.log(1 + 1 / (1 + 1 / 0.09) / 0.09)
+    for seed in range(4):
+        label, one, other = np.random.default_rng(seed).normal(size=(3, 2_000))
+        found = conditional_mutual_information(label + 0.3 * one, label, label + 0.3 * other, seed=seed)
+        assert found.nats == pytest.approx(truth, abs=0.06)
+
+
+def test_classes_beyond_a_number():
+    rng = np.random.default_rng(23)
+    kind, given = rng.integers(0, 3, 2_000), rng.normal(size=2_000)
+    x = given + 1.5 * kind + rng.normal(size=2_000)
+    found = conditional_mutual_information(x, np.array(["F", "G", "K"])[kind], given)
+    assert found.nats == pytest.approx(0.447, abs=0.05)  # of three classes 1.5 sigma apart
+    assert found.low < 0.447 < found.high
+    same = conditional_mutual_information(np.array(["F", "G", "K"])[kind], x, given)
+    assert same.nats == found.nats
+
+
 def test_the_parts_against_brute_force():
     rng = np.random.default_rng(17)
     points, radius = rng.normal(size=(300, 2)), rng.uniform(0, 0.5, 300)

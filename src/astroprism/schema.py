@@ -457,12 +457,16 @@ class LabelSummary(Record, frozen=True):
 
 
 class Findings(Record, frozen=True, kw_only=True):
-    """findings.json: how many causes there are, what each one is, and which ones nothing explains."""
+    """findings.json: how many causes there are, what each one is, and which ones nothing explains.
+
+    label_notes  label or column of a table -> how it was read: classes pooled, spectral types as numbers
+    """
 
     count: Counts
     nodes: list[Node]
     labels: dict[str, LabelSummary]
     labels_left_out: dict[str, str]
+    label_notes: dict[str, str] = {}
     keywords_left_out: int
     targets: int
     null_draws: dict[str, int]

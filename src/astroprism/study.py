@@ -141,7 +141,19 @@ class Study(StudyFolder):
         sources = {one.report.source: sorted(map(str, one.usable)) for one in joined}
         for one in joined:
             progress(message(one.report.line()))
-        report = find(self, labels=table, sources=sources, options=options, progress=progress)
+        notes: dict[str, str] = {}
+        unusable: dict[str, str] = {}
+        for one in joined:
+            notes, unusable = notes | one.report.label_notes, unusable | one.report.unusable
+        report = find(
+            self,
+            labels=table,
+            sources=sources,
+            label_notes=notes,
+            unusable=unusable,
+            options=options,
+            progress=progress,
+        )
         if report.made:
             self.record("find", {"labels": sources, "count": report.findings.count.to_json()})
         return report

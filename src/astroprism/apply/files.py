@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +23,20 @@ from ..errors import ConfigError, SpectrumError
 from ..folder import StudyFolder
 from ..ingest.block import deadline, seconds_for, spectra_of
 from ..ingest.listing import FileEntry, list_files
+from ..measures.probe import ClassProbe
 from ..progress import Listener, count, silent
 from ..spectrum import Spectrum
 from ..store.prepare import Prepared, prepare
 from .reference import CalibratedModel, calibrated_model
 from .spectra import Applied, ApplyOptions, Refused, apply_prepared, apply_spectra, preparation
-from .table import format_of, require_writable, write_applied, write_frame
+from .table import format_of, renamed_labels, require_writable, write_applied, write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FILES_PER_BLOCK = 64
 GROUP_PIXELS = 2**24  # of the spectra that go through at once
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ApplyReport:
     odd: int  # outlier p of .01 or less
     labels: list[str]
     labels_missing: dict[str, str]
+    renamed: dict[str, str] = field(default_factory=dict)  # label -> column, where its name is a measured one
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -113,6 +115,9 @@ def apply_files(
         odd=int((frame["outlier_p"] <= 0.01).sum()),
         labels=list(calibrated.probe.labels),
         labels_missing=dict(calibrated.probe.left_out),
+        renamed=renamed_labels(
+            {name: isinstance(one, ClassProbe) for name, one in calibrated.probe.labels.items()}
+        ),
     )
     write_json(beside, {"key": key, "table": _stamp(path), "report": report.as_dict()})
     shutil.rmtree(parts, ignore_errors=True)

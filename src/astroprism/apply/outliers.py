@@ -15,6 +15,7 @@ import numpy as np
 
 from ..artifacts import Format, differences, digest_of_json, read_arrays, table_header, write_arrays
 from ..folder import StudyFolder
+from ..measures.evidence import column_values
 from ..measures.probe import label_residuals, predict, target_keys
 from ..model.data import Source
 from ..progress import Listener, count, silent, warning
@@ -22,7 +23,7 @@ from .codes import StudyCodes
 from .reference import CalibratedModel, calibrate, study_residuals
 from .residuals import Residuals
 from .scores import isolation, label_surprise, label_text, oddness, reasons_text, score_columns, scores_of
-from .table import write_frame
+from .table import label_columns, write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,14 +134,17 @@ def _ranked(
         "snr": codes.snr,
         **score_columns(residuals, odd, wavelength),
     }
-    for name, one in predicted.items():
+    kinds = {name: one.categorical for name, one in predicted.items()}
+    names = label_columns(kinds, taken=columns, before="predicted_")
+    for label, one in predicted.items():
+        name = names[label]
         columns[f"predicted_{name}"] = one.value
         if one.categorical:
             columns[f"predicted_{name}_set"] = one.sets
         else:
             columns |= {f"predicted_{name}_low": one.low, f"predicted_{name}_high": one.high}
-        if name in given:
-            columns[f"label_{name}"] = given[name].to_numpy()
+        if label in given:
+            columns[f"label_{name}"] = column_values(given[label])
     frame = pd.DataFrame(columns)
     frame = frame.iloc[np.argsort(-frame["surprise"].to_numpy(), kind="stable")].reset_index(drop=True)
     frame.insert(0, "rank", np.arange(1, len(frame) + 1))

@@ -6,7 +6,7 @@ Shapes: n spectra of p pixels on the study's grid.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..store.prepare import Prepared, PrepareOptions, prepare
 from .reference import CalibratedModel, calibrated_model
 from .residuals import Residuals, in_sigma, measure_residuals
 from .scores import Oddness, isolation, oddness, reasons_text, score_columns, scores_of
-from .table import describe_columns
+from .table import describe_columns, label_columns, renamed_labels
 from .training_range import warnings_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Applied:
     residuals, oddness   the residuals in a few numbers, and these against held-out spectra
     warnings        for each spectrum, in which ways it lies outside of what the model was trained on
     refused         spectra that could not be used
+    renamed         label -> its column in the frame, where its name is that of a measured column
     """
 
     identifiers: NDArray[np.object_]
@@ -92,6 +93,7 @@ class Applied:
     oddness: Oddness
     warnings: list[list[str]]
     refused: list[Refused]
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.identifiers)
@@ -207,6 +209,7 @@ def apply_prepared(
         oddness=odd,
         warnings=warnings,
         refused=list(refused),
+        renamed=renamed_labels({name: one.categorical for name, one in labels.items()}),
     )
 
 
@@ -285,7 +288,9 @@ def _frame(
         "sigma_from": text(str(one.facts["sigma_from"]) for _, one in rows),
         "n_good": np.array([one.facts["n_good"] for _, one in rows], dtype=np.int64),
     }
-    for name, one in labels.items():
+    names = label_columns({name: one.categorical for name, one in labels.items()})
+    for label, one in labels.items():
+        name = names[label]
         if one.categorical:
             columns |= {name: text(one.value), f"{name}_set": text(one.sets)}
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,36 @@ MEANING = {
     "labels_p": ("", "p of how far a catalogue's label lies from the predicted one"),
 }
 
+_CODE = re.compile(r"(mean|sd)_(\d+)")
+
+
+def label_columns(
+    labels: Mapping[str, bool], *, taken: Iterable[str] = MEANING, before: str = ""
+) -> dict[str, str]:
+    """The column of each label: its name, unless what is measured or another label has that.
+
+    labels  name -> whether it is of classes; its interval or set has columns of its own, NAME_low and so on
+    taken   columns that are there; codes' (mean_007) always are. Compared without case, as FITS does
+    before  what every name begins with
+    """
+    used = {name.casefold() for name in taken}
+    columns = {}
+    for name, categorical in labels.items():
+        ends = ("", "_set") if categorical else ("", "_low", "_high")
+        column = name
+        while any(
+            (one := f"{before}{column}{end}".casefold()) in used or _CODE.fullmatch(one) for end in ends
+        ):
+            column = f"label_{column}"
+        columns[name] = column
+        used |= {f"{before}{column}{end}".casefold() for end in ends}
+    return columns
+
+
+def renamed_labels(labels: Mapping[str, bool]) -> dict[str, str]:
+    """Labels whose column has another name than theirs -> that name."""
+    return {name: column for name, column in label_columns(labels).items() if name != column}
+
 
 def describe_columns(table: Table, *, angstrom: str = "Angstrom") -> Table:
     """The table with units and descriptions of its columns; label units are those of the label table.
@@ -51,7 +81,7 @@ def describe_columns(table: Table, *, angstrom: str = "Angstrom") -> Table:
     """
     for name in table.colnames:
         unit, text = MEANING.get(name, ("", ""))
-        if found := re.fullmatch(r"(mean|sd)_(\d+)", name):
+        if found := _CODE.fullmatch(name):
             text = f"{'code' if found[1] == 'mean' else 'uncertainty of the code'} of node {int(found[2])}"
         elif not text and (found := re.fullmatch(r"(.+)_(low|high|set)", name)):
             what = {"low": "low end", "high": "high end", "set": "classes not ruled out"}[found[2]]

@@ -50,6 +50,10 @@ def apply(
         lines.append(f"  labels with 90 % intervals: {', '.join(report.labels)}{doubt}")
     else:
         lines.append(f"  no labels: give some to `astroprism find {study} --labels TABLE` first")
+    lines += [
+        f"  label {name} is in the column {column}: {name} is a measured column"
+        for name, column in report.renamed.items()
+    ]
     lines += [f"  label {name} is not predicted: {why}" for name, why in report.labels_missing.items()]
     lines.append(f"  {report.table}")
     show(report.as_dict(), as_json, "\n".join(lines))

@@ -35,6 +35,9 @@ _KNOWN = {
     "berv": ("barycentric velocity", "km/s"),
 }
 
+# of a column of MK types, read as numbers
+_TYPES = {"_subclass": "temperature subclass", "_luminosity": "luminosity class"}
+
 
 def _folded(label: str) -> str:
     return re.sub(r"[^a-z0-9]", "", label.lower())
@@ -42,6 +45,9 @@ def _folded(label: str) -> str:
 
 def label_words(label: str) -> str:
     """What a label is, in words; its own name where no words are listed."""
+    for end, words in _TYPES.items():
+        if label.lower().endswith(end):
+            return f"{words} ({label.removesuffix(end)})"
     return _KNOWN.get(_folded(label), (label, ""))[0]
 
 

@@ -42,6 +42,7 @@ class Evidence:
     labels, keywords    name -> (rows,); time: (rows,) days
     moves, at_labels    how codes move with a node at constant labels, and what spectra then do
     element             resolution element in km/s, and what says so; None: two pixels
+    label_notes, unusable   how labels were read; columns of the tables that are none, and why
     warnings            about the model or the label tables, for the reader of the findings
     """
 
@@ -59,6 +60,8 @@ class Evidence:
     responses: Responses = field(default_factory=Responses)
     element: tuple[float, str] | None = None
     survival: Survival | None = None
+    label_notes: Mapping[str, str] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -136,7 +139,8 @@ def assemble(
         count=counted.summary(),
         nodes=found,
         labels=_labels(evidence, usable, matches, counted, seed),
-        labels_left_out=matches.left_out,
+        labels_left_out={**evidence.unusable, **matches.left_out},
+        label_notes=_label_notes(evidence, matches),
         keywords_left_out=len(keywords.left_out),
         targets=len(evidence.targets),
         null_draws={"labels": matches.null, "keywords": keywords.null},
@@ -245,6 +249,15 @@ def _share(share: readout.VarianceShare | None) -> schema.Share | None:
     if share is None or not share.n:  # without rows nothing is known
         return None
     return schema.Share(number(share.value), number(share.low), number(share.high), share.n)
+
+
+def _label_notes(evidence: Evidence, matches: Matches) -> dict[str, str]:
+    """How labels were read: in the tables, and then among the held-out targets."""
+    notes = dict(evidence.label_notes)
+    for name, text in matches.pooled.items():
+        held = f"of the held-out targets, {text}"
+        notes[name] = f"{notes[name]}; {held}" if name in notes else held
+    return notes
 
 
 def _labels(

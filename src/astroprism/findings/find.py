@@ -74,6 +74,8 @@ def find(
     *,
     labels: pd.DataFrame | None = None,
     sources: Mapping[str, Any] | None = None,
+    label_notes: Mapping[str, str] | None = None,
+    unusable: Mapping[str, str] | None = None,
     options: FindOptions | None = None,
     progress: Listener = silent,
 ) -> FindReport:
@@ -81,6 +83,7 @@ def find(
 
     labels    a row per spectrum of the store, as `catalog.join` gives them
     sources   what the provenance says of the label tables
+    label_notes, unusable  how labels were read, and why columns are none, as `catalog.JoinReport` says
     progress  gets remarks, and counts the steps of a retraining, each with its `Moment`
     """
     options = options or FindOptions()
@@ -97,13 +100,16 @@ def find(
     if numbers := made_from.get("retrainings"):
         progress(message("matching nodes with those of the retrainings"))
         evidence = replace(evidence, survival=_survival(folder, evidence, numbers, seed=options.seed))
+    evidence = replace(evidence, label_notes=dict(label_notes or {}), unusable=dict(unusable or {}))
     progress(message("matching nodes with labels, keywords and lines"))
     findings, tables = assemble(evidence, provenance=made_from, seed=options.seed)
     tables["labels"] = {
         "spectrum_id": folder.index["spectrum_id"].tolist()
     }  # which maps and predictions read
     if labels is not None:
-        tables["labels"] |= {str(name): column_values(labels[name]) for name in labels}
+        tables["labels"] |= {
+            str(name): column_values(labels[name]) for name in labels if str(name) != "spectrum_id"
+        }
     with blame(folder.path):
         folder.findings_path.unlink(missing_ok=True)
         folder.table_path("survival").unlink(missing_ok=True)  # of an earlier model, maybe

@@ -4,7 +4,8 @@ evidence    columns as arrays, rows that count (finite, one per target), ranks
 spacing     entropies by spacing, and the information that a sampled code carries
 neighbours  local terms of the nearest-neighbour estimators
 nulls       equal-count bins, what chance alone puts into them, p-values
-mutual      mutual information of two columns, alone or given others, with interval and p
+mutual      mutual information of two columns, with interval and p
+conditional the same beyond other columns, copies among them
 count       how many causes there are, by two methods
 match       nodes with labels and header keywords, under one false-discovery rate
 readout     labels from codes and codes from labels, on targets set aside
@@ -20,8 +21,9 @@ docs/design/measures.md says how each quantity is estimated, and what was measur
 
 from __future__ import annotations
 
+from .conditional import conditional_mutual_information
 from .evidence import EvidenceError
-from .mutual import MutualInformation, conditional_mutual_information, mutual_information
+from .mutual import MutualInformation, mutual_information
 from .nulls import screened_information
 from .spacing import CodeInformation, code_information, sampled_codes, spacing_entropy
 

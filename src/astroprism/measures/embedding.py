@@ -150,6 +150,7 @@ def describe_embedding(
         found = count(z[first], errors[rows][first], seed=seed)
         z, chosen = sampled_codes(z, errors[rows], seed=seed), list(range(nodes))
     matches = match_labels(z, frame, nodes=chosen, targets=stars, seed=seed, conditional=conditional)
+    notes += [f"{name}: {text}" for name, text in matches.pooled.items()]
     return Described(
         count=found,
         matches=matches,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,13 @@ def column_values(values: Any) -> NDArray[Any]:
     """A column of numpy, pandas, pyarrow or astropy as an array; what is masked or null is None or NaN."""
     if hasattr(values, "to_pylist"):  # pyarrow
         values = values.to_pandas()
-    if hasattr(values, "to_numpy"):  # pandas: categories and nullable types to plain objects
+    if hasattr(values, "to_numpy") and hasattr(values, "isna") and not hasattr(values, "columns"):
+        # pandas: series, and arrays of text, categories and nullable types, as plain objects
         kind = getattr(values.dtype, "kind", "O")
         if kind not in "fiub" or not isinstance(values.dtype, np.dtype):
-            values = values.astype(object).where(values.notna(), None).to_numpy()
+            blanks = np.asarray(values.isna(), dtype=bool)
+            values = np.array(values.astype(object), dtype=object)
+            values[blanks] = None
     if np.ma.isMaskedArray(values):  # numpy's, and astropy's columns
         blank: NDArray[np.bool_] = np.ma.getmaskarray(values)
         numeric = values.dtype.kind in "fiub"
@@ -54,6 +58,11 @@ def column_values(values: Any) -> NDArray[Any]:
         raise EvidenceError(f"a column of type {type(values).__name__} is no array ({error})") from error
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind == "T":  # numpy's own strings of any length
+        array = array.astype(object)
+    if array.dtype.kind == "O" and array.ndim == 1 and "pandas" in sys.modules:
+        nothing = sys.modules["pandas"].NA  # which compares to nothing, not even to itself
+        array = np.array([None if one is nothing else one for one in array.tolist()], dtype=object)
     return array.astype(np.float64) if array.dtype.kind == "b" else array
 
 
@@ -71,9 +80,14 @@ def column(values: Any, name: str, *, categorical: bool | None) -> tuple[NDArray
             return array.astype(np.float64), False
         except (TypeError, ValueError) as error:
             raise EvidenceError(f"{name} is not numeric ({error}); say categorical=True") from None
-    text = np.array([_text(value) for value in array.tolist()], dtype=str)
+    text = texts(array)
     codes = np.unique(text, return_inverse=True)[1].astype(np.int64)
     return np.where(text == "", -1, codes), True
+
+
+def texts(values: Any) -> NDArray[np.str_]:
+    """A column as text (n,), '' where blank."""
+    return np.array([_text(value) for value in column_values(values).tolist()], dtype=str)
 
 
 def classes_if_few(values: NDArray[Any]) -> tuple[NDArray[Any], bool]:

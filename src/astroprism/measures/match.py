@@ -6,7 +6,7 @@ Plain arrays in, frozen results out; a row per spectrum. docs/design/findings.md
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,20 @@ from scipy.stats import false_discovery_control
 
 from .. import schema
 from ..schema import number
-from .evidence import EvidenceError, Floats, Rows, column, column_values, finite, one_per_target, ranks
-from .mutual import MutualInformation, class_ranks, conditional_mutual_information, mutual_information
+from ..targets.classes import FEW_MEMBERS, nearly_unique, pooled, pooled_text
+from .conditional import Given, information_beyond
+from .evidence import (
+    EvidenceError,
+    Floats,
+    Rows,
+    classes_if_few,
+    column,
+    column_values,
+    finite,
+    one_per_target,
+    ranks,
+)
+from .mutual import MutualInformation, mutual_information
 from .nulls import chance_p, equal_bins, screened_information
 from .spacing import FEWEST
 
@@ -25,6 +37,8 @@ OWN_NATS = 0.1  # what a label must add to stronger ones in order not to be thei
 FINEST_NULL, MOST_NULL = 100_000, 400_000
 NULL_PER_PAIR = 40  # draws per pair of the family: a single true pair can then reach q = 1/40
 FEWEST_GIVEN = 100  # rows that a conditional measure needs
+FINEST = 2
+COARSE = 0.2  # different values a row, below which numbers are as coarse as classes
 LADDER = 1.05  # ratio of the numbers of rows between which nulls are shared
 
 
@@ -39,7 +53,8 @@ class MatchResult:
     share             of the label's entropy
     n                 targets known in both
     conditional*      nats given the labels in `given`: what this label adds to them
-    shadow_of         stronger labels of this node, to which this one adds less than 0.1 nat
+    shadow_of         labels of this node to which this one adds less than 0.1 nat: stronger ones, or a finer
+                      one that says the same
     """
 
     node: int
@@ -86,11 +101,15 @@ class MatchResult:
 
 @dataclass(frozen=True)
 class Matches:
-    """A family of pairs; left_out says why a label took no part. null: draws behind each p."""
+    """A family of pairs; left_out says why a label took no part, pooled which of its classes are one.
+
+    null: draws behind each p.
+    """
 
     pairs: tuple[MatchResult, ...]
     left_out: dict[str, str]
     null: int
+    pooled: dict[str, str] = field(default_factory=dict)
 
     def of_node(self, node: int) -> list[MatchResult]:
         """Pairs of one node, the strongest first; those without nats by their screen."""
@@ -117,10 +136,18 @@ class Label:
     """A label ready to be matched: its values, and the rows where it is known, one per target."""
 
     name: str
-    given: Any  # as the caller gave it
+    given: Any  # as the caller gave it, but with rare classes pooled
     values: NDArray[Any]
     categorical: bool
     rows: Rows
+    pooled: str = ""  # which classes, in words
+
+    @property
+    def grain(self) -> int:
+        """How fine it is: 0 for classes, 1 for numbers of few values, FINEST for others."""
+        if self.categorical:
+            return 0
+        return FINEST - 1 + bool(np.unique(self.values[self.rows]).size > COARSE * self.rows.size)
 
 
 def match_labels(
@@ -154,10 +181,11 @@ def match_labels(
             pairs.append(_pair(node, label, shared, screen, one_p, float(one_q)))
     if conditional:
         by_name = {label.name: label for label in ready}
-        pairs = [_conditioned(z, pair, by_name, stars, seed) for pair in pairs]
+        pairs = [_conditioned(z, pair, by_name, seed) for pair in pairs]
         for node in chosen:
-            pairs = _shaded(z, pairs, node, by_name, stars, seed)
-    return Matches(tuple(pairs), left_out, null)
+            pairs = _shaded(z, pairs, node, by_name, seed)
+    told = {label.name: label.pooled for label in ready if label.pooled}
+    return Matches(tuple(pairs), left_out, null, told)
 
 
 def sweep_keywords(
@@ -225,9 +253,34 @@ def usable_labels(
             left_out[str(name)] = "has one value only"
         elif categorical and np.bincount(values[rows]).max() < 2:
             left_out[str(name)] = "differs from target to target"
-        else:
+        elif categorical and (many := nearly_unique(np.unique(values[rows]).size, rows.size)):
+            left_out[str(name)] = many
+        elif not categorical:
             ready.append(Label(str(name), column_values(given), values, categorical, rows))
+        else:
+            label = _with_rare_pooled(str(name), column_values(given), values, rows)
+            if label is None:
+                left_out[str(name)] = f"no class of {FEW_MEMBERS} targets or more"
+            else:
+                ready.append(label)
     return ready, left_out
+
+
+def _with_rare_pooled(name: str, given: Any, values: NDArray[np.int64], rows: Rows) -> Label | None:
+    """A label of classes, those of few targets as one; None where that leaves nothing to tell apart."""
+    members = values[rows]
+    merged, rare, number = pooled(members)
+    if not rare:
+        return Label(name, given, values, True, rows)
+    if (merged == merged[0]).all():
+        return None
+    one = int(merged[np.flatnonzero(merged != members)[0]])
+    gone = np.flatnonzero((np.bincount(members) > 0) & (np.bincount(members) < FEW_MEMBERS))
+    known = np.unique(members)
+    kept = np.where(np.isin(values, gone) | ((values >= 0) & ~np.isin(values, known)), one, values)
+    text = kept.astype(str).astype(object)
+    text[kept < 0] = None
+    return Label(name, text, kept, True, rows, pooled_text(rare, number))
 
 
 def _null_size(pairs: int) -> int:
@@ -292,14 +345,12 @@ def _pair(
     )
 
 
-def _conditioned(
-    z: Floats, pair: MatchResult, labels: Mapping[str, Label], targets: NDArray[Any] | None, seed: int
-) -> MatchResult:
+def _conditioned(z: Floats, pair: MatchResult, labels: Mapping[str, Label], seed: int) -> MatchResult:
     """The pair with what its label adds to all other labels, where it carries anything at all."""
     if not (pair.q <= EXPLAINS_Q and pair.low > 0):
         return pair
     given = _given(labels[pair.label], [one for name, one in labels.items() if name != pair.label])
-    added = _beyond(z[:, pair.node], labels[pair.label], given, targets, seed)
+    added = _beyond(z[:, pair.node], labels[pair.label], given, seed)
     if added is None:
         return pair
     return replace(
@@ -323,9 +374,7 @@ def _given(label: Label, others: Sequence[Label]) -> list[Label]:
     return kept
 
 
-def _beyond(
-    x: Floats, label: Label, given: Sequence[Label], targets: NDArray[Any] | None, seed: int
-) -> MutualInformation | None:
+def _beyond(x: Floats, label: Label, given: Sequence[Label], seed: int) -> MutualInformation | None:
     """I(x; label | given), or None where too few rows have them all."""
     if not given:
         return None
@@ -334,39 +383,58 @@ def _beyond(
         known = np.intersect1d(known, other.rows)
     if known.size < FEWEST_GIVEN:
         return None
-    z = np.column_stack([_numbers(one, x)[known] for one in given])
-    stars = None if targets is None else targets[known]
-    return conditional_mutual_information(x[known], _numbers(label, x)[known], z, targets=stars, seed=seed)
-
-
-def _numbers(label: Label, x: Floats) -> Floats:
-    """A label as numbers where it is known; classes in the order of the node's mean rank in them."""
-    if not label.categorical:
-        return np.asarray(label.values, dtype=np.float64)
-    found = np.full(len(x), np.nan)
-    found[label.rows] = class_ranks(label.values[label.rows], x[label.rows])
-    return found
+    values, categorical = (label.values, True) if label.categorical else classes_if_few(label.values)
+    if (values[known] == values[known[0]]).all():
+        return None
+    columns = [Given(one.values, one.categorical) for one in given]
+    return information_beyond(x, values, columns, categorical=categorical, chosen=known, seed=seed)
 
 
 def _shaded(
-    z: Floats,
-    pairs: Sequence[MatchResult],
-    node: int,
-    labels: Mapping[str, Label],
-    targets: NDArray[Any] | None,
-    seed: int,
+    z: Floats, pairs: Sequence[MatchResult], node: int, labels: Mapping[str, Label], seed: int
 ) -> list[MatchResult]:
-    """The pairs; those of one node that are shadows of its stronger labels say so."""
-    mine = sorted((p for p in pairs if p.node == node and p.explains), key=lambda p: -p.nats)
+    """The pairs; those of one node that are shadows of its other labels say so.
+
+    The strongest label comes first, and a later one that adds nothing to those before it is their shadow. Of
+    twins that say the same, such as a temperature and the classes made from it, the finer one comes first,
+    whichever is stronger by a little. Classes too many for the targets take no part, so they cast no shadow.
+    """
+    x = z[:, node]
+
+    def adds(name: str, others: Sequence[str]) -> bool:
+        added = _beyond(x, labels[name], [labels[one] for one in others], seed)
+        return added is None or added.nats >= OWN_NATS
+
     own: list[str] = []
     shadows: dict[str, tuple[str, ...]] = {}
-    for pair in mine:
-        added = _beyond(z[:, node], labels[pair.label], [labels[name] for name in own], targets, seed)
-        if added is not None and added.nats < OWN_NATS:
-            shadows[pair.label] = tuple(own)
+    for pair in sorted((p for p in pairs if p.node == node and p.explains), key=lambda p: -p.nats):
+        name, label = pair.label, labels[pair.label]
+        if adds(name, own):
+            own.append(name)
+            continue
+        coarser = [one for one in own if labels[one].grain < label.grain]
+        twin = next((one for one in coarser if not adds(one, [name])), None)
+        if twin is None:
+            shadows[name] = tuple(own)
         else:
-            own.append(pair.label)
+            own[own.index(twin)] = name
+            shadows[twin] = (name,)
+    for name in [one for one in own if labels[one].grain < FINEST]:  # what finer ones say that came later
+        finer = [one for one in own if labels[one].grain > labels[name].grain]
+        if finer and not adds(name, finer):
+            alone = next((one for one in finer if not adds(name, [one])), None)
+            own.remove(name)
+            shadows[name] = tuple(finer) if alone is None else (alone,)
+    titled = {name: _titled(cast, shadows) for name, cast in shadows.items()}
     return [
-        replace(pair, shadow_of=shadows[pair.label]) if pair.node == node and pair.label in shadows else pair
+        replace(pair, shadow_of=titled[pair.label]) if pair.node == node and pair.label in titled else pair
         for pair in pairs
     ]
+
+
+def _titled(cast: Sequence[str], shadows: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The labels that cast a shadow, without those that became shadows themselves."""
+    found: list[str] = []
+    for one in cast:
+        found += _titled(shadows[one], shadows) if one in shadows else [one]
+    return tuple(dict.fromkeys(found))

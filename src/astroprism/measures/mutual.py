@@ -1,4 +1,4 @@
-"""Mutual information of two columns, alone or given others, with interval and p."""
+"""Mutual information of two columns, with interval and p."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from .evidence import (
     checked_targets,
     classes_if_few,
     column,
-    column_values,
     finite,
     one_per_target,
     ranks,
@@ -31,12 +30,11 @@ MOST_ROWS = 20_000
 BIAS_ROWS = np.log([500.0, 2_000.0, 4_000.0, 20_000.0])
 BIAS_NATS = np.array([0.022, 0.026, 0.025, 0.011])
 BIAS_SCALE = 0.9
-# What the estimator given others also smears away, on Gaussians given one column (collected at 500 to
-# 20,000 rows): SMEAR nats^1.55 at 500 rows, falling as 1/n; of several columns SEVERAL times that.
-SMEAR, SMEAR_POWER, SEVERAL = 0.097, 1.55, 1.5
-SPARSE = 5_000  # rows up to which, given others, fewer neighbours are tried, too: half as slow again
 UNSURE = np.array([0.5, 0.5, 0.5, 0.75])  # share by which shapes differ in their bias, at these rows
 SMEAR_UNSURE = 0.5
+# What five neighbours miss over what three find more than they: at an edge of a density both miss in
+# proportion to the root of their number.
+LOST = 4.4
 # Counting noise shared by neighbouring local terms, which their scatter therefore misses: variance * rows.
 SHARED_NOISE = 0.12
 
@@ -111,7 +109,7 @@ def mutual_information(
     known = finite(x, y)
     rng = np.random.default_rng(seed)
     first = one_per_target(known, targets, rng)
-    _enough(first.size, total - known.size)
+    enough_rows(first.size, total - known.size)
     for one, is_category, name in ((x, x_is, "x"), (y, y_is, "y")):
         varied(one[first], name)
         if is_category and np.bincount(one[first]).max() < 2:
@@ -125,7 +123,7 @@ def mutual_information(
     screen, _ = nulls.screened_information(bins_x, bins_y)
     p = nulls.chance_p(bins_x, bins_y, draws=null) if null else float("nan")
 
-    kept = _subsample(first, rows, rng)
+    kept = subsample(first, rows, rng)
     repeats = draws if targets is not None else 1
     terms = np.zeros((2, kept.size))
     for draw in range(repeats):
@@ -135,8 +133,8 @@ def mutual_information(
     alone = int((~counted).sum())
     continuous = not (x_is or y_is)
     shared = not (x_is and y_is)
-    value, low, high, bias = _interval(
-        terms[0][counted], terms[1][counted], continuous=continuous, shared=shared
+    value, low, high, bias = interval(
+        terms[0][counted], terms[1][counted], continuous=continuous, shared=shared, edges=True
     )
     share = float(np.clip((value if y_is else screen) / entropy, 0.0, 1.0)) if entropy > 0 else 0.0
     return MutualInformation(
@@ -184,11 +182,13 @@ def _same_targets(known: Rows, kept: Rows, targets: Any, rng: np.random.Generato
     return again[np.argsort(targets[again], kind="stable")][place]
 
 
-def _subsample(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+def subsample(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+    """The rows, or `most` of them drawn by `rng`."""
     return rows if rows.size <= most else np.sort(rng.choice(rows, size=most, replace=False))
 
 
-def _enough(n: int, missing: int) -> None:
+def enough_rows(n: int, missing: int) -> None:
+    """Refuse what no interval can be given of."""
     if n < FEWEST:
         raise EvidenceError(
             f"{n} rows (or targets, where given) are known in all columns, {missing} rows have a "
@@ -202,15 +202,23 @@ def measured_bias(nats: float, n: int) -> float:
     return float(most * -np.expm1(-max(nats, 0.0) / BIAS_SCALE))
 
 
-def _interval(
-    terms: Floats, fewer: Floats, *, continuous: bool, shared: bool = True, smear: float = 0.0
+def interval(
+    terms: Floats,
+    fewer: Floats,
+    *,
+    continuous: bool,
+    shared: bool = True,
+    smear: float = 0.0,
+    edges: bool = False,
 ) -> tuple[float, float, float, float]:
     """(value, low, high, bias) from local terms, one per target; `fewer`, the same with fewer neighbours.
 
     Terms near each other share their neighbours: at few rows that smooths them, and their spread is too small
     by the factor below; the bias differs from shape to shape. Where fewer neighbours give more by a standard
-    error, a fine shape is being smeared out: the high end goes up by three times that. Ross's estimator, of a
-    column and classes, needed the factor alone; two columns of classes share nothing.
+    error, a fine shape is being smeared out: the high end goes up by LOST times that. Ross's estimator, of a
+    column and classes, needed the factor alone; two columns of classes share nothing. With `edges` the value
+    is then that of fewer neighbours, up to three errors: a density with edges, as of noise between two
+    bounds, is not overstated but understated. Beyond three, the rows are too few for the shape.
     """
     n = terms.size
     raw = float(terms.mean())
@@ -222,138 +230,10 @@ def _interval(
     error = float(LEVEL * np.sqrt(variance / n + unsure**2))
     finer = fewer - terms
     lost = float(finer.mean())
-    lost = 3 * lost if lost > finer.std(ddof=1) / np.sqrt(n) else 0.0
+    scatter = float(finer.std(ddof=1) / np.sqrt(n))
+    lost = lost if lost > scatter else 0.0
     bias = over - smear
-    return raw - bias, raw - bias - error, raw - bias + error + lost, bias
-
-
-def conditional_mutual_information(
-    x: Any,
-    y: Any,
-    z: Any,
-    *,
-    targets: Any = None,
-    categorical: bool | None = None,
-    seed: int = 0,
-    k: int = neighbours.NEIGHBOURS,
-    rows: int = MOST_ROWS,
-) -> MutualInformation:
-    """I(x; y | z) in nats: what x and y share beyond z.
-
-    x, y: (n,); z: (n,), (n, d) or a table. Text is classes, each put at the mean rank of x (of y) in it;
-    the other arguments are those of `mutual_information`.
-
-    Taking any function of z from x, or from y, changes nothing in it. So what z predicts, by hinges and
-    products of its columns, is subtracted from both first; little then depends on z, which the estimator
-    smooths over. Several columns of z are then represented by what they predict of y: exact where the rest of
-    x and y depends on them through that alone, or not at all.
-    """
-    x, x_is = column(x, "x", categorical=None)
-    y, y_is = column(y, "y", categorical=categorical)
-    if x_is and y_is:
-        raise EvidenceError("x and y are both categorical; conditional information needs one that is numeric")
-    others = [column(one, f"z {name}".strip(), categorical=None) for name, one in _columns(z)]
-    targets = checked_targets(targets)
-    if len(others) > 1 and len(others[0][0]) != len(x) and len(others) == len(x):
-        raise EvidenceError(
-            f"z has {len(others[0][0])} rows of {len(others)} columns, x has {len(x)} rows: give z as (rows, "
-            "columns), transposed"
-        )
-    total = same_length(x=x, y=y, targets=targets, **{f"z {i}": one for i, (one, _) in enumerate(others)})
-    known = finite(x, y, *(one for one, _ in others))
-    rng = np.random.default_rng(seed)
-    first = one_per_target(known, targets, rng)
-    _enough(first.size, total - known.size)
-    varied(x[first], "x")
-    varied(y[first], "y")
-    kept = _subsample(first, rows, rng)
-
-    def scored(values: NDArray[Any]) -> Floats:
-        return neighbours.lattice(kept.size)[ranks(values, rng)]
-
-    x, y = x[kept], y[kept]
-    if x_is:
-        x = class_ranks(x, scored(y))
-    elif y_is:
-        y = class_ranks(y, scored(x))
-    of_x, of_y = scored(x), scored(y)
-    columns: list[Floats] = []
-    for one, is_category in others:
-        columns += [class_ranks(one[kept], of) for of in (of_x, of_y)] if is_category else [one[kept]]
-    given = np.column_stack([scored(one) for one in columns])
-    predicted_x, predicted_y = _predicted(of_x, given), _predicted(of_y, given)
-    rest_x, rest_y = scored(of_x - predicted_x), scored(of_y - predicted_y)
-    if given.shape[1] > 1:
-        given = scored(predicted_y)[:, None]
-    terms, fewer = neighbours.conditional_terms(rest_x, rest_y, given, k=k, finer=kept.size <= SPARSE)
-    several = SEVERAL if len(columns) > 1 else 1.0
-    smear = several * SMEAR * max(float(terms.mean()), 0.0) ** SMEAR_POWER * 500 / kept.size
-    value, low, high, bias = _interval(terms, fewer, continuous=True, smear=smear)
-    screen, _ = nulls.screened_information(
-        nulls.equal_bins(ranks(rest_x, rng)), nulls.equal_bins(ranks(rest_y, rng))
-    )
-    nothing = float("nan")
-    return MutualInformation(
-        nats=value,
-        low=low,
-        high=high,
-        bias=bias,
-        screen=screen,
-        p=nothing,
-        share=nothing,
-        n=int(first.size),
-        used=int(kept.size),
-        missing=total - int(known.size),
-    )
-
-
-def _columns(z: Any) -> list[tuple[str, Any]]:
-    """The columns of (n,), (n, d), a data frame or a table, with their names."""
-    names = getattr(z, "colnames", None) or getattr(z, "column_names", None)  # astropy, pyarrow
-    if names is None and getattr(z, "columns", None) is not None:
-        names = list(z.columns)
-    if names is None and hasattr(z, "keys") and not hasattr(z, "dtype"):
-        names = list(z.keys())
-    if names is not None:
-        if not names:
-            raise EvidenceError("z has no column; it must be (n,), (n, d) or a table with a column or more")
-        return [(str(name), z[name]) for name in names]
-    array = column_values(z)
-    if array.ndim == 1:
-        return [("", array)]
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise EvidenceError(f"z must be (n,), (n, d) or a table with a column or more, not {array.shape}")
-    return [(str(i), one) for i, one in enumerate(array.T)]
-
-
-def class_ranks(classes: NDArray[Any], of: NDArray[Any]) -> Floats:
-    """Classes (n,) as numbers: the mean rank of another column in each, -0.5 to 0.5; NaN where blank.
-
-    Means are shrunk to that of the whole by ten rows: a class of one row would otherwise be the other column.
-    """
-    known = classes >= 0
-    rank = np.argsort(np.argsort(of[known], kind="stable"), kind="stable") / max(int(known.sum()), 1) - 0.5
-    mean = np.bincount(classes[known], weights=rank) / (np.bincount(classes[known]) + 10.0)
-    return np.where(known, mean[np.where(known, classes, 0)], np.nan)
-
-
-def _predicted(values: Floats, given: Floats) -> Floats:
-    """Ridge on hinges and products of the columns of `given`, predicted for the half not fitted.
-
-    One term per twenty rows: with a hundred terms 500 rows and five columns came out .03 nats low.
-    """
-    n, d = given.shape
-    pairs = d * (d - 1) // 2
-    room = n / 20 - d
-    first, second = np.triu_indices(d, 1) if room - pairs >= 3 * d else np.zeros((2, 0), dtype=np.intp)
-    knots = neighbours.lattice(int(np.clip((room - first.size) / d, 3, 16)))
-    hinges = np.maximum(given[:, :, None] - knots, 0.0).reshape(n, -1)
-    terms = np.column_stack([np.ones(n), given, hinges, given[:, first] * given[:, second]])
-    terms[:, 1:] /= np.maximum(terms[:, 1:].std(axis=0), 1e-12)
-    half = np.arange(len(values)) % 2
-    predicted = np.empty_like(values)
-    for one in (0, 1):
-        fitted, rest = terms[half != one], half == one
-        gram = fitted.T @ fitted + 1e-4 * len(fitted) * np.diag([0.0, *np.ones(terms.shape[1] - 1)])
-        predicted[rest] = terms[rest] @ np.linalg.solve(gram, fitted.T @ values[half != one])
-    return predicted
+    low, high = raw - bias - error, raw - bias + error + LOST * lost
+    if edges and 0 < lost < 3 * scatter and raw > LEVEL * error:
+        bias = -lost
+    return raw - bias, low, high, bias

@@ -115,6 +115,27 @@ def conditional_terms(
     return found[0], found[1]
 
 
+def class_terms_given(x: Floats, category: NDArray[np.int64], z: Floats, *, k: int = NEIGHBOURS) -> Floats:
+    """Mesner and Shalizi (2021), I(x; category | z) of x, z (n,); 0 in classes of one row.
+
+    Classes have no distance but 0 or infinite: neighbours are sought within each.
+    """
+    n = len(x)
+    points = np.column_stack([x, z])
+    radius, near, alike = np.zeros(n), np.zeros(n), np.ones(n)
+    for one in np.unique(category):
+        rows = np.flatnonzero(category == one)
+        if rows.size < 2:
+            continue
+        near[rows] = min(k, rows.size - 1)
+        radius[rows] = kth_distances(points[rows], min(k, rows.size - 1))[:, 0]
+        alike[rows] = _within(np.sort(z[rows]), z[rows], radius[rows])
+    known = near > 0
+    terms = digamma(np.maximum(near, 1)) - digamma(np.maximum(boxed(points, radius), 1))
+    terms += digamma(np.maximum(_within(np.sort(z), z, radius), 1)) - digamma(np.maximum(alike, 1))
+    return np.where(known, terms, 0.0)
+
+
 def boxed(points: Floats, radius: Floats) -> Rows:
     """How many of (n, d) points lie within each one's radius in every coordinate, itself included."""
     if points.shape[1] == 1:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..artifacts import Format, differences, read_arrays, write_arrays
 from ..targets import split
-from .evidence import EvidenceError, Floats, Rows, column, finite
+from .evidence import EvidenceError, Floats, Rows, column, finite, texts
 
 PROBE = Format("astroprism-probe", 1)
 LEVEL = 0.9
@@ -188,7 +188,7 @@ def _unfit(y: NDArray[Any], calibration: int, categorical: bool) -> str:
 
 
 def _fit_classes(x: Floats, values: Any, *, learn: Rows, check: Rows, keys: NDArray[np.int64]) -> ClassProbe:
-    text = np.array(["" if v is None or v != v else str(v).strip() for v in np.asarray(values).tolist()])
+    text = texts(values)
     names = tuple(np.unique(text[learn]).tolist())
     number = {name: i for i, name in enumerate(names)}
     votes = np.array([number[name] for name in text[learn].tolist()], dtype=np.int64)
@@ -434,9 +434,9 @@ def label_residuals(predicted: Mapping[str, Prediction], labels: Mapping[str, An
         if name not in labels:
             continue
         if one.categorical:
-            text = ["" if v is None or v != v else str(v).strip() for v in np.asarray(labels[name]).tolist()]
-            away = [t not in s.split("|") for t, s in zip(text, one.sets.tolist(), strict=True)]
-            found[name] = np.where(np.array(text) == "", np.nan, np.array(away, dtype=float))
+            text = texts(labels[name])
+            away = [t not in s.split("|") for t, s in zip(text.tolist(), one.sets.tolist(), strict=True)]
+            found[name] = np.where(text == "", np.nan, np.array(away, dtype=float))
         else:
             y = column(labels[name], name, categorical=False)[0]
             found[name] = np.abs(y - one.value) / one.error

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import CatalogError
 from ..tables import as_table, read_table
+from .classes import FEW_MEMBERS, OTHER, nearly_unique, no_class, pooled, pooled_text
 from .matching import (
     DEC_COLUMNS,
     ID_COLUMNS,
@@ -28,6 +29,7 @@ from .matching import (
     match_name,
     match_position,
 )
+from .spectral_types import LUMINOSITY, SUBCLASS, are_types, parse_column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +40,7 @@ __all__ = ["JoinReport", "Joined", "LabelReport", "combine", "join", "read_table
 
 AMBIGUOUS = "rows contradict each other about one spectrum or target"
 _EXAMPLES = 5
+_TYPES = "MK types"
 # Besides identifiers, names and places: columns that only count the rows of a table.
 _ROW_NUMBERS = frozenset({"column_1", "unnamed: 0", "index", "recno", "row", "level_0"})
 _MORE_IDENTIFIERS = frozenset(
@@ -57,6 +60,7 @@ class LabelReport:
     sentinels  {value taken as missing: how often}, in the table
     usable     whether it can be used as a label
     reason     why not, '' where it can
+    pooled     which of its classes were pooled, in words; '' where none were
     """
 
     name: str
@@ -67,6 +71,7 @@ class LabelReport:
     sentinels: dict[str, int]
     usable: bool
     reason: str
+    pooled: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,12 +115,24 @@ class JoinReport:
         plain["examples"] = {reason: list(keys) for reason, keys in self.examples.items()}
         return plain
 
+    @property
+    def label_notes(self) -> dict[str, str]:
+        """How labels were read, where not as they stand: pooled classes, spectral types as numbers."""
+        pooled = {label.name: label.pooled for label in self.labels if label.usable and label.pooled}
+        return {name: why for name, why in self.left_out.items() if why.startswith(_TYPES)} | pooled
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Labels that cannot be used, and why."""
+        return {label.name: label.reason for label in self.labels if not label.usable}
+
     def line(self) -> str:
         """The same in a line: what joined, and what cannot be used."""
         lost = {label.name: label.reason for label in self.labels if not label.usable} | self.left_out
         lost = {name: why for name, why in lost.items() if name not in self.key_columns}
         remarks = f"; left out: {', '.join(f'{name} ({why})' for name, why in lost.items())}" if lost else ""
         remarks += f"; {self.refused:,} refused: rows contradict each other" if self.refused else ""
+        remarks += "".join(f"; {one.name}: {one.pooled}" for one in self.labels if one.usable and one.pooled)
         remarks += "".join(f"; {one}" for one in self.notes if "contradict" not in one)
         usable = ", ".join(label.name for label in self.labels if label.usable) or "no label that can be used"
         return (
@@ -144,6 +161,7 @@ class JoinReport:
             lines.append(
                 f"  {label.name:<{width}}  {label.kind:<11}  n {label.n:>8,}  missing {label.missing:>8,}"
                 + (f"  taken as missing in the table: {taken}" if taken else "")
+                + (f"  {label.pooled}" if label.pooled else "")
                 + ("" if label.usable else f"  NOT USABLE: {label.reason}")
             )
         lines += [f"  left out: {name} ({why})" for name, why in self.left_out.items()]
@@ -187,7 +205,8 @@ def join(
     table    path, pandas DataFrame or astropy Table
     on       'id' (the row is for one spectrum), 'name' or 'position' (for all spectra of a target), 'auto':
              the first of these three that matches anything
-    columns  labels to take; all that are no identifiers, names or coordinates by default
+    columns  labels to take, just as they are; by default all that are no identifiers, names or coordinates,
+             MK types as two numbers (`spectral_types`), and rare classes pooled (`classes`)
     radius   arcsec, for positions
     aliases  rows of names of one star (`targets.read_aliases`)
     """
@@ -220,8 +239,10 @@ def join(
         raise CatalogError(f"{source} holds no labels beside {', '.join(left_out)}; name them by `columns`")
     row_of, reason, duplicates, disputed = _settle(frame[names], found)
     row = np.where(found.of >= 0, row_of[found.of], -1)
-    labels, reports = _take(frame, names, row)
+    target = index["target"].astype("str")
+    labels, reports, types = _take(frame, names, row, targets=target.to_numpy(dtype=object), given=columns)
     labels.index = index.index
+    left_out |= types
     notes = list(frame.attrs["notes"]) + list(found.notes)
     if disputed:
         notes.append(f"rows contradict each other in: {', '.join(disputed)}; `columns` can leave these out")
@@ -232,7 +253,6 @@ def join(
         ]
         for text in unmatched
     }
-    target = index["target"].astype("str")
     return Joined(
         labels,
         JoinReport(
@@ -386,57 +406,136 @@ def _settle(
 
 
 def _take(
-    frame: pd.DataFrame, names: list[str], row: NDArray[np.int64]
-) -> tuple[pd.DataFrame, list[LabelReport]]:
-    """The label columns at `row` of each spectrum (below 0: missing)."""
+    frame: pd.DataFrame,
+    names: list[str],
+    row: NDArray[np.int64],
+    *,
+    targets: NDArray[np.object_],
+    given: Sequence[str] | None,
+) -> tuple[pd.DataFrame, list[LabelReport], dict[str, str]]:
+    """The label columns at `row` of each spectrum (below 0: missing); of MK types, what they were read as.
+
+    given  columns that the caller named: taken as they are
+    """
     import pandas as pd
 
     columns: dict[str, Any] = {}
-    reports = []
+    reports: list[LabelReport] = []
+    types: dict[str, str] = {}
     has = row >= 0
-    for name in names:
-        numeric = pd.api.types.is_numeric_dtype(frame[name].dtype)
-        if numeric:
-            values = np.full(len(row), np.nan)
-            values[has] = frame[name].to_numpy(dtype=np.float64)[row[has]]
-            columns[name] = values
-            filled = pd.Series(values).dropna()
-        else:
-            text = frame[name].astype(object).to_numpy()
-            picked = np.full(len(row), None, dtype=object)
-            picked[has] = text[row[has]]
-            series = pd.Series(picked).astype("str").where(pd.Series(picked).notna())
-            columns[name] = pd.Categorical(series, categories=sorted(series.dropna().unique()))
-            filled = series.dropna()
-        levels = int(filled.nunique())
-        reason = _unusable(filled, levels, numeric=numeric)
+
+    def add(name: str, values: Any, *, kind: str, origin: str, reason: str = "", pooled: str = "") -> None:
+        filled = pd.Series(values).dropna()
+        columns[name] = values
         reports.append(
             LabelReport(
                 name=name,
-                kind="numeric" if numeric else "categorical",
+                kind=kind,
                 n=len(filled),
                 missing=len(row) - len(filled),
-                levels=levels,
-                sentinels=dict(frame.attrs["missing"].get(name, {})),
+                levels=int(filled.nunique()),
+                sentinels=dict(frame.attrs["missing"].get(origin, {})),
                 usable=not reason,
                 reason=reason,
+                pooled=pooled,
             )
         )
-    return pd.DataFrame(columns), reports
+
+    for name in names:
+        if pd.api.types.is_numeric_dtype(frame[name].dtype):
+            values = np.full(len(row), np.nan)
+            values[has] = frame[name].to_numpy(dtype=np.float64)[row[has]]
+            add(name, values, kind="numeric", origin=name, reason=_constant(pd.Series(values).dropna()))
+            continue
+        text = frame[name].astype(object).to_numpy()
+        picked = np.full(len(row), None, dtype=object)
+        picked[has] = text[row[has]]
+        series = pd.Series(picked).astype("str").where(pd.Series(picked).notna())
+        words = series.astype(object).where(series.notna(), None).to_numpy()
+        if given is None and are_types(words, title=name):
+            parts, types[name] = _types(name, words, taken=[*names, *columns])
+            for part, numbers in parts.items():
+                add(part, numbers, kind="numeric", origin=name, reason=_constant(pd.Series(numbers).dropna()))
+            continue
+        reason = _unusable(series.dropna()) or ("" if given is not None else _no_label(words, targets))
+        told = ""
+        if given is None and not reason:
+            words, told = _pool(words, targets)
+            series = pd.Series(words).astype("str").where(pd.Series(words).notna())
+            reason = _constant(series.dropna())
+        classes = pd.Categorical(series, categories=sorted(series.dropna().unique()))
+        add(name, classes, kind="categorical", origin=name, reason=reason, pooled=told)
+    return pd.DataFrame(columns), reports, types
 
 
-def _unusable(filled: pd.Series[Any], levels: int, *, numeric: bool) -> str:
+def _types(
+    name: str, words: NDArray[np.object_], *, taken: Sequence[str]
+) -> tuple[dict[str, NDArray[np.float64]], str]:
+    """MK types as label -> numbers, those that anything is known of, and what became of them in words."""
+    parts: dict[str, NDArray[np.float64]] = {}
+    said = []
+    n = sum(one is not None for one in words)
+    for what, scale, numbers in zip(
+        ("subclass", "luminosity"), (SUBCLASS, LUMINOSITY), parse_column(words), strict=True
+    ):
+        title = f"{name}_{what}"
+        while title in taken:
+            title += "_parsed"
+        known = int(np.isfinite(numbers).sum())
+        if known:
+            parts[title] = numbers
+            said.append(f"{title} ({scale}; {known:,} of {n:,})")
+    return parts, f"{_TYPES}, read as {' and '.join(said)}"
+
+
+def _of_targets(words: NDArray[np.object_], targets: NDArray[np.object_]) -> tuple[Any, Any]:
+    """(class of each spectrum, -1 where blank; the same with one row per target and class)."""
     import pandas as pd
 
+    classes = np.asarray(pd.factorize(words)[0], dtype=np.int64)
+    known = pd.DataFrame({"target": targets, "class": classes})[classes >= 0].drop_duplicates()
+    return classes, known
+
+
+def _no_label(words: NDArray[np.object_], targets: NDArray[np.object_]) -> str:
+    """Why a column of text is no label: nearly unique, dates, names of files; '' where it is one."""
+    classes, known = _of_targets(words, targets)
+    if what := no_class({one for one in words.tolist() if one is not None}):
+        return f"{what}, no classes" + ("; give days as numbers" if what.startswith("dates") else "")
+    return nearly_unique(int(classes.max(initial=-1)) + 1, int(known["target"].nunique()))
+
+
+def _pool(words: NDArray[np.object_], targets: NDArray[np.object_]) -> tuple[NDArray[np.object_], str]:
+    """Text with its rare classes pooled, and that in words."""
+    classes, known = _of_targets(words, targets)
+    members = known["class"].to_numpy(dtype=np.int64)
+    _, rare, number = pooled(members)
+    if not rare:
+        return words, ""
+    gone = np.unique(members[np.bincount(members)[members] < FEW_MEMBERS])
+    out = words.copy()
+    out[np.isin(classes, gone)] = OTHER
+    return out, pooled_text(rare, number)
+
+
+def _constant(filled: pd.Series[Any]) -> str:
     if not len(filled):
         return "no spectrum has a value"
-    if levels == 1:
+    if filled.nunique() == 1:
         return f"every spectrum that has a value has {filled.iloc[0]!s}"
-    if not numeric:
-        values = pd.Series(filled.unique())
-        odd = values[pd.to_numeric(values, errors="coerce").isna()]
-        if 0 < len(odd) < 0.5 * len(values):
-            return f"most values are numbers, but not {', '.join(map(repr, odd.head(3)))}; clean them up"
-        if len(filled) >= 20 and levels > 0.5 * len(filled):
-            return "nearly every value differs: an identifier, or numbers written as text"
+    return ""
+
+
+def _unusable(filled: pd.Series[Any]) -> str:
+    """Why text cannot be used at all."""
+    import pandas as pd
+
+    if reason := _constant(filled):
+        return reason
+    values = pd.Series(filled.unique())
+    odd = values[pd.to_numeric(values, errors="coerce").isna()]
+    if 0 < len(odd) < 0.5 * len(values):
+        return f"most values are numbers, but not {', '.join(map(repr, odd.head(3)))}; clean them up"
+    if len(filled) >= 20 and len(values) > 0.5 * len(filled):
+        return "nearly every value differs: an identifier, or numbers written as text"
     return ""
