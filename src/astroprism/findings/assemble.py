@@ -6,6 +6,7 @@ definitions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,13 +19,14 @@ from ..artifacts import jsonable
 from ..measures import readout
 from ..measures.binned import bin_sweep
 from ..measures.count import Count, count
+from ..measures.crossfit import CrossFitted
 from ..measures.dossier import dossier
 from ..measures.evidence import Floats
 from ..measures.lines import Enrichment, match_lines
 from ..measures.match import Matches, match_labels, sweep_keywords
 from ..measures.spacing import sampled_codes
 from ..measures.stability import Survival
-from ..schema import FINDINGS, Findings, LabelSummary, Node, number
+from ..schema import FINDINGS, EvidenceFacts, Findings, LabelSummary, Node, number
 from .effects import Effects, Profiles
 from .response import Responses, best_answer
 
@@ -33,9 +35,9 @@ FEW = 200  # held-out targets below which there is a warning that intervals are 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that findings are made from; a row per held-out target.
+    """All that findings are made from; a row per unit, a target by default.
 
-    identifiers, targets, mean, sd   of every held-out target; mean and sd are (rows, nodes)
+    identifiers, targets, mean, sd   of every unit held out or cross-fitted; mean and sd are (rows, nodes)
     effects             its rows are places among these, of the sample that nodes were switched off on
     wavelength          (p,) vacuum angstrom
     labels, keywords    name -> (rows,); time: (rows,) days
@@ -56,6 +58,8 @@ class Evidence:
     at_labels: Profiles = field(default_factory=lambda: Profiles({}, {}))
     responses: Responses = field(default_factory=Responses)
     survival: Survival | None = None
+    crossfit: CrossFitted | None = None
+    facts: EvidenceFacts | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -82,7 +86,10 @@ def assemble(
     unexplained = [
         i
         for i in nodes
-        if counted.informative[i] and counted.copies_of[i] < 0 and shares[i].value < readout.UNEXPLAINED
+        if counted.informative[i]
+        and counted.copies_of[i] < 0
+        and shares[i].value < readout.UNEXPLAINED
+        and (evidence.crossfit is None or evidence.crossfit.returns(i))
     ]
     lines = _enrichments(evidence.wavelength, effects.star, effects.sky, nodes=nodes, seed=seed)
     star, sky = evidence.at_labels
@@ -96,6 +103,10 @@ def assemble(
         if evidence.survival is not None:
             survival = evidence.survival.node(i)
         original = counted.informative[i] and counted.copies_of[i] < 0
+        if evidence.crossfit is not None:
+            identified = evidence.crossfit.returns(i)
+            survival |= jsonable(evidence.crossfit.node(i)) | {"identified": identified}
+            original = original and identified
         found.append(
             Node(
                 **counted.node(i),
@@ -127,6 +138,7 @@ def assemble(
         labels_left_out=matches.left_out,
         keywords_left_out=len(keywords.left_out),
         targets=len(evidence.targets),
+        evidence=evidence.facts,
         null_draws={"labels": matches.null, "keywords": keywords.null},
         stability=None if evidence.survival is None else jsonable(evidence.survival.summary()),
         warnings=_warnings(evidence, counted, matches),
@@ -165,7 +177,7 @@ def text_of(findings: Findings) -> str:
         f"{first.k} causes by switching nodes off ({first.low} to {first.high}), {second.k} by "
         f"information ({second.low} to {second.high}): {agree}",
         f"  the seed paper's spread above {counts.mad.threshold:g} would count {counts.mad.k}; "
-        f"evidence: {findings.targets:,} targets that were held out of training",
+        f"{findings.rests_on.text}",
     ]
     if again := findings.stability:
         alive = findings.informative
@@ -181,6 +193,10 @@ def text_of(findings: Findings) -> str:
     return "\n".join(lines)
 
 
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 def _facts_of(node: Node) -> list[str]:
     """What was found of a node, in words."""
     facts = []
@@ -191,6 +207,10 @@ def _facts_of(node: Node) -> list[str]:
     if node.survival is not None:
         fate = "returns" if node.returns else "DOES NOT RETURN, so it is not claimed:"
         facts.append(f"{fate} {node.survival:.2f}")
+    if node.returned is not None:
+        low, high = node.returned_interval or (math.nan, math.nan)
+        share = f"{node.returned:.2f} [{_or_nan(low):.2f}, {_or_nan(high):.2f}] out of fold"
+        facts.append(share if node.identified else f"NOT IDENTIFIED, so it is not claimed: {share}")
     facts += [f"{match.label} {match.mi_nats:.2f} nats" for match in node.explained_by]
     if node.unexplained:
         facts.append("UNEXPLAINED by labels")
@@ -261,10 +281,9 @@ def _labels(
 
 def _warnings(evidence: Evidence, counted: Count, matches: Matches) -> list[str]:
     lines = list(evidence.warnings)
-    if len(evidence.targets) < FEW:
-        lines.append(
-            f"{len(evidence.targets)} held-out targets are few: intervals are wide, weak matches are missed"
-        )
+    if (rows := len(evidence.targets)) < FEW:
+        few = "held-out targets" if evidence.facts is None else f"{evidence.facts.unit}s of evidence"
+        lines.append(f"{rows} {few} are few: intervals are wide, weak matches are missed")
     if not evidence.labels:
         lines.append("no labels were given: every informative node counts as unexplained")
     elif matches.left_out:
