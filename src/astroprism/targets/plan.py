@@ -59,15 +59,15 @@ class Plan:
     def lack(self) -> str:
         """Why findings cannot be made, and what to do."""
         shares = self.shares
-        found = f"{self.evidence} {shares.unit}{'s' * (self.evidence != 1)}"
         if self.units < FEWEST:
+            found = f"{self.units} {shares.unit}{'s' * (self.units != 1)}"
             why = f" ({shares.reason})" if shares.reason else ""
             return (
                 f"this archive has {found}{why}, and findings need {FEWEST}: add spectra of more stars or, "
                 f"of the same stars, from {FEWEST} nights or more, with their dates"
             )
         return (
-            f"{found} of {self.units} would be held out of training, and findings need {FEWEST}: leave "
+            f"{self.held_out} of {self.units} {shares.unit}s would be held out of training, and findings need {FEWEST}: leave "
             "--folds to choose cross-fitting, or run with a larger --valid or --test (now "
             f"{shares.valid:g} and {shares.test:g})"
         )

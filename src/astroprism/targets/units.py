@@ -37,7 +37,7 @@ def choose(index: pd.DataFrame) -> tuple[str, float, str]:
     few = f"{number} target{'s' * (number != 1)}"
     dated = float(np.isfinite(time).mean()) if len(time) else 0.0
     if dated < DATED:
-        return "target", 0.0, f"{few}, and {dated:.0%} of the spectra are dated" if number < FEWEST else ""
+        return "target", 0.0, f"{dated:.0%} of the spectra are dated" if number < FEWEST else ""
     nights = len(set(units_of(index, "night").tolist()))
     if nights >= FEWEST and nights > number:
         return "night", 0.0, f"{few} only"
@@ -50,7 +50,7 @@ def choose(index: pd.DataFrame) -> tuple[str, float, str]:
             if len(index) < EXPOSURES * blocks:
                 break
             return "block", days, f"{few} and {nights} night{'s' * (nights != 1)} only"
-    return "target", 0.0, f"{few}, {nights} night{'s' * (nights != 1)} and {len(index)} spectra"
+    return "target", 0.0, f"{nights} night{'s' * (nights != 1)} and {len(index)} spectra"
 
 
 def units_of(index: pd.DataFrame, unit: str, *, block_days: float = 0.0) -> NDArray[np.object_]:
