@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from .model.recipe import TrainOptions
 
 DONE, SKIPPED, STALE = "done", "skipped", "stale"
-NEWS = ("continuing", "grid:", "evidence ")  # messages of a step that begin so are passed on
+NEWS = (
+    "continuing",
+    "grid:",
+    "evidence ",
+    "cross-fitting:",
+)  # messages of a step that begin so are passed on
 Outcome = tuple[str, str, dict[str, Any]]  # state, a line, the step's own report
 
 

@@ -51,7 +51,8 @@ class Plan:
         if unit != "target":
             many += f" of {self.targets} target{'s' * (self.targets != 1)}"
         if self.shares.folds:
-            how = f"evidence from {many}, by {self.shares.folds}-fold cross-fitting"
+            how = f"evidence from {many}, by {self.shares.folds}-fold cross-fitting: so many trainings more, "
+            how += "each half as long"
         else:
             how = f"evidence from {self.held_out:,} of {many}, held out of training"
         return f"{how} ({self.shares.reason})" if self.shares.reason else how
@@ -67,9 +68,9 @@ class Plan:
                 f"of the same stars, from {FEWEST} nights or more, with their dates"
             )
         return (
-            f"{self.held_out} of {self.units} {shares.unit}s would be held out of training, and findings need {FEWEST}: leave "
-            "--folds to choose cross-fitting, or run with a larger --valid or --test (now "
-            f"{shares.valid:g} and {shares.test:g})"
+            f"{self.held_out} of {self.units} {shares.unit}s would be held out of training, and findings "
+            f"need {FEWEST}: leave --folds to choose cross-fitting, or run with a larger --valid or --test "
+            f"(now {shares.valid:g} and {shares.test:g})"
         )
 
 
