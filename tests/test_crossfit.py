@@ -49,14 +49,14 @@ def fitted(twin, **changes):
 def test_turned_axes_come_back_and_what_was_learned_by_heart_does_not(twin):
     (mean, _), _, _ = twin
     found = fitted(twin)
-    assert [found.returns(node) for node in range(5)] == [True, True, True, False, False]
+    assert found.identified.tolist() == [True, True, True, False, False]
     for node in range(3):
         share = found.returned[node]
         assert share.low < share.value < share.high
         assert share.value > 0.95
         assert np.corrcoef(found.mean[:, node], mean[:, node])[0, 1] > 0.98
     assert found.returned[3].value < 0.1
-    assert found.node(0).keys() == {"returned", "returned_interval", "returned_null"}
+    assert found.node(0).keys() == {"returned", "returned_interval", "returned_null", "identified"}
     assert (found.null < 0.2).all()
 
 

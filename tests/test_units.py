@@ -62,6 +62,7 @@ def test_within_few_nights_blocks_of_time_keep_neighbours_apart():
     index = pd.DataFrame({"target": "HD 1", "time": 57_000 + np.arange(400) / 1000})
     shares = plan_split(index).shares
     assert shares.unit == "block"
+    assert (split.assign(split.units(index, shares), 0, test=0.0) == "train").all()  # yet one is held out
     units = split.units(index, shares)
     assert FEWEST <= len(set(units)) <= 2 * FEWEST
     parts = split.as_trained(index, shares)

@@ -75,6 +75,7 @@ def assemble(
         bound=effects.bound,
         overlap=effects.overlap,
         null_ablation=effects.null,
+        identified=None if evidence.crossfit is None else evidence.crossfit.identified,
         seed=seed,
     )
     nodes = [int(i) for i in np.flatnonzero(counted.informative | counted.doubtful)]
@@ -86,10 +87,7 @@ def assemble(
     unexplained = [
         i
         for i in nodes
-        if counted.informative[i]
-        and counted.copies_of[i] < 0
-        and shares[i].value < readout.UNEXPLAINED
-        and (evidence.crossfit is None or evidence.crossfit.returns(i))
+        if counted.informative[i] and counted.copies_of[i] < 0 and shares[i].value < readout.UNEXPLAINED
     ]
     lines = _enrichments(evidence.wavelength, effects.star, effects.sky, nodes=nodes, seed=seed)
     star, sky = evidence.at_labels
@@ -104,9 +102,7 @@ def assemble(
             survival = evidence.survival.node(i)
         original = counted.informative[i] and counted.copies_of[i] < 0
         if evidence.crossfit is not None:
-            identified = evidence.crossfit.returns(i)
-            survival |= jsonable(evidence.crossfit.node(i)) | {"identified": identified}
-            original = original and identified
+            survival |= jsonable(evidence.crossfit.node(i))
         found.append(
             Node(
                 **counted.node(i),
@@ -202,7 +198,7 @@ def _facts_of(node: Node) -> list[str]:
     facts = []
     if node.copies_of is not None:
         facts.append(f"copy of node {node.copies_of}")
-    if node.doubtful:
+    if node.doubtful and len(node.informative_by) < 2:  # by both where it is not identified
         facts.append(f"doubtful: only by {' '.join(node.informative_by)}")
     if node.survival is not None:
         fate = "returns" if node.returns else "DOES NOT RETURN, so it is not claimed:"

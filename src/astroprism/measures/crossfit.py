@@ -56,6 +56,12 @@ class CrossFitted:
     returned: tuple[VarianceShare, ...]
     null: Floats
 
+    @property
+    def identified(self) -> NDArray[np.bool_]:
+        """Nodes of which half of the variance is found out of fold, and more than by chance, (nodes,)."""
+        value = np.array([share.value for share in self.returned])
+        return np.asarray((value >= RETURNS) & (value > self.null))
+
     def node(self, index: int) -> dict[str, Any]:
         """Keys of a node in findings.json that follow from the folds."""
         share = self.returned[index]
@@ -63,12 +69,8 @@ class CrossFitted:
             "returned": share.value,
             "returned_interval": [share.low, share.high],
             "returned_null": float(self.null[index]),
+            "identified": bool(self.identified[index]),
         }
-
-    def returns(self, index: int) -> bool:
-        """Whether the folds identify the node: half of its variance, and beyond the null."""
-        value = self.returned[index].value
-        return bool(value >= RETURNS and value > self.null[index])
 
 
 def cross_fit(

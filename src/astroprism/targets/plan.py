@@ -109,7 +109,7 @@ def plan_split(
         folds = 0
         if out < ENOUGH and number >= FEWEST:
             folds = FOLDS if pixels <= COSTLY_PIXELS else FOLDS_IF_COSTLY
-            reasons.append(f"{out} held out would be few")
+            reasons.append(f"only {out} would be held out")
     folds = min(folds, number)
     if folds:
         plain = shares(0.0 if test is None else test, folds)

@@ -67,9 +67,14 @@ def as_trained(index: pd.DataFrame, shares: Split) -> NDArray[np.str_]:
 
     index  a row per spectrum, with `target` and, for units of time, `time`
 
-    Between blocks of time, training spectra beside one that is held out are 'spare': neither of the two.
+    Between blocks of time, training spectra beside one that is held out are 'spare': neither of the two. Of
+    so few units that none falls to a share one is taken, where folds are the evidence.
     """
-    parts = assign(units(index, shares), shares.seed, valid=shares.valid, test=shares.test)
+    names, of = _targets(units(index, shares))
+    parts = assign(names, shares.seed, valid=shares.valid, test=shares.test)
+    if shares.folds and shares.valid and len(names) > 1 and not held_out(parts).any():
+        parts[np.argmin([_uniform(shares.seed, "split", name) for name in names])] = "valid"
+    parts = parts[of]
     return spared(index, parts, shares)
 
 

@@ -24,8 +24,8 @@ FEWEST = 25  # units below which no interval means anything; the same as of ever
 GAP = 0.3  # days without an exposure that end a night: longer than a cloud, shorter than a day
 DATED = 0.9  # share of the spectra whose date must be known before time divides anything
 EXPOSURES = 4  # per block of time, mean: with fewer, most exposures would be dropped as neighbours
-LONGEST_BLOCK = 0.25  # days; halved until there are enough blocks
-BLOCK_HALVINGS = 12  # down to 5 seconds
+LONGEST_BLOCK = 0.25  # days; shortened by a fifth until there are enough blocks
+SHORTER, SHORTEST_BLOCK = 0.8, 10 / 86_400  # days: ten seconds
 
 
 def choose(index: pd.DataFrame) -> tuple[str, float, str]:
@@ -43,13 +43,14 @@ def choose(index: pd.DataFrame) -> tuple[str, float, str]:
         return "night", 0.0, f"{few} only"
     if number >= FEWEST:
         return "target", 0.0, ""
-    for halving in range(BLOCK_HALVINGS):
-        days = LONGEST_BLOCK / 2**halving
+    days = LONGEST_BLOCK
+    while days > SHORTEST_BLOCK:
         blocks = len(set(units_of(index, "block", block_days=days).tolist()))
         if blocks >= FEWEST:
             if len(index) < EXPOSURES * blocks:
                 break
             return "block", days, f"{few} and {nights} night{'s' * (nights != 1)} only"
+        days *= SHORTER
     return "target", 0.0, f"{nights} night{'s' * (nights != 1)} and {len(index)} spectra"
 
 
