@@ -85,8 +85,11 @@ def test_what_is_held_out_decides_on_folds():
     assert 500 < many.held_out < 700
     assert many.text() == f"evidence from {many.held_out} of 3,000 targets, held out of training"
     few = plan_split(stars(150))
-    assert (few.shares.folds, few.shares.test, few.evidence) == (5, 0.0, 150)
+    assert (few.shares.folds, few.shares.test, few.evidence) == (5, 0.1, 150)
     assert few.held_out < 40
+    # the test share is what `apply` needs to calibrate labels, or nothing where that is out of reach
+    shares = {number: plan_split(stars(number)).shares.test for number in (60, 100, 200, 300, 900)}
+    assert shares == {60: 0.0, 100: 0.0, 200: 0.05, 300: 0.0, 900: 0.0}
     assert plan_split(stars(150), test=0.2).shares.test == 0.2
     assert plan_split(stars(150), pixels=400_000).shares.folds == 3
     assert plan_split(stars(3000), folds=4).shares.folds == 4

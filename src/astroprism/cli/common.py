@@ -22,7 +22,7 @@ Folds = Annotated[
 Test = Annotated[
     float | None,
     typer.Option(
-        help="Share of the targets that training never touches (default .1; 0 if evidence is cross-fitted)."
+        help="Share of the targets that training never touches (default .1; less where it is cross-fitted)."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]

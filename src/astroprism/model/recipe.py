@@ -259,7 +259,7 @@ class TrainOptions:
     whiten: float = 0.0  # km/s: spectra are moved at random by up to this in training
     config: str | os.PathLike[str] | None = None  # TOML file that fills fields of the recipe
     valid: float = VALID  # share of the targets on which training is judged
-    # share of the targets that training does not read; None: a tenth, or none where evidence is cross-fitted
+    # share of the targets that training does not read; None: a tenth, or less where evidence is cross-fitted
     test: float | None = None
     folds: int | None = None  # of cross-fitting; None: where too few targets would be held out; 0: never
 

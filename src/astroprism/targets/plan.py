@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 ENOUGH = 200  # held-out units from which they are the evidence; with fewer, folds are
 FOLDS = 5
 FOLDS_IF_COSTLY, COSTLY_PIXELS = 3, 2**16
-VALID, TEST = 0.1, 0.1  # shares by default; no test share where every spectrum gives evidence by folds
+VALID, TEST = 0.1, 0.1  # shares by default
+# Where every spectrum gives evidence by folds, a test share is held out only as far as `apply` needs it to
+# calibrate labels: up to 30 units in all, and not at all where these would be fewer than 22 (it takes 19).
+CALIBRATING, TOO_FEW_TO_CALIBRATE = 30, 22
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def plan_split(
     """The units of an archive, whether evidence needs folds, and the shares of the split.
 
     index   a row per spectrum, with `target` and, where known, `time` (days)
-    test    share held out besides `valid`; None: a tenth, or none where folds make it needless
+    test    share held out besides `valid`; None: a tenth, or less where folds make it needless
     folds   None: five where fewer than 200 units would be held out, three if spectra are long; 0: none
     pixels  per spectrum
     """
@@ -112,9 +115,15 @@ def plan_split(
             reasons.append(f"only {out} would be held out")
     folds = min(folds, number)
     if folds:
-        plain = shares(0.0 if test is None else test, folds)
+        plain = shares(_calibrating(number, valid) if test is None else test, folds)
         out = held(plain)
     return Plan(plain, number, out, index["target"].nunique())
+
+
+def _calibrating(units: int, valid: float) -> float:
+    """The test share of an archive whose evidence is cross-fitted."""
+    test = min(TEST, max(0.0, round(CALIBRATING / units - valid, 3)))
+    return test if units * (valid + test) >= TOO_FEW_TO_CALIBRATE else 0.0
 
 
 def check_folds(folds: int | None) -> None:
