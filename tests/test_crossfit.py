@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from astroprism.findings.assemble import text_of
 from astroprism.measures.crossfit import axis_map, cross_fit
 from astroprism.measures.evidence import EvidenceError
 from astroprism.measures.spacing import code_information
+from astroprism.schema import EvidenceFacts
+from studies import findings_of
 
 N, FOLDS = 200, 4
 SD = np.array([0.02, 0.1, 0.1, 0.1, 1.0])
@@ -104,3 +107,25 @@ def test_a_fold_that_was_trained_on_is_refused(twin):
         fitted(twin, common=[np.ones(N, bool)] * FOLDS)
     with pytest.raises(EvidenceError, match="no spectrum is in a fold"):
         fitted(twin, fold_of=np.full(N, -1))
+
+
+def test_what_was_learned_by_heart_is_not_claimed_and_the_text_says_so(twin):
+    found = fitted(twin)
+    findings, _ = findings_of(
+        found.mean,
+        found.sd,
+        informative=[0, 1, 2, 3],
+        crossfit=found,
+        facts=EvidenceFacts("target", N, N, FOLDS),
+    )
+    assert [node.claimed for node in findings.nodes] == [True, True, True, False, False]
+    count = findings.count
+    assert (count.statistical.k, count.statistical.low, count.statistical.high) == (3, 3, 4)
+    assert count.information.k == 3
+    assert count.agree
+    text = text_of(findings)
+    assert "evidence from 200 targets, 4-fold cross-fitted" in text
+    assert "NOT IDENTIFIED, so it is not claimed" in text
+    assert all(node.node != 3 for node in findings.unexplained)
+    again = type(findings).from_json(findings.to_json())
+    assert again == findings

@@ -278,8 +278,9 @@ def _labels(
 def _warnings(evidence: Evidence, counted: Count, matches: Matches) -> list[str]:
     lines = list(evidence.warnings)
     if (rows := len(evidence.targets)) < FEW:
-        few = "held-out targets" if evidence.facts is None else f"{evidence.facts.unit}s of evidence"
-        lines.append(f"{rows} {few} are few: intervals are wide, weak matches are missed")
+        facts = evidence.facts or EvidenceFacts("target", rows, rows)
+        few = f"{rows} {facts.unit}s of evidence are few: intervals are wide, weak matches are missed"
+        lines.append(few if facts.folds else f"{few}; --folds 5 would take evidence from every {facts.unit}")
     if not evidence.labels:
         lines.append("no labels were given: every informative node counts as unexplained")
     elif matches.left_out:

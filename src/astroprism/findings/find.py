@@ -238,7 +238,12 @@ def _folds(
     progress(message(f"bringing the codes of {count} folds to the axes of the model"))
     identifiers = folder.index["spectrum_id"].to_numpy(dtype=object)
     mean, sd = mean_and_sd(codes.reindex(identifiers))
-    return read_folds(folder, count=count, mean=mean, sd=sd, seed=options.seed)
+    found = read_folds(folder, count=count, mean=mean, sd=sd, seed=options.seed)
+    if later := int(((found.fold < 0) & np.isfinite(mean).all(1)).sum()):
+        progress(
+            warning(f"{later:,} spectra came after the folds and give no evidence; train again with --again")
+        )
+    return found
 
 
 def _fold_count(folder: StudyFolder, options: FindOptions) -> int:

@@ -64,7 +64,7 @@ def train_folds(
     facts, store = folder.require_model(), folder.store
     progress(message(cost_of_folds(folder, missing=len(missing), done=len(done), count=count)))
     parts, of = split.as_trained(store.index, facts.split), split.folds(store.index, facts.split, count)
-    steps = max(1, round(STEPS * facts.steps))
+    steps = max(1, round(STEPS * facts.recipe["steps"]))
     for fold in missing:
         progress(message(f"cross-fitting: fold {fold + 1} of {count}"))
         into = _path(folder, fold).parent
