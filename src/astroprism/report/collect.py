@@ -245,6 +245,12 @@ class ReportData:
         return self.findings is not None and self.findings.rests_on.folds > 0
 
     @property
+    def whose(self) -> str:
+        """One piece of evidence in words: 'held-out target', 'cross-fitted night'."""
+        unit = "target" if self.model_facts is None else self.model_facts.split.unit
+        return f"{'cross-fitted' if self.crossfitted else 'held-out'} {unit}"
+
+    @property
     def seed(self) -> int:
         """The seed that findings were made with."""
         return int(self.findings.provenance["seed"]) if self.findings is not None else 0

@@ -97,6 +97,7 @@ def report_page(data: ReportData, *, chi2: MedianChi2 | None, figures: Mapping[s
         findings=findings,
         limits=limits,
         cards=data.cards,
+        whose=data.whose,
         intervals=data.intervals,
         readings=readings,
         outliers=data.outlier_summary(),
