@@ -19,13 +19,14 @@ STEPS = 40
 def quick_options(folder: Path, *, batch: int = 8, more: str = "", **changes: Any) -> TrainOptions:
     """Options of a quick training; its configuration file, with `more` lines of TOML, is written in `folder`.
 
-    Of the paper's network the batch alone is set, which prunes nothing anyway.
+    Of the paper's network the batch alone is set, which prunes nothing anyway. Evidence is what is held out,
+    without the trainings of folds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "quick.toml"
     recipe = "" if changes.get("network") == "paper" else QUICK
     path.write_text(f"batch = {batch}\n{recipe}{more}")
-    return TrainOptions(**{"steps": STEPS, "config": path, "device": "cpu", **changes})
+    return TrainOptions(**{"steps": STEPS, "config": path, "device": "cpu", "folds": 0, **changes})
 
 
 def facts_of(network: Prism | PaperNetwork, **changes: Any) -> ModelFacts:

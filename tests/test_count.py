@@ -80,6 +80,19 @@ def test_the_range_follows_the_intervals(codes):
     assert (found.k, found.low, found.high) == (4, 4, 5)
 
 
+def test_what_folds_do_not_identify_is_possible_but_not_sure(codes):
+    mean, sd, rise = codes
+    identified = np.arange(NODES) != 1
+    found = count(mean, sd, ablation=rise, bound=50.0, identified=identified)
+    for one in (found.statistical, found.information):
+        assert (one.k, one.low, one.high) == (CAUSES - 1, CAUSES - 1, CAUSES)
+        assert 1 not in one.nodes
+    assert found.agree
+    assert found.doubtful.tolist() == [i == 1 for i in range(NODES)]
+    assert not found.informative[1]
+    assert found.mad.k == CAUSES + 1  # the paper's count knows nothing of it
+
+
 def test_a_null_is_taken_off(codes):
     mean, sd, rise = codes
     null = np.random.default_rng(4).normal(2_000, 10, (N, 20))

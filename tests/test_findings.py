@@ -284,7 +284,7 @@ def test_a_study_gets_its_findings(study):
     assert not again.made
     assert again.findings == report.findings
     assert find(study, options=options).made
-    assert "held-out" in report.text()
+    assert "evidence from 45 targets held out of training" in report.text()
 
 
 def test_codes_of_another_model_are_refused(study, tmp_path):
@@ -303,7 +303,8 @@ def test_the_papers_network_is_ablated_at_the_floor_it_was_trained_with(ingested
     shutil.copytree(ingested.store_path, study.store_path)
     recipe = tmp_path / "quick.toml"
     recipe.write_text("batch = 8\n")
-    options = TrainOptions(network="paper", steps=40, config=recipe, device="cpu", valid=0.25, test=0.25)
+    shares = {"valid": 0.25, "test": 0.25, "folds": 0}
+    options = TrainOptions(network="paper", steps=40, config=recipe, device="cpu", **shares)
     study.train(options=options)
     study.encode()
     evidence = gather(study, labels=None, options=FindOptions(device="cpu"))

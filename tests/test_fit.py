@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from astroprism import Study, TrainOptions
@@ -260,6 +261,7 @@ def test_the_prism_wants_a_log_grid(tmp_path, quick):
 
     class Linear:
         grid, finished, fingerprint = PAPER, True, "x"
+        index = pd.DataFrame({"target": ["a", "b", "c"]})
 
         def __len__(self) -> int:
             return 3

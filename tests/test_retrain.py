@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from astroprism import Study, TrainOptions
@@ -38,8 +39,8 @@ def retrained(number: int) -> FindOptions:
 
 
 def test_twins_share_the_training_targets_and_nothing_else():
-    targets = np.array([f"star {i}" for i in range(400)], dtype=object)
-    first, second, third = (parts_of(targets, SHARES, number) for number in range(3))
+    index = pd.DataFrame({"target": [f"star {i}" for i in range(400)]})
+    first, second, third = (parts_of(index, SHARES, number) for number in range(3))
     plain = np.isin(first, ["valid", "test"])
     assert (np.isin(second, ["valid", "test"]) == plain).all()
     assert ((first == "train") ^ (second == "train"))[~plain].all()

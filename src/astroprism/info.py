@@ -14,7 +14,7 @@ from .errors import AstroprismError, SpectrumError, UnreadableFile
 from .folder import StudyFolder
 from .ingest.listing import list_files, spread
 from .model.encode import codes_facts
-from .schema import CodesFacts, ModelFacts
+from .schema import CodesFacts, ModelFacts, Split
 from .store import Store
 
 SAMPLE = 200  # files of a folder whose format is identified
@@ -71,6 +71,8 @@ def model_info(folder: Path, *, spectra: int | None = None) -> dict[str, Any]:
             "seed": model.seed,
             "trained_on": model.trained_on.spectra,
             "held_out": model.split.held_out_spectra,
+            "unit_of_split": model.split.unit,
+            "evidence": _evidence(model.split),
             "chi2_training": model.chi2.train,
             "chi2_held_out": model.chi2.valid,
             "warnings": model.warnings,
@@ -80,6 +82,14 @@ def model_info(folder: Path, *, spectra: int | None = None) -> dict[str, Any]:
     if (folder / "plan.json").exists():
         facts["unfinished_training"] = f"{read_json(folder / 'plan.json')['recipe']['steps']:,} steps"
     return facts
+
+
+def _evidence(split: Split) -> str:
+    """What findings on a model will rest on, in words."""
+    why = f" ({split.reason})" if split.reason else ""
+    if split.folds:
+        return f"{split.folds}-fold cross-fitting over {split.unit}s{why}"
+    return f"{split.unit}s held out of training{why}"
 
 
 def codes_info(facts: CodesFacts) -> dict[str, Any]:

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from .model.recipe import TrainOptions
 
 DONE, SKIPPED, STALE = "done", "skipped", "stale"
-NEWS = ("continuing", "grid:", "--targets:")  # messages of a step that begin so are passed on
+# messages of a step that begin so are passed on
+NEWS = (
+    "continuing",
+    "grid:",
+    "--targets:",
+    "evidence ",
+    "cross-fitting:",
+    "a smooth part",
+    "the range is too short",
+)
 Outcome = tuple[str, str, dict[str, Any]]  # state, a line, the step's own report
 
 

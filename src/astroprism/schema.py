@@ -86,7 +86,13 @@ class StoreFacts(Record, frozen=True):
 
 
 class Split(Record, frozen=True):
-    """How targets were shared out, and how many spectra fell to each part."""
+    """How units were shared out, and how many spectra fell to each part.
+
+    unit        what is on one side whole: 'target', or of few targets 'night' or 'block' of time
+    block_days  length of a block
+    folds       of the cross-fitting that findings are planned to rest on; 0: on what was held out
+    reason      why it is not held-out targets
+    """
 
     seed: int
     valid: float
@@ -94,6 +100,10 @@ class Split(Record, frozen=True):
     train_spectra: int
     valid_spectra: int
     test_spectra: int
+    unit: str = "target"
+    block_days: float = 0.0
+    folds: int = 0
+    reason: str = ""
 
     @property
     def held_out_spectra(self) -> int:
@@ -391,6 +401,30 @@ class Dossier(Record, frozen=True):
     lines_tested: int
 
 
+class EvidenceFacts(Record, frozen=True):
+    """What findings rest on.
+
+    unit   what counts once: 'target', or of few targets 'night' or 'block' of time
+    units  how many of them; targets: of how many stars
+    folds  of the cross-fitting; 0: the units were held out of the one training
+    """
+
+    unit: str
+    units: int
+    targets: int
+    folds: int = 0
+
+    @property
+    def text(self) -> str:
+        """In words: 'evidence from 150 targets, 5-fold cross-fitted'."""
+        many = f"{self.units:,} {self.unit}{'s' * (self.units != 1)}"
+        if self.unit != "target":
+            many += f" of {self.targets:,} target{'s' * (self.targets != 1)}"
+        if self.folds:
+            return f"evidence from {many}, {self.folds}-fold cross-fitted"
+        return f"evidence from {many} held out of training"
+
+
 class Node(Record, frozen=True, kw_only=True):
     """One node of the bottleneck, and all that was found of it.
 
@@ -398,7 +432,9 @@ class Node(Record, frozen=True, kw_only=True):
     intervention  how well moving the node equals the change that it is nearest to
     survival      of retrainings, with what comes with it; None where there were none
     features      where its derivative stands out; line_shares: how much of it lies at lines of the tables
-    claimed       informative, no copy, and back in the retrainings, if there were any
+    returned      share of the node's variance that networks find which were not trained on the spectra (R2
+                  out of fold), with its interval and what shuffles reach; None without folds
+    claimed       informative, no copy, and back in the retrainings and the folds, if there were any
     """
 
     node: int
@@ -423,6 +459,10 @@ class Node(Record, frozen=True, kw_only=True):
     features: list[Feature] = []
     line_shares: LineShares | None = None
     returns: bool | None = None
+    returned: float | None = None
+    returned_interval: list[float | None] | None = None
+    returned_null: float | None = None
+    identified: bool | None = None
     claimed: bool
 
     @property
@@ -476,6 +516,7 @@ class Findings(Record, frozen=True, kw_only=True):
     format: str = ""
     format_version: int = 0
     provenance: dict[str, Any] = {}
+    evidence: EvidenceFacts | None = None
 
     @staticmethod
     def path_in(folder: Path) -> Path:
@@ -489,6 +530,11 @@ class Findings(Record, frozen=True, kw_only=True):
         content = read_json(path, remedy=remedy)
         FINDINGS.require(content, path, remedy=remedy)
         return cls.from_json(content, path=path, remedy=remedy)
+
+    @property
+    def rests_on(self) -> EvidenceFacts:
+        """What they rest on; of older files, held-out targets."""
+        return self.evidence or EvidenceFacts("target", self.targets, self.targets)
 
     @property
     def informative(self) -> list[Node]:

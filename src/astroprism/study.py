@@ -330,18 +330,14 @@ class Study(StudyFolder):
         return (DONE if report.trained else SKIPPED), model_line(report.model), report.as_dict()
 
     def _require_held_out(self, options: TrainOptions) -> None:
-        """Refuse, before it is trained, a split that holds out fewer targets than findings need."""
-        from .measures.spacing import FEWEST
-        from .targets.split import assign
+        """Refuse, before it is trained, an archive of fewer stars or nights than findings need."""
+        from .model.fit import split_plan
 
-        targets = self.index["target"].to_numpy(dtype=object)
-        parts = assign(targets, options.seed, valid=options.valid, test=options.test)
-        held_out, stars = len(set(targets[parts != "train"])), len(set(targets))
-        if held_out < FEWEST:
+        plan = split_plan(self.store, options)
+        if not plan.enough:
             raise ModelError(
-                f"{held_out} of {stars} targets would be held out of training, and findings need {FEWEST}: "
-                f"run with a larger --valid or --test (now {options.valid:g} and {options.test:g}), or on "
-                f"more stars. Nothing was trained; the spectra are kept in {self.path}"
+                f"{plan.lack()}. Nothing was trained; the spectra are kept in {self.path}, and train, encode "
+                "and explore work on them without findings"
             )
 
     def _model_of_fewer_spectra(self, wanted: TrainOptions) -> ModelFacts | None:
@@ -353,7 +349,10 @@ class Study(StudyFolder):
             return None
         differ = set(differences(facts.asked, training_request(self.store, wanted)))
         grew = len(self.store) > facts.store.spectra
-        return facts if differ and differ <= {"store", "spectra"} and grew else None
+        follow = {"store", "spectra"}  # and what is chosen by the number of spectra, unless it was asked for
+        if wanted.folds is None and wanted.test is None:
+            follow |= {"unit", "block_days", "folds", "test"}
+        return facts if differ and differ <= follow and grew else None
 
     def _run_encode(self, options: RunOptions, progress: Listener) -> Outcome:
         report = self.encode(options=options.encode, progress=progress)

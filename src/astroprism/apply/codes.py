@@ -74,8 +74,12 @@ class StudyCodes:
         return self.index["snr"].to_numpy(np.float64)[self.rows]
 
     def parts(self, shares: Split) -> NDArray[np.str_]:
-        """'train', 'valid' or 'test', (n,)."""
-        return split.as_trained(self.targets, shares)
+        """'train', 'valid', 'test' or 'spare', (n,)."""
+        return split.as_trained(self.index, shares)[self.rows]
+
+    def units(self, shares: Split) -> NDArray[np.object_]:
+        """What is held out whole: the target of each spectrum, or its night or block of time, (n,)."""
+        return split.units(self.index, shares)[self.rows]
 
     def labels(self, table: pd.DataFrame | None) -> pd.DataFrame:
         """Rows (n,) of a label table, by identifier; without columns where there is none."""

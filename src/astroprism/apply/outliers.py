@@ -101,10 +101,11 @@ def _ranked(
     reference, probe, wavelength = calibrated.reference, calibrated.probe, calibrated.wavelength
     mean, sd = codes.mean.astype(np.float64), codes.sd.astype(np.float64)
     labels = codes.labels(folder.label_table())
+    units = codes.units(folder.require_model().split)
     isolated = isolation(
-        probe.standard(mean), reference.codes, keys=target_keys(codes.targets), row_keys=reference.keys
+        probe.standard(mean), reference.codes, keys=target_keys(units), row_keys=reference.keys
     )
-    predicted = predict(probe, mean, sd, snr=codes.snr, targets=codes.targets)
+    predicted = predict(probe, mean, sd, snr=codes.snr, targets=units)
     given = {str(name): labels[name] for name in labels}
     distances = label_residuals(predicted, given)
     of_labels = label_surprise(distances, reference.label_scores, len(codes)) if distances else None

@@ -132,6 +132,7 @@ def calibrate(folder: StudyFolder, *, device: str = "auto", progress: Listener =
     if probe is None or reference is None:
         codes, shares = StudyCodes.read(folder), folder.require_model().split
         labels, part = codes.labels(label_table), codes.parts(shares)
+        units = codes.units(shares)
         if probe is None:
             text = (
                 "no labels: codes and outliers only" if label_table is None else "learning labels from codes"
@@ -142,15 +143,15 @@ def calibrate(folder: StudyFolder, *, device: str = "auto", progress: Listener =
                 codes.sd.astype(np.float64),
                 snr=codes.snr,
                 labels={str(name): labels[name] for name in labels},
-                targets=codes.targets,
-                train=part == "train",
+                targets=units,
+                train=~split.held_out(part),
                 nodes=nodes,
                 seed=shares.seed,
                 facts=made_from,
             )
             _keep(lambda: write_probe(probe_path, probe), progress)
         progress(message("scoring held-out spectra, by which others are judged"))
-        reference = make_reference(folder, model, probe, codes, labels=labels, part=part)
+        reference = make_reference(folder, model, probe, codes, labels=labels, part=part, units=units)
         _keep(lambda: write_reference(reference_path, reference, made_from=made_from), progress)
     grid = folder.store.grid
     return CalibratedModel(model, facts, probe, reference, grid.wavelength, grid.medium, _element(folder))
@@ -188,15 +189,17 @@ def make_reference(
     *,
     labels: pd.DataFrame,
     part: NDArray[np.str_],
+    units: NDArray[np.object_],
 ) -> Reference:
-    """Scores of held-out spectra, one per target, and the range of the training.
+    """Scores of held-out spectra, one per unit, and the range of the training.
 
-    labels, part  of the codes; see `StudyCodes`
+    labels, part, units  of the codes; see `StudyCodes`
     """
     source = model.source(Source.from_store(folder.store, memory=0))
     snr, seed = codes.snr, 0
-    one = split.one_per_target(codes.targets, seed)
-    held, trained = one[part[one] != "train"], one[part[one] == "train"]
+    one = split.one_per_target(units, seed)
+    out = split.held_out(part)
+    held, trained = one[out[one]], one[~out[one]]
     if not held.size or not trained.size:
         raise ModelError(
             "no target was held out of training, so nothing says what is usual: train again with --valid "
@@ -212,10 +215,10 @@ def make_reference(
     residuals = study_residuals(source, model, codes, held, error=error)
 
     mean, sd = codes.mean.astype(np.float64), codes.sd.astype(np.float64)
-    x, keys = probe.standard(mean), target_keys(codes.targets)
+    x, keys = probe.standard(mean), target_keys(units)
     near = np.sort(rng.permutation(trained)[:MOST_CODES])
     isolated = isolation(x[held], x[near], keys=keys[held], row_keys=keys[near])
-    predicted = predict(probe, mean[held], sd[held], snr=snr[held], targets=codes.targets[held])
+    predicted = predict(probe, mean[held], sd[held], snr=snr[held], targets=units[held])
     distances = label_residuals(predicted, {str(name): labels[name].iloc[held] for name in labels})
     label_scores = {name: HeldOutScores.from_scores(values) for name, values in distances.items()}
     scores = scores_of(residuals, isolated, label_surprise(distances, label_scores, held.size))

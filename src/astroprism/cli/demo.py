@@ -119,7 +119,7 @@ def run_demo(
     report = RunReport(report.study, (simulated, *report.steps), report.findings)
     nodes = beside_truth(
         report.findings,
-        study.codes(unpruned=True),
+        study.finding_table("crossfit") if report.findings.rests_on.folds else study.codes(unpruned=True),
         truth_table(truth),
         varied,
         split=study.require_model().split,
@@ -179,7 +179,8 @@ def beside_truth(
 ) -> tuple[Node, ...]:
     """Informative and doubtful nodes, each with the true factor that is its own: at most one factor per node.
 
-    codes are those that the findings read, split that of the model. Shares are taken of held-out targets.
+    codes are those that the findings read, split that of the model. Shares are taken of held-out targets,
+    or of all where the codes are out of fold.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -187,8 +188,7 @@ def beside_truth(
 
     found = [node for node in findings.nodes if node.counted]
     both = codes.merge(truth, on="spectrum_id", suffixes=("", "_of_truth"))
-    parts = as_trained(both["target"].tolist(), split)
-    held = both[parts != "train"]
+    held = both if findings.rests_on.folds else both[as_trained(both, split) != "train"]
     shares = np.array(
         [
             [share(held[f"mean_{node.node:03d}"].to_numpy(), held[name].to_numpy(float)) for name in factors]

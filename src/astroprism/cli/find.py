@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, Seed, StudyPath, show
+from .common import Folds, Json, Seed, StudyPath, folds_of, show
 
 
 def find(
@@ -20,6 +20,7 @@ def find(
         int,
         typer.Option(metavar="N", help="Retrain N times on halves of the stars, and say which nodes return."),
     ] = 0,
+    folds: Folds = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -29,7 +30,7 @@ def find(
     from ..study import Study
     from .terminal import Display
 
-    options = FindOptions(seed=seed, device=device, stability=stability)
+    options = FindOptions(seed=seed, device=device, stability=stability, folds=folds_of(folds))
     with Display() as display:
         report = Study(study).find(labels or (), options=options, progress=display)
     lines = [report.text(), f"  all of it  {Study(study).path / 'findings.json'} and findings/"]

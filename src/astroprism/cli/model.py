@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, StudyPath, show
+from .common import Folds, Json, StudyPath, Test, folds_of, show
 
 
 def train(
@@ -32,7 +32,8 @@ def train(
         float, typer.Option(metavar="KMS", help="Shift spectra at random by up to this velocity in training.")
     ] = 0.0,
     valid: Annotated[float, typer.Option(help="Share of the targets held out to check the training.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of the targets that training never touches.")] = 0.1,
+    test: Test = None,
+    folds: Folds = "auto",
     again: Annotated[
         bool, typer.Option("--again", help="Train again where spectra or settings have changed.")
     ] = False,
@@ -55,6 +56,7 @@ def train(
         config=config,
         valid=valid,
         test=test,
+        folds=folds_of(folds),
     )
     with Display() as display:
         report = Study(study).train(options=options, again=again, progress=display)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, Seed, StudyPath, show
+from .common import Folds, Json, Seed, StudyPath, Test, folds_of, show
 
 
 def run(
@@ -33,7 +33,8 @@ def run(
     seed: Annotated[int, typer.Option(help="Of training, split and findings.")] = 0,
     config: Annotated[Path | None, typer.Option(help="A TOML file that sets fields of the recipe.")] = None,
     valid: Annotated[float, typer.Option(help="Share of the targets held out to check the training.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of the targets that training never touches.")] = 0.1,
+    test: Test = None,
+    folds: Folds = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Processes that ingest (default: one per core; 0: no extra process).")
     ] = None,
@@ -66,6 +67,7 @@ def run(
             config=config,
             valid=valid,
             test=test,
+            folds=folds_of(folds),
         ),
         encode=EncodeOptions(device=device),
         find=FindOptions(device=device, seed=seed),

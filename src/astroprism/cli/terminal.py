@@ -115,6 +115,7 @@ class _Line:
         self.bar = Bar(*columns, console=messages, transient=True, disable=not messages.is_terminal)
         self.task = self.bar.add_task(stage, total=None, rate="", state="")
         self.start: tuple[float, int] | None = None  # when the first count came, and how far it was
+        self.last = 0  # how far the last count was
         self.bar.start()
 
     def takes(self, event: Progress) -> bool:
@@ -122,9 +123,11 @@ class _Line:
         return not _is_training(event)
 
     def since_start(self, done: int) -> tuple[float, int]:
-        """Seconds and counts since the first count."""
+        """Seconds and counts since the first count, of this training where one follows another."""
         now = time.monotonic()
-        self.start = self.start or (now, done)
+        if self.start is None or done < self.last:
+            self.start = now, done
+        self.last = done
         return now - self.start[0], done - self.start[1]
 
     def show(self, event: Progress) -> None:

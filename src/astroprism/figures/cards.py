@@ -179,10 +179,11 @@ def _name_lines(axes: Axes, lines: pd.DataFrame, *, top: float) -> None:
 
 
 @styled
-def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
-    """How a node's codes are spread over held-out targets, with the noise of one code.
+def codes_figure(codes: pd.DataFrame, *, node: int, whose: str = "held-out targets") -> Figure:
+    """How a node's codes are spread over the targets of evidence, with the noise of one code.
 
     codes  a row per target: mean, sd
+    whose  what a row is, in words
     """
     figure = sheet(HALF, 2.9)
     axes = figure.subplots()
@@ -206,7 +207,7 @@ def codes_figure(codes: pd.DataFrame, *, node: int) -> Figure:
     )
     axes.set_title(f"bar at the top: noise of one code, {np.median(sd):.2g}", fontsize=8)
     axes.set_xlabel(f"code of node {node} (mean)")
-    axes.set_ylabel("held-out targets")
+    axes.set_ylabel(whose)
     return figure
 
 

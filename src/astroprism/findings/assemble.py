@@ -6,6 +6,7 @@ definitions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from ..artifacts import jsonable
 from ..measures import readout
 from ..measures.binned import bin_sweep
 from ..measures.count import Count, count
+from ..measures.crossfit import CrossFitted
 from ..measures.dossier import dossier
 from ..measures.evidence import Floats
 from ..measures.features import LineTables, resolution_element
@@ -25,7 +27,7 @@ from ..measures.lines import Enrichment, match_lines
 from ..measures.match import Matches, match_labels, sweep_keywords
 from ..measures.spacing import sampled_codes
 from ..measures.stability import Survival
-from ..schema import FINDINGS, Findings, LabelSummary, Node, number
+from ..schema import FINDINGS, EvidenceFacts, Findings, LabelSummary, Node, number
 from .effects import Effects, Profiles
 from .response import Responses, best_answer
 
@@ -34,9 +36,9 @@ FEW = 200  # held-out targets below which there is a warning that intervals are 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that findings are made from; a row per held-out target.
+    """All that findings are made from; a row per unit, a target by default.
 
-    identifiers, targets, mean, sd   of every held-out target; mean and sd are (rows, nodes)
+    identifiers, targets, mean, sd   of every unit held out or cross-fitted; mean and sd are (rows, nodes)
     effects             its rows are places among these, of the sample that nodes were switched off on
     wavelength          (p,) vacuum angstrom
     labels, keywords    name -> (rows,); time: (rows,) days
@@ -62,6 +64,8 @@ class Evidence:
     survival: Survival | None = None
     label_notes: Mapping[str, str] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
+    crossfit: CrossFitted | None = None
+    facts: EvidenceFacts | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -77,6 +81,7 @@ def assemble(
         bound=effects.bound,
         overlap=effects.overlap,
         null_ablation=effects.null,
+        identified=None if evidence.crossfit is None else evidence.crossfit.identified,
         seed=seed,
     )
     nodes = [int(i) for i in np.flatnonzero(counted.informative | counted.doubtful)]
@@ -105,6 +110,8 @@ def assemble(
             survival = evidence.survival.node(i)
         named = [one for one in lines.get(i, []) if one.named]
         original = counted.informative[i] and counted.copies_of[i] < 0
+        if evidence.crossfit is not None:
+            survival |= jsonable(evidence.crossfit.node(i))
         found.append(
             Node(
                 **counted.node(i),
@@ -143,6 +150,7 @@ def assemble(
         label_notes=_label_notes(evidence, matches),
         keywords_left_out=len(keywords.left_out),
         targets=len(evidence.targets),
+        evidence=evidence.facts,
         null_draws={"labels": matches.null, "keywords": keywords.null},
         stability=None if evidence.survival is None else jsonable(evidence.survival.summary()),
         warnings=_warnings(evidence, counted, matches),
@@ -182,7 +190,7 @@ def text_of(findings: Findings) -> str:
         f"{first.k} causes by switching nodes off ({first.low} to {first.high}), {second.k} by "
         f"information ({second.low} to {second.high}): {agree}",
         f"  the seed paper's spread above {counts.mad.threshold:g} would count {counts.mad.k}; "
-        f"evidence: {findings.targets:,} targets that were held out of training",
+        f"{findings.rests_on.text}",
     ]
     if again := findings.stability:
         alive = findings.informative
@@ -198,16 +206,24 @@ def text_of(findings: Findings) -> str:
     return "\n".join(lines)
 
 
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 def _facts_of(node: Node) -> list[str]:
     """What was found of a node, in words."""
     facts = []
     if node.copies_of is not None:
         facts.append(f"copy of node {node.copies_of}")
-    if node.doubtful:
+    if node.doubtful and len(node.informative_by) < 2:  # by both where it is not identified
         facts.append(f"doubtful: only by {' '.join(node.informative_by)}")
     if node.survival is not None:
         fate = "returns" if node.returns else "DOES NOT RETURN, so it is not claimed:"
         facts.append(f"{fate} {node.survival:.2f}")
+    if node.returned is not None:
+        low, high = node.returned_interval or (math.nan, math.nan)
+        share = f"{node.returned:.2f} [{_or_nan(low):.2f}, {_or_nan(high):.2f}] out of fold"
+        facts.append(share if node.identified else f"NOT IDENTIFIED, so it is not claimed: {share}")
     facts += [f"{match.label} {match.mi_nats:.2f} nats" for match in node.explained_by]
     if node.unexplained:
         facts.append("UNEXPLAINED by labels")
@@ -290,10 +306,10 @@ def _labels(
 
 def _warnings(evidence: Evidence, counted: Count, matches: Matches) -> list[str]:
     lines = list(evidence.warnings)
-    if len(evidence.targets) < FEW:
-        lines.append(
-            f"{len(evidence.targets)} held-out targets are few: intervals are wide, weak matches are missed"
-        )
+    if (rows := len(evidence.targets)) < FEW:
+        facts = evidence.facts or EvidenceFacts("target", rows, rows)
+        few = f"{rows} {facts.unit}s of evidence are few: intervals are wide, weak matches are missed"
+        lines.append(few if facts.folds else f"{few}; --folds 5 would take evidence from every {facts.unit}")
     if not evidence.labels:
         lines.append("no labels were given: every informative node counts as unexplained")
     elif matches.left_out:

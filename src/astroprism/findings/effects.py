@@ -91,19 +91,22 @@ def measure(
     *,
     mean: Floats,
     wavelength: Floats,
+    out_of_fold: Floats | None = None,
     seed: int = 0,
     progress: Listener = silent,
 ) -> Effects:
     """Ablate, permute and differentiate, on a fair sample of `rows` that fits into memory.
 
     source      as `model.source` gives it
-    rows        one spectrum per target, held out of training
-    mean        (rows, n) their codes
-    wavelength  (p,) vacuum angstrom
+    rows         one spectrum per unit, held out of training, or whose codes out of fold are given
+    mean         (rows, n) their codes
+    wavelength   (p,) vacuum angstrom
+    out_of_fold  (rows, n) codes by networks that were not trained on them: each node is then switched off
+                 from that code, beside the network's own of all others
     """
     import torch
 
-    from ..model.nodes import ablation, derivatives, doppler_node, misfit, overlaps, sizing
+    from ..model.nodes import ablation, derivatives, doppler_node, misfit, overlaps, sizing, substitution
 
     network, floor = model.network, model.floor
     size = sizing(source.pixels, len(rows))
@@ -112,8 +115,13 @@ def measure(
     batch = model.to_device(source.tensors(rows[order]))
     z = torch.from_numpy(np.ascontiguousarray(mean[order], dtype=np.float32)).to(model.device)
     n = z.shape[1]
-    progress(message(f"switching each of {n} nodes off on {len(order):,} held-out spectra"))
+    whose = "held-out" if out_of_fold is None else "cross-fitted"
+    progress(message(f"switching each of {n} nodes off on {len(order):,} {whose} spectra"))
     rise = ablation(network, z, batch, floor=floor).double().cpu().numpy()
+    if out_of_fold is not None:
+        honest = torch.from_numpy(np.ascontiguousarray(out_of_fold[order], dtype=np.float32))
+        lost = substitution(network, z, batch, honest.to(model.device), floor=floor)
+        rise -= lost.double().cpu().numpy()
 
     # the null: from another spectrum's code to the mean code, what a node without information saves
     codes, few, middle = z[:NULL_SAMPLE], batch.at(slice(NULL_SAMPLE)), z.mean(0)

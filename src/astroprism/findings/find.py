@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import __version__
 from ..artifacts import blame, differences, digest, write_json, write_table
@@ -15,6 +16,7 @@ from ..device import check_device
 from ..errors import ConfigError, ModelError, StoreError
 from ..folder import StudyFolder
 from ..grid import air_to_vacuum
+from ..measures.crossfit import CrossFitted
 from ..measures.evidence import column_values
 from ..measures.features import resolution_element
 from ..measures.match import usable_labels
@@ -25,10 +27,12 @@ from ..model.data import Source
 from ..model.encode import codes_facts
 from ..model.fit import POOR, poor_fit
 from ..progress import Listener, message, silent, warning
-from ..schema import FINDINGS, Findings, ModelFacts
+from ..schema import FINDINGS, EvidenceFacts, Findings, ModelFacts, Split
 from ..targets import split
+from ..targets.plan import check_folds
 from .assemble import Evidence, assemble, text_of
 from .effects import along, measure
+from .folds import Folds, read_folds, train_folds
 from .response import respond
 from .retrain import MOST, finished, mean_and_sd, read_retraining, retrain
 
@@ -46,9 +50,11 @@ class FindOptions:
     seed: int = 0  # of every draw: which visit of a star, sampled codes, nulls
     device: str = "auto"  # cpu, cuda or mps, for switching nodes off and for retrainings
     stability: int = 0  # retrainings that nodes must survive; those that are there are always used
+    folds: int | None = None  # of cross-fitting; None: as was planned before the training; 0: none
 
     def __post_init__(self) -> None:
         check_device(self.device)
+        check_folds(self.folds)
         if not 0 <= self.stability <= MOST:
             raise ConfigError(f"stability {self.stability}: between 0 and {MOST} retrainings are possible")
 
@@ -92,6 +98,10 @@ def find(
     enough = len(made_from.get("retrainings", ())) >= options.stability
     if existing is not None and enough:
         return FindReport(False, existing)
+    _require_evidence(folder, options)
+    if count := made_from.get("folds", 0):
+        weights = made_from["weights"]
+        train_folds(folder, count=count, weights=weights, device=options.device, progress=progress)
     evidence = gather(folder, labels=labels, options=options, progress=progress)
     if not enough:
         weights = made_from["weights"]
@@ -103,6 +113,8 @@ def find(
     evidence = replace(evidence, label_notes=dict(label_notes or {}), unusable=dict(unusable or {}))
     progress(message("matching nodes with labels, keywords and lines"))
     findings, tables = assemble(evidence, provenance=made_from, seed=options.seed)
+    if evidence.crossfit is not None:
+        tables["crossfit"] = _crossfit_table(folder, evidence.crossfit)
     tables["labels"] = {
         "spectrum_id": folder.index["spectrum_id"].tolist()
     }  # which maps and predictions read
@@ -112,7 +124,8 @@ def find(
         }
     with blame(folder.path):
         folder.findings_path.unlink(missing_ok=True)
-        folder.table_path("survival").unlink(missing_ok=True)  # of an earlier model, maybe
+        for name in ("survival", "crossfit"):  # of an earlier model, maybe
+            folder.table_path(name).unlink(missing_ok=True)
     for name, columns in tables.items():
         write_table(folder.table_path(name), columns, header=FINDINGS.header)
     write_json(folder.findings_path, findings.to_json())  # last: its presence says that all is there
@@ -126,7 +139,7 @@ def gather(
     options: FindOptions,
     progress: Listener = silent,
 ) -> Evidence:
-    """The evidence: one seeded spectrum of every held-out target, and what the nodes do to them."""
+    """The evidence: one seeded spectrum of every unit held out or cross-fitted, and what nodes do to them."""
     model = folder.model(unpruned=True, device=options.device)
     store, facts = folder.store, folder.require_model()
     codes = folder.codes(unpruned=True).set_index("spectrum_id")
@@ -134,19 +147,18 @@ def gather(
     identifiers = index["spectrum_id"].to_numpy(dtype=object)
     targets = index["target"].to_numpy(dtype=object)
     shares = facts.split
-    part = split.as_trained(targets, shares)
+    units = split.units(index, shares)
     encoded = np.isin(identifiers, codes.index.to_numpy(dtype=object))
     if not encoded.all():
         progress(warning(f"{(~encoded).sum():,} spectra have no codes yet; run encode to include them"))
-    held = np.flatnonzero((part != "train") & encoded)
+    folds = _folds(folder, options, codes=codes, progress=progress)
+    held = np.flatnonzero((_evidence_rows(index, shares) if folds is None else folds.fold >= 0) & encoded)
     if held.size:
-        held = held[split.one_per_target(targets[held], options.seed, identifiers=identifiers[held])]
+        held = held[split.one_per_target(units[held], options.seed, identifiers=identifiers[held])]
     if held.size < FEWEST:
-        raise ModelError(
-            f"{held.size} targets were held out of training, and findings need {FEWEST}: train again with a "
-            f"larger --valid or --test (now {shares.valid:g} and {shares.test:g}), or on more stars"
-        )
-    mean, sd = mean_and_sd(codes.loc[identifiers[held]])
+        raise ModelError(_too_few(held.size, shares))
+    own, own_sd = mean_and_sd(codes.loc[identifiers[held]])
+    mean, sd = (own, own_sd) if folds is None else (folds.codes.mean[held], folds.codes.sd[held])
 
     wavelength = store.grid.wavelength
     if store.grid.medium == "air":
@@ -154,7 +166,14 @@ def gather(
     whole = Source.from_store(store, memory=0)
     source = model.source(whole)
     effects = measure(
-        model, source, held, mean=mean, wavelength=wavelength, seed=options.seed, progress=progress
+        model,
+        source,
+        held,
+        mean=own,
+        wavelength=wavelength,
+        out_of_fold=None if folds is None else mean,
+        seed=options.seed,
+        progress=progress,
     )
     given = {} if labels is None else {str(name): column_values(labels[name].iloc[held]) for name in labels}
     resolution = index["resolution"].to_numpy(np.float64) if "resolution" in index else np.zeros(0)
@@ -177,7 +196,7 @@ def gather(
     left_out = usable_labels(given, len(held), None, options.seed)[1]
     usable = {name: values for name, values in given.items() if name not in left_out}
     moves = moves_at_labels(mean, usable, nodes=list(effects.star), seed=options.seed)
-    at_labels = along(model, source, effects, moves, mean=mean[sample], wavelength=wavelength)
+    at_labels = along(model, source, effects, moves, mean=own[sample], wavelength=wavelength)
     keywords = store.keywords()
     columns = {f"index {name}": index[name] for name in INDEX_NUMBERS if name in index}
     columns |= {str(name): keywords[name] for name in keywords if name != "row"}
@@ -195,8 +214,88 @@ def gather(
         at_labels=at_labels,
         responses=responses,
         element=resolution_element(wavelength, effects.made, resolution=stated),
-        warnings=_fit_warnings(facts),
+        crossfit=None if folds is None else folds.codes,
+        facts=EvidenceFacts(
+            shares.unit, len(held), len(set(targets[held].tolist())), 0 if folds is None else folds.count
+        ),
+        warnings=(*_fit_warnings(facts), *_unit_warnings(shares, len(set(targets[held].tolist())))),
     )
+
+
+def _crossfit_table(folder: StudyFolder, codes: CrossFitted) -> dict[str, Any]:
+    """A row per spectrum with a code out of fold: identifier, unit, mean_000.., sd_000..."""
+    rows = np.flatnonzero(np.isfinite(codes.mean).all(1))
+    columns: dict[str, Any] = {"spectrum_id": folder.index["spectrum_id"].iloc[rows].tolist()}
+    columns["unit"] = split.units(folder.index, folder.require_model().split)[rows].tolist()
+    for kind, values in (("mean", codes.mean), ("sd", codes.sd)):
+        columns |= {f"{kind}_{i:03d}": values[rows, i].copy() for i in range(values.shape[1])}
+    return columns
+
+
+def _evidence_rows(index: pd.DataFrame, shares: Split) -> NDArray[np.bool_]:
+    """Spectra held out of training, (n,)."""
+    return split.held_out(split.as_trained(index, shares))
+
+
+def _folds(
+    folder: StudyFolder, options: FindOptions, *, codes: pd.DataFrame, progress: Listener
+) -> Folds | None:
+    """The codes out of fold; None where evidence is what was held out."""
+    count = _fold_count(folder, options)
+    if not count:
+        return None
+    progress(message(f"bringing the codes of {count} folds to the axes of the model"))
+    identifiers = folder.index["spectrum_id"].to_numpy(dtype=object)
+    mean, sd = mean_and_sd(codes.reindex(identifiers))
+    found = read_folds(folder, count=count, mean=mean, sd=sd, seed=options.seed)
+    if later := int(((found.fold < 0) & np.isfinite(mean).all(1)).sum()):
+        progress(
+            warning(f"{later:,} spectra came after the folds and give no evidence; train again with --again")
+        )
+    return found
+
+
+def _fold_count(folder: StudyFolder, options: FindOptions) -> int:
+    """How many folds the findings rest on, 0 for none."""
+    return folder.require_model().split.folds if options.folds is None else options.folds
+
+
+def _require_evidence(folder: StudyFolder, options: FindOptions) -> None:
+    """Refuse, before anything is trained for it, what will not give enough evidence."""
+    shares, index = folder.require_model().split, folder.index
+    units, count = split.units(index, shares), _fold_count(folder, options)
+    held = len(set(units[_evidence_rows(index, shares)].tolist()))
+    number = len(set(units.tolist())) if count else held
+    if number < FEWEST:
+        raise ModelError(_too_few(number, shares))
+    if options.stability and held < FEWEST:
+        raise ModelError(
+            f"--stability compares trainings on units that none of them was trained on: {held} are held out, "
+            f"and {FEWEST} are needed. Train again with a larger --valid; without it, cross-fitting already "
+            "says which nodes return"
+        )
+
+
+def _too_few(number: int, shares: Split) -> str:
+    whole = f"{number} {shares.unit}{'s' * (number != 1)}"
+    return (
+        f"{whole} were held out of training or cross-fitted, and findings need {FEWEST}: cross-fit with "
+        f"--folds 5, train again with a larger --valid or --test (now {shares.valid:g} and "
+        f"{shares.test:g}), or on more {'stars' if shares.unit == 'target' else 'nights'}"
+    )
+
+
+def _unit_warnings(shares: Split, targets: int) -> tuple[str, ...]:
+    """What evidence over nights cannot show."""
+    if shares.unit == "target":
+        return ()
+    text = (
+        f"evidence is over {shares.unit}s of {targets} target{'s' * (targets != 1)}: it holds for what "
+        "changes with time. What differs from star to star rests on so few stars, whatever its interval"
+    )
+    if shares.unit == "block":
+        text += "; what changes more slowly than a block repeats in the next, so intervals are too narrow"
+    return (text,)
 
 
 def _fit_warnings(facts: ModelFacts) -> tuple[str, ...]:
@@ -239,16 +338,20 @@ def _made_from(
         raise ModelError(
             f"{codes} was made by another model than {weights}; run: astroprism encode {folder.path}"
         )
-    numbers = finished(folder, key)
-    return ({"retrainings": numbers} if numbers else {}) | {
-        "version": __version__,
-        "store": store.fingerprint,
-        "weights": key,
-        "codes": digest(codes),
-        "labels": None if labels is None else _labels_digest(labels),
-        "label_tables": dict(sources or {}),
-        "seed": options.seed,
-    }
+    numbers, folds = finished(folder, key), _fold_count(folder, options)
+    return (
+        ({"retrainings": numbers} if numbers else {})
+        | ({"folds": folds} if folds else {})
+        | {
+            "version": __version__,
+            "store": store.fingerprint,
+            "weights": key,
+            "codes": digest(codes),
+            "labels": None if labels is None else _labels_digest(labels),
+            "label_tables": dict(sources or {}),
+            "seed": options.seed,
+        }
+    )
 
 
 def _labels_digest(labels: pd.DataFrame) -> str:

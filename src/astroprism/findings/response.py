@@ -141,7 +141,7 @@ def respond(
     order = rng.permutation(len(rows))[: min(SAMPLE, max(FEWEST, SAMPLE_PIXELS // source.pixels))]
     if not len(nodes) or len(order) < 8:
         return Responses()
-    progress(message(f"changing {len(order):,} held-out spectra, to see which nodes answer"))
+    progress(message(f"changing {len(order):,} spectra, to see which nodes answer"))
     batch = model.to_device(source.tensors(rows[order]))
     speed = np.zeros(len(order)) if berv is None else np.nan_to_num(berv[rows[order]])
     mean, logvar = codes(model.network, batch)

@@ -102,63 +102,75 @@ def retrain(
     if not missing:
         return
     facts, store = folder.require_model(), folder.store
+    held = np.flatnonzero(split.held_out(split.as_trained(store.index, facts.split)))
     progress(message(cost_of(folder, missing=len(missing), done=len(done))))
     for place, number in enumerate(missing):
         progress(message(f"retraining {place + 1} of {len(missing)}"))
         into = folder.path / "stability" / str(number)
         begun = time.monotonic()
-        _train(store, into, facts, number, device=device, progress=progress)
-        _encode(store, into, facts.split, device=device, begun=begun, of=weights)
+        options = options_of(into, facts, seed=facts.seed + 1 + number, device=device)
+        train_in(store, into, options, parts_of(store.index, facts.split, number), facts.split, progress)
+        header, columns = encoded(store, into, held, device=device)
+        header |= RETRAINING.header | {"of": weights, "minutes": _minutes(begun)}
+        write_table(into / "codes.parquet", columns, header=header)
         shutil.rmtree(into / "model", ignore_errors=True)
 
 
 def cost_of(folder: StudyFolder, *, missing: int, done: int) -> str:
     """How long the missing retrainings will take, estimated from the first training, in words."""
-    history = read_history(folder.model_path / "history.parquet")
-    batch = folder.require_model().recipe["batch"]
-    steps = np.diff(history["step"].to_numpy(np.float64), prepend=0.0)
-    each = float((steps * batch / history["spectra_per_s"]).sum()) / 60
+    each = minutes_of(folder)
     there = f" ({done} are there already)" if done else ""
     return (
         f"{missing} retraining{'s' * (missing != 1)}{there}, each on half of the training targets and "
-        f"of about {_duration(each)}, which the first training took: {_duration(each * missing)}. Interrupt "
+        f"of about {duration(each)}, which the first training took: {duration(each * missing)}. Interrupt "
         "at any time; the same command continues"
     )
 
 
-def parts_of(targets: NDArray[np.object_], shares: Split, number: int) -> NDArray[np.str_]:
+def minutes_of(folder: StudyFolder) -> float:
+    """How long the first training took, from its history."""
+    history = read_history(folder.model_path / "history.parquet")
+    batch = folder.require_model().recipe["batch"]
+    steps = np.diff(history["step"].to_numpy(np.float64), prepend=0.0)
+    return float((steps * batch / history["spectra_per_s"]).sum()) / 60
+
+
+def parts_of(index: pd.DataFrame, shares: Split, number: int) -> NDArray[np.str_]:
     """'train', 'valid', 'test' as in the first training, but 'spare' for the half that the twin takes, (n,).
 
-    shares  the seed and shares of the first training's split
+    shares  the split of the first training
     """
-    parts = split.as_trained(targets, shares)
-    half = split.assign(targets, shares.seed + 1 + number // 2, valid=0.5, test=0.0)
+    parts = split.as_trained(index, shares)
+    half = split.assign(split.units(index, shares), shares.seed + 1 + number // 2, valid=0.5, test=0.0)
     mine = "valid" if number % 2 else "train"
     parts[(parts == "train") & (half != mine)] = "spare"
-    return parts
+    return split.spared(index, parts, shares)
 
 
-def _train(
+def train_in(
     store: Store,
     into: Path,
-    facts: ModelFacts,
-    number: int,
-    *,
-    device: str,
+    options: TrainOptions,
+    parts: NDArray[np.str_],
+    shares: Split,
     progress: Listener,
 ) -> None:
-    options = _options(into, facts, number, device=device)
-    parts = parts_of(store.index["target"].to_numpy(dtype=object), facts.split, number)
+    """Train in the folder `into`/model, or continue; what was begun there for something else is dropped.
+
+    parts, shares  as `fit.train` takes them
+    """
     request = fit.training_request(store, options, parts=parts)
     if fit.holds_other(into / "model", request):
         progress(message(f"{into} was begun for another model or store: beginning it again"))
         shutil.rmtree(into / "model")
     (into / "codes.parquet").unlink(missing_ok=True)
-    fit.train(store, into / "model", options=options, parts=parts, progress=progress)
+    fit.train(store, into / "model", options=options, parts=parts, shares=shares, progress=progress)
 
 
-def _options(into: Path, facts: ModelFacts, number: int, *, device: str) -> TrainOptions:
-    """Those of the first training, with another seed and its number of steps."""
+def options_of(
+    into: Path, facts: ModelFacts, *, seed: int, steps: int | None = None, device: str = "auto"
+) -> TrainOptions:
+    """Those of the first training, with another seed and, unless given, its number of steps."""
     given = facts.asked
     config = None
     if given["config"]:
@@ -170,23 +182,23 @@ def _options(into: Path, facts: ModelFacts, number: int, *, device: str) -> Trai
     names = ("network", "balance", "agnostic", "whiten", "valid", "test")
     return TrainOptions(
         **{name: given[name] for name in names},
-        steps=facts.recipe["steps"],
-        seed=given["seed"] + 1 + number,
+        steps=facts.recipe["steps"] if steps is None else steps,
+        seed=seed,
         device=device,
         config=config,
     )
 
 
-def _encode(store: Store, into: Path, shares: Split, *, device: str, begun: float, of: str) -> None:
-    """Codes of what was held out of the first training, as the retraining's encoder gives them."""
+def encoded(
+    store: Store, into: Path, rows: NDArray[np.intp], *, device: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(facts, columns) of the codes of some rows, as the encoder of the model in `into`/model gives them."""
     from ..model.trained import TrainedModel
 
     model = TrainedModel.read(into / "model", unpruned=True, device=device)
     own = model.facts
     assert own is not None
     source = model.source(Source.from_store(store, memory=0))
-    parts = split.as_trained(source.targets, shares)
-    rows = np.flatnonzero(parts != "train")
     size = max(1, ENCODED_PIXELS // source.pixels)
     means, sds = [], []
     for start in range(0, len(rows), size):
@@ -197,15 +209,11 @@ def _encode(store: Store, into: Path, shares: Split, *, device: str, begun: floa
     columns: dict[str, Any] = {"spectrum_id": store.index["spectrum_id"].iloc[rows].tolist()}
     for kind, values in (("mean", np.concatenate(means)), ("sd", np.concatenate(sds))):
         columns |= {f"{kind}_{i:03d}": np.ascontiguousarray(values[:, i]) for i in range(values.shape[1])}
-    facts = {
-        **RETRAINING.header,
-        "of": of,
-        "asked": own.asked,
-        "kept": own.kept,
-        "chi2": own.chi2.to_json(),
-        "minutes": round((time.monotonic() - begun) / 60, 2),
-    }
-    write_table(into / "codes.parquet", columns, header=facts)
+    return {"asked": own.asked, "kept": own.kept, "chi2": own.chi2.to_json()}, columns
+
+
+def _minutes(begun: float) -> float:
+    return round((time.monotonic() - begun) / 60, 2)
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -219,7 +227,8 @@ def _header(path: Path) -> dict[str, Any]:
     return header if RETRAINING.fits(header) else {}
 
 
-def _duration(minutes: float) -> str:
+def duration(minutes: float) -> str:
+    """A time in words."""
     if minutes < 1:
         return f"{60 * minutes:.0f} s"
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

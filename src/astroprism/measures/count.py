@@ -141,6 +141,7 @@ def count(
     copy_overlap: float = COPY_OVERLAP,
     null_ablation: ArrayLike | None = None,
     null_information: ArrayLike | None = None,
+    identified: ArrayLike | None = None,
     seed: int = 0,
 ) -> Count:
     """Count the causes behind codes, by two methods where what both read is given.
@@ -154,6 +155,8 @@ def count(
                       copy_overlap they are copies, and one cause
     null_ablation     (spectra, m) the same rise for m nodes that no cause can have reached
     null_information  (m,) their information in nats
+    identified        (nodes,) whether networks trained without the spectra find the node; what is not
+                      identified is counted by `high` alone. All without
 
     What the nulls reach is subtracted from the scores; without them it is taken to be 0.
     """
@@ -178,17 +181,20 @@ def count(
         raise EvidenceError(f"the ablation bound must be positive nats, not {bound}; see ablation_bound")
 
     carried = code_information(mean, errors, seed=seed) if known else None
+    sure = np.ones(nodes, bool) if identified is None else np.asarray(identified, dtype=bool)
     strength = carried.nats if rise is None and carried is not None else np.zeros(nodes)
     copies = find_copies(strength if rise is None else rise.mean(axis=0), overlap, copy_overlap=copy_overlap)
     statistical = information = None
     if rise is not None and bound is not None:
         null = _null_level(None if null_ablation is None else _rises(null_ablation, "null_ablation"))
         error = LEVEL * rise.std(axis=0, ddof=1) / np.sqrt(n)
-        statistical = _method(rise.mean(axis=0), error, error, copies, bound, bound * SOFT_SHARE, null)
+        statistical = _method(rise.mean(axis=0), error, error, copies, bound, bound * SOFT_SHARE, null, sure)
     if carried is not None:
         null = _null_level(None if null_information is None else np.asarray(null_information)[None])
         below, above = carried.nats - carried.low, carried.high - carried.nats
-        information = _method(carried.nats, below, above, copies, INFORMATION_BOUND, INFORMATION_SOFT, null)
+        information = _method(
+            carried.nats, below, above, copies, INFORMATION_BOUND, INFORMATION_SOFT, null, sure
+        )
     spread, spread_low, spread_high = dispersion(mean)
     mad = _method(
         spread,
@@ -198,6 +204,7 @@ def count(
         MAD_THRESHOLD,
         MAD_THRESHOLD * SOFT_SHARE,
         0.0,
+        np.ones(nodes, bool),  # the paper's count knows nothing of it
     )
     made = [one.score > one.bound for one in (statistical, information) if one is not None]
     counted = np.flatnonzero(np.logical_or.reduce(made))
@@ -206,8 +213,8 @@ def count(
         information=information,
         mad=mad,
         agree=statistical.k == information.k if statistical and information else None,
-        informative=np.logical_and.reduce(made),
-        doubtful=np.logical_or.reduce(made) & ~np.logical_and.reduce(made),
+        informative=np.logical_and.reduce(made) & sure,
+        doubtful=np.logical_or.reduce(made) & ~(np.logical_and.reduce(made) & sure),
         copies_of=copies,
         dispersion_ratio=mean.var(axis=0) / (errors**2).mean(axis=0) if known else np.full(nodes, np.nan),
         n=n,
@@ -320,20 +327,24 @@ def _method(
     bound: float,
     soft: float,
     null: float,
+    sure: NDArray[np.bool_],
 ) -> MethodCount:
-    """The count of one method: score with the lengths of its interval below and above it."""
+    """The count of one method: score with the lengths of its interval below and above it.
+
+    sure  nodes that k and its low end may count; the high end counts the others, too
+    """
     score = score - null
     cause = np.where(copies < 0, np.arange(score.size), copies)
 
     def causes(chosen: NDArray[np.bool_]) -> int:
         return int(np.unique(cause[chosen]).size)
 
-    counted = np.flatnonzero(score > bound)
+    counted = np.flatnonzero((score > bound) & sure)
     counted = counted[np.argsort(-score[counted], kind="stable")]
     firsts = np.sort(np.unique(cause[counted], return_index=True)[1])
     return MethodCount(
         k=int(firsts.size),
-        low=causes(score - below > bound),
+        low=causes((score - below > bound) & sure),
         high=max(int(firsts.size), causes(score + above >= soft)),
         nodes=tuple(int(node) for node in counted[firsts]),
         bound=float(bound),

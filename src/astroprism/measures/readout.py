@@ -17,7 +17,7 @@ from .spacing import LEVEL
 
 FOLDS = 5
 MOST_ROWS, MOST_IN_FOREST = 20_000, 5_000
-FEWEST = 50  # rows: ten per fold
+FEWEST = 25  # rows: five per fold; as many as every measure needs
 MOST_QUADRATIC = 25  # labels from which on their squares and products would be too many
 NEIGHBOURS = 10
 UNEXPLAINED = 0.5  # share of a node's variance that all labels together must predict
@@ -60,7 +60,7 @@ def predicted_by_labels(
     """Share of each node's variance that all labels together predict, by a parabola and trees.
 
     codes: (n, nodes), the means. Every row counts that has any label at all: blanks are columns of their own.
-    Without labels every share is 0; with fewer than 50 targets it is unknown (0, and an interval up to 1).
+    Without labels every share is 0; with fewer than 25 targets it is unknown (0, and an interval up to 1).
     """
     z = np.asarray(codes, dtype=np.float64)
     chosen = list(range(z.shape[1])) if nodes is None else [int(node) for node in nodes]

@@ -30,6 +30,7 @@ from ..errors import AstroprismError, ConfigError, GridError, ModelError, StoreE
 from ..progress import Listener, count, message, silent, warning
 from ..schema import Chi2, Event, ModelFacts, Split, StoreFacts, TrainedOn
 from ..targets import split
+from ..targets.plan import TEST, Plan, plan_split
 from .data import Source
 from .history import Moment, write_history
 from .recipe import RECIPES, PaperRecipe, Recipe, TrainOptions, from_mapping
@@ -71,6 +72,7 @@ def train(
     options: TrainOptions | None = None,
     again: bool = False,
     parts: NDArray[np.str_] | None = None,
+    shares: Split | None = None,
     progress: Listener = silent,
     save_every: float = 30.0,
 ) -> TrainReport:
@@ -78,6 +80,7 @@ def train(
 
     again       train again where the model there, or an unfinished training, was made from something else
     parts       'train', 'valid' or another word for each spectrum, where it is not the split by the seed
+    shares      with `parts`: the split whose units they are made of
     progress    gets messages, warnings, and a count of steps with every `Moment`
     save_every  seconds between two writes of the unfinished training
     """
@@ -85,8 +88,8 @@ def train(
 
     # what is requested, against what is there
     request = training_request(store, options, parts=parts)
-    plan, there = prior_work(folder, request, again=again)
-    if plan is None and there is not None and not again:
+    begun_with, there = prior_work(folder, request, again=again)
+    if begun_with is None and there is not None and not again:
         clear(folder)  # what a training killed at its very end may have left
         return TrainReport(False, 0, 0.0, math.nan, there)
     if options.network == "prism" and store.grid.kind != "log":
@@ -102,7 +105,13 @@ def train(
     for text in warnings:
         progress(warning(text))
     if parts is None:
-        parts = split.assign(source.targets, options.seed, valid=options.valid, test=options.test)
+        planned = split_plan(store, options)
+        progress(message(planned.text()))
+        shares, parts = planned.shares, split.as_trained(store.index, planned.shares)
+    elif shares is None:
+        shares = Split(options.seed, options.valid, request["test"], 0, 0, 0)
+    # what is drawn alike often, and of what samples have one spectrum each
+    source = replace(source, targets=split.units(store.index, shares))
     rows = {part: np.flatnonzero(parts == part) for part in ("train", "valid")}
 
     response, reason = _response(store, options, source, rows["train"])
@@ -126,8 +135,8 @@ def train(
 
     # the recipe: of the plan that is there, or the options' own, its steps timed where minutes are given
     fabric.barrier()  # every process has read what is there before one writes
-    if plan is not None:
-        recipe = _planned(plan, options, folder)
+    if begun_with is not None:
+        recipe = _planned(begun_with, options, folder)
     else:
         if first:
             clear(folder)
@@ -170,7 +179,7 @@ def train(
 
     # the model
     unpruned = training.finish()
-    facts = _facts(training, store, options, request=request, parts=parts, warnings=warnings, response=reason)
+    facts = _facts(training, store, shares, request=request, parts=parts, warnings=warnings, response=reason)
     for text in facts.warnings:
         progress(warning(text))
     if first:
@@ -192,14 +201,35 @@ def training_request(
     """
     if not store.finished:
         raise StoreError(f"{store.path}: its ingest is not finished; run it again, then train")
-    chosen = {name: value for name, value in asdict(options).items() if name not in ("device", "config")}
+    left = ("device", "config", "folds")
+    chosen = {name: value for name, value in asdict(options).items() if name not in left}
     request = chosen | {"config": options.in_file(), "store": store.fingerprint, "spectra": len(store)}
-    if parts is not None:
+    if parts is None:
+        shares = split_plan(store, options).shares
+        # what is as it always was is left out, so that older models are not stale
+        own = {"unit": shares.unit, "block_days": shares.block_days, "folds": shares.folds}
+        request |= {"test": shares.test} | {
+            name: value for name, value in own.items() if value not in ("target", 0)
+        }
+    else:
+        request["test"] = TEST if options.test is None else options.test
         if parts.shape != (len(store),):
             raise ConfigError(f"{len(store)} spectra, but parts of shape {parts.shape}; give one for each")
         request["parts"] = hashlib.sha256("\n".join(parts.tolist()).encode()).hexdigest()
     plain: dict[str, Any] = json.loads(json.dumps(request))
     return plain
+
+
+def split_plan(store: Store, options: TrainOptions) -> Plan:
+    """How the spectra of a store are divided for a training with these options."""
+    return plan_split(
+        store.index,
+        seed=options.seed,
+        valid=options.valid,
+        test=options.test,
+        folds=options.folds,
+        pixels=store.grid.size,
+    )
 
 
 def prior_work(
@@ -384,7 +414,7 @@ def _steps_in(
 def _facts(
     training: Training,
     store: Store,
-    options: TrainOptions,
+    shares: Split,
     *,
     request: Mapping[str, Any],
     parts: NDArray[np.str_],
@@ -394,7 +424,7 @@ def _facts(
     """model.json; nothing in it depends on the clock: equal trainings write equal files."""
     from .checkpoint import network_facts
 
-    network, targets = training.network, training.source.targets
+    network, targets = training.network, store.index["target"].to_numpy(dtype=object)
     sets = (training.train, training.valid)
     found = [training.chi2(rows, stated=stated) for stated in (False, True) for rows in sets]
     chi2 = Chi2(*(value if math.isfinite(value) else None for value in found))
@@ -410,7 +440,7 @@ def _facts(
         recipe=training.recipe.as_dict(),
         asked=dict(request),
         store=StoreFacts(request["store"], len(store), store.grid.text, store.config.get("normalise")),
-        split=Split(seed=options.seed, valid=options.valid, test=options.test, **spectra),
+        split=Split.from_json(shares.to_json() | spectra),
         trained_on=trained_on,
         precision=str(training.fabric._precision.precision),
         chi2=chi2,

@@ -95,6 +95,18 @@ def ablation(
 
 
 @torch.no_grad()
+def substitution(network: Network, mean: Tensor, batch: Tensors, other: Tensor, *, floor: float) -> Tensor:
+    """Rise of the negative log-likelihood with one node at another code (b, n), nats (b, n)."""
+    rise = torch.zeros_like(mean)
+    base = misfit(network, mean, batch, floor=floor)
+    for i in range(mean.shape[1]):
+        moved = mean.clone()
+        moved[:, i] = other[:, i]
+        rise[:, i] = misfit(network, moved, batch, floor=floor) - base
+    return rise
+
+
+@torch.no_grad()
 def derivatives(
     network: Network,
     z: Tensor,

@@ -25,6 +25,7 @@ from ..checks import check_choice, check_positive, name_hint
 from ..device import check_device
 from ..errors import ConfigError
 from ..targets import split
+from ..targets.plan import TEST, VALID, check_folds
 
 Points = tuple[tuple[float, float], ...]  # (fraction of the steps, value): a curve, straight in the logarithm
 
@@ -277,8 +278,10 @@ class TrainOptions:
     agnostic: bool = False  # a prism without physics: no shift, no star times atmosphere
     whiten: float = 0.0  # km/s: spectra are moved at random by up to this in training
     config: str | os.PathLike[str] | None = None  # TOML file that fills fields of the recipe
-    valid: float = 0.1  # share of the targets on which training is judged
-    test: float = 0.1  # share of the targets that training does not read
+    valid: float = VALID  # share of the targets on which training is judged
+    # share of the targets that training does not read; None: a tenth, or less where evidence is cross-fitted
+    test: float | None = None
+    folds: int | None = None  # of cross-fitting; None: where too few targets would be held out; 0: never
 
     def __post_init__(self) -> None:
         check_choice("network", self.network, tuple(RECIPES))
@@ -301,7 +304,9 @@ class TrainOptions:
                 "whiten moves the atmosphere by a known velocity, which an agnostic network does not read: "
                 "drop one of the two"
             )
-        split.assign([], self.seed, valid=self.valid, test=self.test)  # refuses shares that make no split
+        # refuses shares that make no split
+        split.assign([], self.seed, valid=self.valid, test=TEST if self.test is None else self.test)
+        check_folds(self.folds)
 
     def in_file(self) -> dict[str, Any]:
         """What the configuration file sets."""

@@ -221,20 +221,34 @@ class ReportData:
 
     @cached_property
     def held(self) -> NDArray[np.intp]:
-        """Positions of one seeded spectrum of every held-out target that has a code: what findings read."""
+        """Positions of one seeded spectrum of every unit held out or cross-fitted: what findings read."""
         if self.model_facts is None or not self.has_codes:
             return np.zeros(0, np.intp)
         shares, seed = self.model_facts.split, self.seed
-        targets = self.index["target"].to_numpy(dtype=object)
+        units = split.units(self.index, shares)
         names = self.index["spectrum_id"].to_numpy(dtype=object)
-        parts = split.as_trained(targets, shares)
-        coded = self.codes([])["spectrum_id"]
-        rows = np.flatnonzero((parts != "train") & np.isin(names, coded.to_numpy(dtype=object)))
+        chosen = np.isin(names, self.codes([])["spectrum_id"].to_numpy(dtype=object))
+        if self.crossfitted:
+            chosen &= np.isin(names, self.table("crossfit")["spectrum_id"].to_numpy(dtype=object))
+        else:
+            chosen &= split.held_out(split.as_trained(self.index, shares))
+        rows = np.flatnonzero(chosen)
         if rows.size:
-            rows = rows[split.one_per_target(targets[rows], seed, identifiers=names[rows])]
+            rows = rows[split.one_per_target(units[rows], seed, identifiers=names[rows])]
         if rows.size > MOST_TARGETS:
             rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_TARGETS, replace=False))
         return rows
+
+    @property
+    def crossfitted(self) -> bool:
+        """Whether findings rest on codes out of fold."""
+        return self.findings is not None and self.findings.rests_on.folds > 0
+
+    @property
+    def whose(self) -> str:
+        """One piece of evidence in words: 'held-out target', 'cross-fitted night'."""
+        unit = "target" if self.model_facts is None else self.model_facts.split.unit
+        return f"{'cross-fitted' if self.crossfitted else 'held-out'} {unit}"
 
     @property
     def seed(self) -> int:
@@ -271,13 +285,30 @@ class ReportData:
         """Mean codes of the held-out targets (held, nodes)."""
         return self._of_held(self.mean_columns)
 
+    @cached_property
+    def own_means(self) -> Floats:
+        """Mean codes of the same spectra by the main network itself, which decodes them (held, nodes)."""
+        return self._of_held(self.mean_columns, out_of_fold=False)
+
+    @property
+    def unseen(self) -> NDArray[np.intp]:
+        """Places among `held` of spectra that the main network was not trained on; if none are, all."""
+        if self.model_facts is None:
+            return np.arange(self.held.size)
+        parts = split.as_trained(self.index, self.model_facts.split)[self.held]
+        places = np.flatnonzero(split.held_out(parts))
+        return places if places.size else np.arange(self.held.size)
+
     def sds(self, node: int) -> Floats:
         """Standard deviations of one node's codes (held,)."""
         return self._of_held([f"sd_{node:03d}"])[:, 0]
 
-    def _of_held(self, names: list[str]) -> Floats:
+    def _of_held(self, names: list[str], *, out_of_fold: bool = True) -> Floats:
         identifiers = self.index["spectrum_id"].iloc[self.held]
-        found = self.codes(names, wanted=set(identifiers)).set_index("spectrum_id")
+        if self.crossfitted and out_of_fold:
+            found = self.table("crossfit")[["spectrum_id", *names]].set_index("spectrum_id")
+        else:
+            found = self.codes(names, wanted=set(identifiers)).set_index("spectrum_id")
         return found.loc[list(identifiers)].to_numpy(dtype=np.float64)
 
     def quantiles(self, node: int) -> Floats:

@@ -188,7 +188,7 @@ def _scores(data: ReportData, findings: Findings) -> View:
     above = [0 if one is None else one.k for one in (count.statistical, count.information)]
     return View(
         "counts",
-        "Every node by both methods, 90 % intervals over held-out targets; what nodes without a cause reach "
+        f"Every node by both methods, 90 % intervals over {data.whose}s; what nodes without a cause reach "
         "has been taken off. Dashed: the bound; dotted: the soft bound that makes the high end of the count.",
         f"Scores of {len(findings.nodes)} nodes; {above[0]} lie above the first bound, {above[1]} above the "
         "second.",
@@ -276,7 +276,7 @@ def _card(data: ReportData, spectra: PixelTables, node: Node) -> list[View]:
     found = [
         View(
             f"{stem}-traversal",
-            "Top: what the decoder makes of five quantiles of this node's codes over held-out targets, all "
+            f"Top: what the decoder makes of five quantiles of this node's codes over {data.whose}s, all "
             f"other nodes at their median. Second: the same less the middle one.{parts} Below: the lines "
             "that move most.",
             f"Decoded spectra as {title} moves from its 5 % to its 95 % quantile.",
@@ -303,10 +303,10 @@ def _card(data: ReportData, spectra: PixelTables, node: Node) -> list[View]:
     found.append(
         View(
             f"{stem}-codes",
-            "Codes of held-out targets; the lines are the five quantiles of the picture above.",
-            f"Histogram of the codes of node {number} over {data.held.size} targets.",
+            f"Codes of {data.whose}s; the lines are the five quantiles of the picture above.",
+            f"Histogram of the codes of node {number} over {data.held.size} {data.whose}s.",
             lambda: {"": _held(data, "target").assign(mean=data.means[:, number], sd=data.sds(number))},
-            lambda tables: cards.codes_figure(tables[""], node=number),
+            lambda tables: cards.codes_figure(tables[""], node=number, whose=f"{data.whose}s"),
         )
     )
     if (best := best_match(node)) is not None:
@@ -315,8 +315,7 @@ def _card(data: ReportData, spectra: PixelTables, node: Node) -> list[View]:
         found.append(
             View(
                 f"{stem}-label",
-                f"The code against its best label, {name}; one dot per held-out target, orange: running "
-                "median.",
+                f"The code against its best label, {name}; one dot per {data.whose}, orange: running median.",
                 f"Scatter of the code against {name}: {words}.",
                 lambda: {
                     "": _held(data, "target").assign(
@@ -339,7 +338,7 @@ def best_match(node: Node) -> Match | None:
 
 
 def _held(data: ReportData, *columns: str) -> pd.DataFrame:
-    """The held-out targets: identifier of the spectrum, and columns of the index."""
+    """The targets of evidence: identifier of the spectrum, and columns of the index."""
     return data.index.iloc[data.held][["spectrum_id", *columns]].reset_index(drop=True)
 
 
@@ -355,7 +354,7 @@ def _dossier(data: ReportData, spectra: PixelTables, node: Node, stem: str) -> l
     found = [
         View(
             f"{stem}-extremes",
-            "The held-out spectra whose codes are lowest and highest, with reconstructions and the residual "
+            "The spectra whose codes are lowest and highest, with reconstructions and the residual "
             "in sigma. Look at them first: what do they share?",
             "Four spectra with reconstructions and residuals.",
             lambda: {"": spectra.extremes(node)},
@@ -374,7 +373,7 @@ def _dossier(data: ReportData, spectra: PixelTables, node: Node, stem: str) -> l
         found.append(
             View(
                 f"{stem}-time",
-                "The code by date, one dot per held-out target; orange: the drift with its 90 % interval.",
+                f"The code by date, one dot per {data.whose}; orange: the drift with its 90 % interval.",
                 f"Scatter of the code of node {number} against the year of observation.",
                 lambda: {"": _held(data).assign(time=time, code=data.means[:, number])},
                 lambda tables: cards.trend_figure(tables[""], node=number, trend=trend),

@@ -120,6 +120,7 @@ def report_page(
         findings=findings,
         limits=limits,
         cards=data.cards,
+        whose=data.whose,
         intervals=data.intervals,
         readings=readings,
         outliers=data.outlier_summary(),

@@ -204,13 +204,13 @@ class PixelTables:
 
         data, pixels = self.data, self.data.grid.size
         most = min(FIT_SAMPLE, max(16, FIT_PIXELS // pixels))
-        place = np.arange(data.held.size)
+        place = data.unseen
         if place.size > most:
             place = np.sort(np.random.default_rng(0).choice(place, most, replace=False))
         chi2, stated, curves = [], [], []
         squares, sums, count = np.zeros(pixels), np.zeros(pixels), np.zeros(pixels)
         for some in np.array_split(place, max(1, place.size * pixels // 2**20)):
-            batch, made = self.decoded(data.held[some], data.means[some])
+            batch, made = self.decoded(data.held[some], data.own_means[some])
             left = residual(batch.flux, made, good=batch.good)
             chi2.append(chi2_per_pixel(left, batch.sigma, good=batch.good).numpy())
             came = data.model.to_device(self._read(data.held[some]), stated=True).to(torch.device("cpu"))
@@ -234,7 +234,7 @@ class PixelTables:
                 f"{row['target'] or row['spectrum_id']}, S/N {row['snr']:.0f}: chi2 {row['chi2']:.2f} a "
                 f"pixel, {round(100 * share)} % of spectra fit better"
             )
-            parts.append(self._fit_table(rows[[one]], data.means[place[[one]]], title))
+            parts.append(self._fit_table(rows[[one]], data.own_means[place[[one]]], title))
         return {
             "spectra": spectra.reset_index(drop=True),
             "pixels": thin(pd.DataFrame({"wavelength": self.wavelength, "rms": rms, "mean": mean})),
@@ -326,7 +326,7 @@ class PixelTables:
                     place = np.flatnonzero(self.data.held == row[0])
                     if place.size:
                         title = f"{kind}: {one.target or one.spectrum_id}, code {one.code:.2f}"
-                        parts.append(self._fit_table(row, self.data.means[place], title))
+                        parts.append(self._fit_table(row, self.data.own_means[place], title))
         return _joined(parts)
 
     def strangest(self) -> pd.DataFrame:

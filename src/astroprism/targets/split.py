@@ -1,13 +1,15 @@
-"""Train, valid, test; weights; one spectrum per target.
+"""Train, valid, test; folds; weights; one spectrum per unit.
 
-Everything depends on a hash of the target (or the spectrum) and the seed, never on the order of rows or
-files: a study that grows keeps every target where it was, and no star is on both sides.
+Everything depends on a hash of the unit (or the spectrum) and the seed, never on the order of rows or
+files: a study that grows keeps every unit where it was, and no unit is on both sides. A unit is a target,
+or, of few targets, a night or a block of time (units.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from numpy.typing import NDArray
 from ..checks import check_choice
 from ..errors import ConfigError
 from ..schema import Split
+from .units import beside, units_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTS = ("train", "valid", "test")
 
@@ -51,9 +57,47 @@ def weights(targets: Sequence[str] | NDArray[np.object_], *, balance: str = "tar
     return np.asarray(weight * (of.size / max(len(names), 1)))
 
 
-def as_trained(targets: Sequence[str] | NDArray[np.object_], shares: Split) -> NDArray[np.str_]:
-    """As `assign`, by the shares that a model was trained with."""
-    return assign(targets, shares.seed, valid=shares.valid, test=shares.test)
+def units(index: pd.DataFrame, shares: Split) -> NDArray[np.object_]:
+    """The unit of each spectrum of a store, by which a model was trained, (n,)."""
+    return units_of(index, shares.unit, block_days=shares.block_days)
+
+
+def as_trained(index: pd.DataFrame, shares: Split) -> NDArray[np.str_]:
+    """As `assign`, by the units and shares that a model was trained with, (n,).
+
+    index  a row per spectrum, with `target` and, for units of time, `time`
+
+    Between blocks of time, training spectra beside one that is held out are 'spare': neither of the two. Of
+    so few units that none falls to a share one is taken, where folds are the evidence.
+    """
+    names, of = _targets(units(index, shares))
+    parts = assign(names, shares.seed, valid=shares.valid, test=shares.test)
+    if shares.folds and shares.valid and len(names) > 1 and not held_out(parts).any():
+        parts[np.argmin([_uniform(shares.seed, "split", name) for name in names])] = "valid"
+    parts = parts[of]
+    return spared(index, parts, shares)
+
+
+def spared(index: pd.DataFrame, parts: NDArray[np.str_], shares: Split) -> NDArray[np.str_]:
+    """The parts (n,), with training spectra beside a block that is held out made 'spare'."""
+    if shares.unit != "block":
+        return parts
+    near = (parts == "train") & beside(index, parts != "train")
+    return np.asarray(np.where(near, "spare", parts), dtype=np.str_)
+
+
+def held_out(parts: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Which spectra are evidence: those of units that no weight was fitted to, (n,)."""
+    return np.asarray((parts == "valid") | (parts == "test"))
+
+
+def folds(index: pd.DataFrame, shares: Split, count: int) -> NDArray[np.intp]:
+    """The fold of each spectrum, 0 .. count - 1, (n,): whole units, as many in each as in every other."""
+    names, of = _targets(units(index, shares))
+    draw = np.array([_uniform(shares.seed, "fold", name) for name in names])
+    fold = np.empty(len(names), dtype=np.intp)
+    fold[np.argsort(draw, kind="stable")] = np.arange(len(names)) % count
+    return np.asarray(fold[of])
 
 
 def one_per_target(

@@ -333,8 +333,7 @@ class Columns:
         if self.model_facts is None:
             return None
         shares = self.model_facts.split
-        target = str(self.text("target")[row].as_py())
-        return str(split.as_trained([target], shares)[0])
+        return str(self._cache(("parts",), lambda: split.as_trained(self.index, shares))[row])
 
     def brief(self, row: int) -> dict[str, Any]:
         """A spectrum in a list."""
