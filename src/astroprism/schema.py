@@ -312,6 +312,48 @@ class Dossier(Record, frozen=True):
     lines_tested: int
 
 
+class VariancePart(Record, frozen=True):
+    """One component of a code's variance, and its share of the whole, each with its 90 % interval.
+
+    share_null  what 95 % of the shuffles stay below; p: how often they reach as much
+    """
+
+    variance: float | None
+    low: float | None
+    high: float | None
+    share: float | None
+    share_low: float | None
+    share_high: float | None
+    share_null: float | None
+    p: float
+
+
+class VarianceSplit(Record, frozen=True, kw_only=True):
+    """A code's variance between stars, between nights of a star, within nights, and between instruments.
+
+    night       None where the visits cannot tell it; `night_in` is the part that then holds it
+    instrument  None where there is one instrument, or none is named; `by` is the keyword that names it
+    code_noise  mean variance of the code's own error, taken off the others
+    evidence    'held-out targets' or 'all targets'
+    put_back    codes beyond six robust spreads, which count as lying there
+    """
+
+    star: VariancePart | None
+    night: VariancePart | None
+    within: VariancePart | None
+    instrument: VariancePart | None
+    code_noise: float | None
+    code_noise_share: float | None
+    total: float
+    targets: int
+    repeated: int
+    spectra: int
+    put_back: int = 0
+    night_in: str = ""
+    by: str = ""
+    evidence: str = ""
+
+
 class Node(Record, frozen=True, kw_only=True):
     """One node of the bottleneck, and all that was found of it.
 
