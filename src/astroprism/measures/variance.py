@@ -80,7 +80,7 @@ def split_variance(
 
     Intervals hold 90 %, over targets. p: how often chance gives as much, with nights dealt out to stars anew,
     spectra to nights of their star, instruments to spectra; of the part within nights, from Gaussian draws of
-    all other parts. A part that these visits cannot tell from another is None; `night_in` says in which it is.
+    all other parts. A part that these visits cannot tell is None; `night_in` says where the nights then are.
     """
     y, v = np.asarray(codes, dtype=np.float64), np.asarray(noise, dtype=np.float64)
     if y.ndim != 2 or y.shape != v.shape or not (np.isfinite(y).all() and np.isfinite(v).all()):
@@ -112,9 +112,7 @@ def split_variance(
     nulls = _nulls(y, v, star, night, instrument, found, rng, null_draws)
     null = {
         name: np.stack([_solve(*_Pairs.of(*one).means(), columns)[index] for one in shuffles])
-        for index, (name, shuffles) in enumerate(
-            _nulls(y, v, star, night, instrument, found, rng, null_draws)
-        )
+        for index, (name, shuffles) in enumerate(nulls)
         if columns[index]
     }
     return [
@@ -379,7 +377,10 @@ def _summary(
             p=float((1 + (chance >= found[index]).sum()) / (1 + chance.size)),
         )
     return VarianceSplit(
-        **parts,
+        star=parts["star"],
+        night=parts["night"],
+        within=parts["within"],
+        instrument=parts["instrument"],
         code_noise=number(measured),
         code_noise_share=number(measured / total),
         total=total,

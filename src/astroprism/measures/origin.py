@@ -1,0 +1,169 @@
+"""Star, sky or instrument: what a header keyword that explains a node makes of it.
+
+Plain arrays, a row per target. Keyword and label are weighed by what each adds to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..schema import Nats, Origin, Share, VarianceSplit, number
+from .evidence import EvidenceError, Floats, column, column_values
+from .keywords import meaning, plain
+from .match import OWN_NATS, Matches, MatchResult
+from .mutual import class_ranks, conditional_mutual_information
+from .readout import predicted_by_labels
+
+VERDICTS = {"instrument": "instrumental", "sky": "sky", "motion": "motion"}
+MOST_GIVEN = 3  # labels that a keyword is weighed against
+OF_BERV = 0.5  # share of a Doppler node that BERV must predict to be what moves it, in barycentric spectra
+OF_STARS = 0.5  # share of the variance between stars from which a node is a property of stars
+
+
+def origins(
+    codes: Floats,
+    *,
+    mean: Floats,
+    matches: Matches,
+    keywords: Matches,
+    labels: Mapping[str, Any],
+    values: Mapping[str, Any],
+    nodes: Sequence[int],
+    splits: Mapping[int, VarianceSplit],
+    doppler: Sequence[int] = (),
+    barycentric: bool = True,
+    seed: int = 0,
+) -> dict[int, Origin]:
+    """What each of `nodes` follows; without nodes that no keyword explains, or only as a label's shadow.
+
+    codes, mean        (n, nodes) sampled, and means
+    matches, keywords  what `match_labels` and `sweep_keywords` gave
+    labels, values     name -> (n,): of labels, and of keywords
+    splits             node -> its variance, where there are repeat visits
+    doppler            nodes that shift the star's lines
+    barycentric        whether the spectra are moved to the barycentre
+    """
+    found = {}
+    for node in nodes:
+        passing = [pair for pair in keywords.of_node(node) if pair.explains]
+        mine = [pair for pair in matches.of_node(node) if pair.explains and not pair.shadow_of]
+        for pair in sorted(passing, key=lambda one: meaning(one.label).kind not in VERDICTS):
+            kind = meaning(pair.label).kind
+            beyond = _beyond_labels(codes[:, node], pair, mine, labels, values, seed)
+            if mine and beyond is not None and (beyond.nats or 0.0) < OWN_NATS:
+                continue  # it follows the node only as far as it follows the label
+            verdict = VERDICTS.get(kind, "follows")
+            if verdict != "motion" and _of_stars(splits.get(node)):
+                verdict = "follows"  # it stays with the star, whoever observes it, and when
+            label_beyond = _label_beyond(codes[:, node], pair, mine, labels, values, seed)
+            share = predicted_by_labels(mean, {pair.label: _for_trees(pair, values)}, nodes=[node], seed=seed)
+            what = meaning(pair.label).what
+            if verdict == "motion":
+                if node not in doppler:
+                    what = "the atmosphere's motion" if barycentric else what
+                elif barycentric:  # stars of one part of the sky share velocities, and their season
+                    verdict = "motion" if (share[node].low or 0.0) >= OF_BERV else "follows"
+                    what = "the atmosphere's motion" if verdict == "motion" else what
+                else:
+                    what = "the Earth's motion, in the star's apparent velocity"
+            found[node] = Origin(
+                verdict=verdict,
+                keyword=plain(pair.label),
+                kind=kind,
+                what=what,
+                categorical=pair.categorical,
+                mi_nats=number(pair.nats),
+                mi_low=number(pair.low),
+                mi_high=number(pair.high),
+                q=number(pair.q),
+                n=pair.n,
+                share=_share(share[node]),
+                labels=[one.label for one in mine],
+                beyond_labels=beyond,
+                label_beyond_keyword=label_beyond,
+                star_too=bool(mine) and (label_beyond is None or (label_beyond.nats or 0.0) >= OWN_NATS),
+                others=[plain(one.label) for one in passing if one.label != pair.label],
+            )
+            break
+    return found
+
+
+def origin_words(origin: Origin) -> str:
+    """What a node follows, in a few words."""
+    name = origin.keyword
+    if origin.verdict == "motion":
+        return f"{origin.what} ({'BERV' if name.lower() == 'berv' else name})"
+    if origin.verdict == "follows":
+        about = "" if origin.kind == "unknown" else f" ({origin.what})"
+        return f"follows the keyword {name}{about}"
+    return f"{origin.verdict}: follows {origin.what} ({name})"
+
+
+def _of_stars(split: VarianceSplit | None) -> bool:
+    part = None if split is None else split.star
+    return part is not None and (part.share_low or 0.0) >= OF_STARS
+
+
+def _share(one: Any) -> Share | None:
+    return Share(number(one.value), number(one.low), number(one.high), one.n) if one.n else None
+
+
+def _for_trees(pair: MatchResult, values: Mapping[str, Any]) -> NDArray[Any]:
+    """The keyword's values; as text where they are names, so that trees take them for classes."""
+    given = column_values(values[pair.label])
+    if not pair.categorical or given.dtype.kind not in "fiu":
+        return given
+    return np.array([None if one != one else f"{one:g}" for one in given.tolist()], dtype=object)
+
+
+def _beyond_labels(
+    x: Floats,
+    pair: MatchResult,
+    mine: Sequence[MatchResult],
+    labels: Mapping[str, Any],
+    values: Mapping[str, Any],
+    seed: int,
+) -> Nats | None:
+    """I(node; keyword | its labels); None without labels, or with too few rows."""
+    if not mine:
+        return None
+    given = [_numbers(labels[one.label], x, one.categorical) for one in mine[:MOST_GIVEN]]
+    return _conditional(x, _numbers(values[pair.label], x, pair.categorical), given, seed)
+
+
+def _label_beyond(
+    x: Floats,
+    pair: MatchResult,
+    mine: Sequence[MatchResult],
+    labels: Mapping[str, Any],
+    values: Mapping[str, Any],
+    seed: int,
+) -> Nats | None:
+    """I(node; its strongest label | keyword)."""
+    if not mine:
+        return None
+    label = _numbers(labels[mine[0].label], x, mine[0].categorical)
+    return _conditional(x, label, [_numbers(values[pair.label], x, pair.categorical)], seed)
+
+
+def _numbers(given: Any, x: Floats, categorical: bool) -> Floats:
+    """A column as numbers, NaN where blank; classes by the node's mean rank in them."""
+    if not categorical:
+        return np.asarray(column(given, "keyword", categorical=False)[0], dtype=np.float64)
+    held = column_values(given)
+    codes, _ = column(held, "keyword", categorical=True)
+    return class_ranks(codes, x)
+
+
+def _conditional(x: Floats, y: Floats, given: Sequence[Floats], seed: int) -> Nats | None:
+    z = np.column_stack(list(given))
+    known = np.isfinite(y) & np.isfinite(z).all(1)
+    try:
+        found = conditional_mutual_information(x[known], y[known], z[known], seed=seed)
+    except EvidenceError:  # too few rows, or one value only among them
+        return None
+    return Nats(number(found.nats), number(found.low), number(found.high), found.n)
