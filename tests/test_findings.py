@@ -62,7 +62,7 @@ def evidence() -> Evidence:
         velocity=np.zeros(8),
     )
     keywords = {f"KEY{i}": rng.normal(size=N) for i in range(8)}
-    keywords |= {"HUMIDITY": activity + 0.3 * rng.normal(size=N), "BITPIX": np.full(N, 8.0)}
+    keywords |= {"PIPEVAL": activity + 0.3 * rng.normal(size=N), "BITPIX": np.full(N, 8.0)}
     return Evidence(
         identifiers=np.array([f"s{i}" for i in range(N)], dtype=object),
         targets=np.array([f"t{i}" for i in range(N)], dtype=object),
@@ -112,7 +112,7 @@ def test_the_unexplained_node_has_a_dossier(found):
     assert [line.name for line in dossier.lines] == ["Ca II"]
     assert dossier.lines[0].p < 0.01
     assert dossier.lines[0].top[0].line == "Ca II K"
-    assert dossier.keywords[0].label == "HUMIDITY"
+    assert dossier.keywords[0].label == "PIPEVAL"
     assert dossier.trend.p > 1e-3
     assert max(one.code for one in dossier.lowest) < min(one.code for one in dossier.highest)
     assert all(nodes[i].dossier is None for i in (0, 1, 3, 4, 5))
@@ -123,7 +123,8 @@ def test_the_text_has_a_line_per_node(found):
     assert "3 causes by switching nodes off" in text
     assert "the two counts agree" in text
     assert "copy of node 1" in text
-    assert "UNEXPLAINED by labels; moves Ca II; keyword HUMIDITY" in text
+    assert "UNEXPLAINED by labels; follows the keyword PIPEVAL 0." in text
+    assert "; moves Ca II" in text
     assert "labels left out (empty: known for 0 targets" in text
     assert len(text.splitlines()) == 2 + 4 + 1
 

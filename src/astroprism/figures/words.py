@@ -6,6 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..measures.origin import origin_words
+
 if TYPE_CHECKING:
     from ..schema import Node
 
@@ -64,12 +66,17 @@ def node_words(node: Node) -> str:
     groups = node.lines if node.dossier is None else node.dossier.lines  # those that move at constant labels
     lines = [group.name for group in groups[:3]]
     moves = f"moves {', '.join(lines)}" if lines else "moves no line of our tables"
+    origin = "" if node.origin is None else origin_words(node.origin)
+    if node.origin is not None and node.origin.explains and not node.origin.star_too:
+        return f"{origin}; {moves}"
     if node.unexplained:
         partly = f" (shares some information with {labels[0]})" if labels else ""
-        return f"no label explains it{partly}; {moves}"
+        follows = f"; {origin}" if origin else ""
+        return f"no label explains it{partly}{follows}; {moves}"
+    also = f"; {origin}" if node.origin is not None and node.origin.explains else ""
     if not labels:
-        return f"no single label explains it; {moves}"
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+        return f"no single label explains it{also}; {moves}"
+    return (labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}") + also
 
 
 def ranged(value: Any, low: Any, high: Any) -> str:

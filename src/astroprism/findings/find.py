@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import __version__
 from ..artifacts import blame, differences, digest, write_json, write_table
@@ -30,12 +31,16 @@ from .assemble import Evidence, assemble, text_of
 from .effects import along, measure
 from .response import respond
 from .retrain import MOST, finished, mean_and_sd, read_retraining, retrain
+from .visits import Visits, visits_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..model.trained import TrainedModel
+
 TABLES = ("nodes", "matches", "keywords", "bins", "lines", "left_lines", "derivatives", "responses", "labels")
-INDEX_NUMBERS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good")
+MAYBE = ("variance", "series", "periodograms")  # tables that only some studies have
+INDEX_COLUMNS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good", "reader", "frame", "sigma_from")
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ def find(
         tables["labels"] |= {str(name): column_values(labels[name]) for name in labels}
     with blame(folder.path):
         folder.findings_path.unlink(missing_ok=True)
-        folder.table_path("survival").unlink(missing_ok=True)  # of an earlier model, maybe
+        for name in ("survival", *MAYBE):  # of an earlier model, maybe
+            folder.table_path(name).unlink(missing_ok=True)
     for name, columns in tables.items():
         write_table(folder.table_path(name), columns, header=FINDINGS.header)
     write_json(folder.findings_path, findings.to_json())  # last: its presence says that all is there
@@ -171,7 +177,7 @@ def gather(
     moves = moves_at_labels(mean, usable, nodes=list(effects.star), seed=options.seed)
     at_labels = along(model, source, effects, moves, mean=mean[sample], wavelength=wavelength)
     keywords = store.keywords()
-    columns = {f"index {name}": index[name] for name in INDEX_NUMBERS if name in index}
+    columns = {f"index {name}": index[name] for name in INDEX_COLUMNS if name in index}
     columns |= {str(name): keywords[name] for name in keywords if name != "row"}
     return Evidence(
         identifiers=identifiers[held],
@@ -186,8 +192,20 @@ def gather(
         moves=moves,
         at_labels=at_labels,
         responses=responses,
+        visits=_visits(folder, model, codes=codes, held=part != "train"),
         warnings=_fit_warnings(facts),
     )
+
+
+def _visits(
+    folder: StudyFolder, model: TrainedModel, *, codes: pd.DataFrame, held: NDArray[np.bool_]
+) -> Visits:
+    """Every encoded spectrum; codes by identifier, held (spectra of the store,)."""
+    index, keywords = folder.index, folder.store.keywords()
+    rows = np.flatnonzero(index["spectrum_id"].isin(codes.index).to_numpy())
+    mean, sd = mean_and_sd(codes.loc[index["spectrum_id"].iloc[rows]])
+    some = index.iloc[rows], keywords.iloc[rows]
+    return visits_of(*some, mean=mean, sd=sd, held=held[rows], model=model)
 
 
 def _fit_warnings(facts: ModelFacts) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ TABLE = (
         Meaning("instrument", "the telescope and instrument", 2),
     ),
     (r"PLATE|^TILE|CARTID|PLUG|^FIELD ?ID", Meaning("instrument", "the plate", 3)),
-    (r"FIB(ER|RE)|^FIB\b|\bIFU|SLITLET|BUNDLE", Meaning("instrument", "the fibre", 4)),
+    (r"FIB(ER|RE)|\bIFU|SLITLET|BUNDLE", Meaning("instrument", "the fibre", 4)),
     (
         r"MJD|\bJD\b|^[LHB]?M?JD|DATE|\bTIME\b|\bUTC?\b|^LST|\b(OBS|RUN) ?ID|EXP ?(NUM|NO)$|^BESTEXP",
         Meaning("time", "the time"),

@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..schema import Nats, Origin, Share, VarianceSplit, number
-from .evidence import EvidenceError, Floats, column, column_values
+from .evidence import EvidenceError, Floats, column, column_values, finite
 from .keywords import meaning, plain
 from .match import OWN_NATS, Matches, MatchResult
 from .mutual import class_ranks, conditional_mutual_information
-from .readout import predicted_by_labels
+from .readout import FEWEST, FOLDS, share_of_variance
 
 VERDICTS = {"instrument": "instrumental", "sky": "sky", "motion": "motion"}
 MOST_GIVEN = 3  # labels that a keyword is weighed against
+NEAR = 20  # neighbours that predict a code from a keyword
 OF_BERV = 0.5  # share of a Doppler node that BERV must predict to be what moves it, in barycentric spectra
 OF_STARS = 0.5  # share of the variance between stars from which a node is a property of stars
 
@@ -53,6 +53,8 @@ def origins(
         mine = [pair for pair in matches.of_node(node) if pair.explains and not pair.shadow_of]
         for pair in sorted(passing, key=lambda one: meaning(one.label).kind not in VERDICTS):
             kind = meaning(pair.label).kind
+            if mine and kind == "measured":
+                continue  # another measurement of what the label says
             beyond = _beyond_labels(codes[:, node], pair, mine, labels, values, seed)
             if mine and beyond is not None and (beyond.nats or 0.0) < OWN_NATS:
                 continue  # it follows the node only as far as it follows the label
@@ -60,13 +62,14 @@ def origins(
             if verdict != "motion" and _of_stars(splits.get(node)):
                 verdict = "follows"  # it stays with the star, whoever observes it, and when
             label_beyond = _label_beyond(codes[:, node], pair, mine, labels, values, seed)
-            share = predicted_by_labels(mean, {pair.label: _for_trees(pair, values)}, nodes=[node], seed=seed)
+            share = _predicted(mean[:, node], values[pair.label], pair.categorical, seed)
             what = meaning(pair.label).what
             if verdict == "motion":
                 if node not in doppler:
                     what = "the atmosphere's motion" if barycentric else what
                 elif barycentric:  # stars of one part of the sky share velocities, and their season
-                    verdict = "motion" if (share[node].low or 0.0) >= OF_BERV else "follows"
+                    sure = share is not None and (share.low or 0.0) >= OF_BERV
+                    verdict = "motion" if sure else "follows"
                     what = "the atmosphere's motion" if verdict == "motion" else what
                 else:
                     what = "the Earth's motion, in the star's apparent velocity"
@@ -81,7 +84,7 @@ def origins(
                 mi_high=number(pair.high),
                 q=number(pair.q),
                 n=pair.n,
-                share=_share(share[node]),
+                share=share,
                 labels=[one.label for one in mine],
                 beyond_labels=beyond,
                 label_beyond_keyword=label_beyond,
@@ -108,16 +111,28 @@ def _of_stars(split: VarianceSplit | None) -> bool:
     return part is not None and (part.share_low or 0.0) >= OF_STARS
 
 
-def _share(one: Any) -> Share | None:
-    return Share(number(one.value), number(one.low), number(one.high), one.n) if one.n else None
+def _predicted(code: Floats, given: Any, categorical: bool, seed: int) -> Share | None:
+    """Share of a code's variance that a keyword predicts on rows set aside, by class means or neighbours."""
+    from sklearn.neighbors import KNeighborsRegressor
 
-
-def _for_trees(pair: MatchResult, values: Mapping[str, Any]) -> NDArray[Any]:
-    """The keyword's values; as text where they are names, so that trees take them for classes."""
-    given = column_values(values[pair.label])
-    if not pair.categorical or given.dtype.kind not in "fiu":
-        return given
-    return np.array([None if one != one else f"{one:g}" for one in given.tolist()], dtype=object)
+    x, _ = column(column_values(given), "keyword", categorical=categorical)
+    rows = finite(x)
+    if rows.size < FEWEST:
+        return None
+    x, y, predicted = x[rows], code[rows], np.empty(rows.size)
+    fold = np.random.default_rng(seed).permutation(rows.size) % FOLDS
+    for one in range(FOLDS):
+        fitted, rest = fold != one, fold == one
+        middle = y[fitted].mean()
+        if categorical:
+            classes = int(x.max()) + 1
+            total = np.bincount(x[fitted], weights=y[fitted] - middle, minlength=classes)
+            predicted[rest] = middle + (total / (np.bincount(x[fitted], minlength=classes) + 1.0))[x[rest]]
+        else:
+            near = KNeighborsRegressor(min(NEAR, int(fitted.sum()))).fit(x[fitted, None], y[fitted])
+            predicted[rest] = near.predict(x[rest, None])
+    share = share_of_variance(y, predicted)
+    return Share(number(share.value), number(share.low), number(share.high), share.n)
 
 
 def _beyond_labels(

@@ -30,6 +30,7 @@ DRAWS, NULL_DRAWS = 300, 199
 MOST = 4_000  # spectra; of more, a seeded choice of whole targets
 OUTLYING = 6.0  # robust spreads beyond which a code is put back: a few would own every square
 NIGHT_GAP = 0.3  # days without a spectrum of the star that end a night
+SIGNIFICANT = 0.05  # p of a part up to which it is more than chance
 INTERVAL = (5.0, 95.0)  # percent
 
 Codes = NDArray[np.int64]
@@ -130,6 +131,16 @@ def split_variance(
         )
         for code in range(y.shape[1])
     ]
+
+
+def part_words(split: VarianceSplit) -> dict[str, str]:
+    """What lies in each part, in words: name of the part -> 'between stars'."""
+    return {
+        "star": "between stars and nights" if split.night_in == "star" else "between stars",
+        "night": "between nights",
+        "within": "between visits" if split.night_in == "within" else "within nights",
+        "instrument": f"between instruments ({split.by})" if split.by else "between instruments",
+    }
 
 
 # --- pairs
