@@ -89,6 +89,14 @@ def ranged(value: Any, low: Any, high: Any) -> str:
     return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 
 
+def plus_minus(value: float, error: float) -> str:
+    """A number with its standard error, to the digits that the error allows: 17.374 +- 0.012."""
+    if not (math.isfinite(value) and math.isfinite(error)):
+        return ""
+    digits = places(error, value)
+    return f"{value:,.{digits}f} \u00b1 {error:,.{digits}f}"
+
+
 def places(width: float, value: float) -> int:
     """Decimals that show two digits of an interval's width."""
     scale = width if width > 0 else abs(value) / 100 or 1.0

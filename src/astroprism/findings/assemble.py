@@ -31,6 +31,7 @@ from .effects import Effects, Profiles
 from .response import Responses, best_answer
 from .visits import Visits, follow, split_visits
 
+LEAST = 1e-12  # false-alarm probability that is told
 FEW = 200  # held-out targets below which there is a warning that intervals are wide
 
 
@@ -286,12 +287,17 @@ def _series_lines(star: schema.Series) -> list[str]:
     for one in star.series:
         unit = " km/s" if one.quantity == "velocity" else ""
         facts = [f"{one.quantity}: spread {one.spread:.3g}{unit}, error {one.error:.2g}"]
-        if (period := one.period) is not None:
-            told = "period" if period.significant else "no period; the best,"
+        period = one.period
+        if period is not None and period.significant:
+            near = f", but near {period.near}" if period.near else ""
             facts.append(
-                f"{told} {period.period:.6g} +- {period.period_sd:.2g} d, amplitude {period.amplitude:.3g} "
-                f"+- {period.amplitude_sd:.2g}{unit}, false alarm {period.false_alarm:.1g}"
+                f"period {period.period:.7g} +- {period.period_sd:.1g} d{near}, amplitude "
+                f"{period.amplitude:.4g} +- {period.amplitude_sd:.1g}{unit}, false alarm "
+                + (f"{period.false_alarm:.1g}" if period.false_alarm > LEAST else f"below {LEAST:g}")
             )
+        else:
+            chance = "" if period is None else f" (false alarm {period.false_alarm:.2g})"
+            facts.append(f"no period beyond chance{chance}")
         if one.varies_within_night:
             facts.append("varies within the night")
         lines.append("    " + "; ".join(facts))

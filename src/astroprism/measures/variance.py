@@ -26,6 +26,9 @@ DESIGN = np.array(
 )
 FEWEST_REPEATS = 10  # targets with more than one spectrum, to resample
 FEWEST_PAIRS = 5  # degrees of freedom from which a part is told from another
+MOST_FREEDOM = (
+    10  # degrees of freedom that one star may have: a thousand visits of one star are not the others'
+)
 DRAWS, NULL_DRAWS = 300, 199
 MOST = 4_000  # spectra; of more, a seeded choice of whole targets
 OUTLYING = 6.0  # robust spreads beyond which a code is put back: a few would own every square
@@ -163,6 +166,7 @@ class _Pairs(NamedTuple):
     @classmethod
     def of(cls, y: Floats, v: Floats, star: Codes, night: Codes, instrument: Codes) -> _Pairs:
         visits = np.bincount(star)[star].astype(np.float64)
+        capped = np.minimum(1, MOST_FREEDOM / np.maximum(visits - 1, 1)) ** 0.5
         within, weights = [], []
         for group in (
             star,
@@ -170,7 +174,7 @@ class _Pairs(NamedTuple):
             _crossed(star, instrument),
             _crossed(_crossed(star, night), instrument),
         ):
-            total, weight, first = _paired(_summed(group, y, v, visits**-0.5), group, star)
+            total, weight, first = _paired(_summed(group, y, v, capped * visits**-0.5), group, star)
             of = star[first]
             stars = int(star.max()) + 1
             within.append(_added(of, total, stars))

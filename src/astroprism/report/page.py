@@ -17,7 +17,9 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..figures.style import HALF, INK, PAPER, RULE, SOFT
-from ..figures.words import chance, change_words, count_words, node_title, ranged, short
+from ..figures.words import chance, change_words, count_words, node_title, plus_minus, ranged, short
+from ..measures.origin import origin_words
+from ..measures.variance import part_words
 from .collect import MOST_CARDS, ReportData
 from .pixel_tables import MedianChi2
 
@@ -28,6 +30,7 @@ SECTIONS = (
     ("training", "training-part", "Training"),
     ("counts", "count-part", "How many features are real"),
     ("nodes", "nodes-part", "Nodes, one by one"),
+    ("time", "time-part", "Stars in time"),
     ("labels", "labels-part", "Labels read from the codes"),
     ("outliers", "outliers-part", "Outliers"),
     ("unexplained", "unexplained-part", "What no label explains"),
@@ -76,6 +79,7 @@ def report_page(data: ReportData, *, chi2: MedianChi2 | None, figures: Mapping[s
     contents = [
         Heading(anchor, title, cards if name == "nodes" else (), f"{name}.html.j2")
         for name, anchor, title in SECTIONS
+        if name != "time" or (findings is not None and findings.series)
     ]
     readings: dict[str, dict[str, Any]] = {}
     for reading in data.readings:
@@ -138,6 +142,9 @@ def environment() -> Environment:
     found.globals |= {
         "change_words": change_words,
         "node_title": node_title,
+        "origin_words": origin_words,
+        "part_words": part_words,
+        "plus_minus": plus_minus,
         "other_run": _other_run,
         "ranged": ranged,
     }
