@@ -72,7 +72,7 @@ def node_words(node: Node) -> str:
     if node.unexplained:
         partly = f" (shares some information with {labels[0]})" if labels else ""
         follows = f"; {origin}" if origin else ""
-        return f"no label explains it{partly}{follows}; {moves}"
+        return f"no label explains it{partly}; {moves}{follows}"
     also = f"; {origin}" if node.origin is not None and node.origin.explains else ""
     if not labels:
         return f"no single label explains it{also}; {moves}"
