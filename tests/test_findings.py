@@ -17,6 +17,9 @@ from astroprism.errors import AstroprismError, ModelError
 from astroprism.findings.assemble import Evidence, assemble, text_of
 from astroprism.findings.effects import Effects, Profiles, along, measure
 from astroprism.findings.find import TABLES, FindOptions, find, gather
+from astroprism.findings.retrain import mean_and_sd
+from astroprism.findings.visits import visits_of
+from astroprism.folder import StudyFolder
 from astroprism.grid import SPEED_OF_LIGHT, parse_grid
 from astroprism.measures.count import ablation_bound
 from astroprism.measures.dossier import trend
@@ -267,6 +270,20 @@ def test_a_study_gets_its_findings(study):
     assert again.findings == report.findings
     assert find(study, options=options).made
     assert "held-out" in report.text()
+
+
+def test_the_visits_of_one_star_have_velocities(study):
+    codes = StudyFolder(study.path).codes(unpruned=True)
+    index = study.index.assign(target="one star", time=55000 + np.arange(len(study.index)))
+    mean, sd = mean_and_sd(codes)
+    model = StudyFolder(study.path).model(unpruned=True)
+    held = np.ones(len(index), bool)
+    visits = visits_of(index, study.store.keywords(), mean=mean, sd=sd, held=held, model=model)
+    z = torch.from_numpy(mean.astype(np.float32))
+    assert visits.velocity == pytest.approx(model.network.velocity(z).numpy(), abs=1e-3)
+    assert (visits.velocity_sd > 0).all()
+    few = visits_of(study.index, study.store.keywords(), mean=mean, sd=sd, held=held, model=model)
+    assert np.isnan(few.velocity).all()  # no star has twenty spectra
 
 
 def test_codes_of_another_model_are_refused(study, tmp_path):

@@ -239,7 +239,7 @@ def _facts_of(node: Node) -> list[str]:
         facts.append("UNEXPLAINED by labels")
     if (origin := node.origin) is not None:
         first, colon, rest = origin_words(origin).partition(":")
-        words = f"{first.upper() if origin.explains else first}{colon}{rest}"
+        words = f"{first.upper() if colon else first}{colon}{rest}"
         facts.append(
             f"{words} {origin.mi_nats:.2f} [{origin.mi_low:.2f}, {origin.mi_high:.2f}] nats, q {origin.q:.1g}"
         )
