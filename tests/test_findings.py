@@ -17,6 +17,9 @@ from astroprism.errors import AstroprismError, ModelError
 from astroprism.findings.assemble import Evidence, assemble, text_of
 from astroprism.findings.effects import Effects, Profiles, along, measure
 from astroprism.findings.find import TABLES, FindOptions, find, gather
+from astroprism.findings.retrain import mean_and_sd
+from astroprism.findings.visits import visits_of
+from astroprism.folder import StudyFolder
 from astroprism.grid import SPEED_OF_LIGHT, parse_grid
 from astroprism.measures.count import ablation_bound
 from astroprism.measures.dossier import trend
@@ -62,7 +65,7 @@ def evidence() -> Evidence:
         velocity=np.zeros(8),
     )
     keywords = {f"KEY{i}": rng.normal(size=N) for i in range(8)}
-    keywords |= {"HUMIDITY": activity + 0.3 * rng.normal(size=N), "BITPIX": np.full(N, 8.0)}
+    keywords |= {"PIPEVAL": activity + 0.3 * rng.normal(size=N), "BITPIX": np.full(N, 8.0)}
     return Evidence(
         identifiers=np.array([f"s{i}" for i in range(N)], dtype=object),
         targets=np.array([f"t{i}" for i in range(N)], dtype=object),
@@ -131,7 +134,7 @@ def test_the_unexplained_node_has_a_dossier(found):
     assert [line.name for line in dossier.lines] == ["Ca II"]
     assert dossier.lines[0].p < 0.01
     assert dossier.lines[0].top[0].line == "Ca II K"
-    assert dossier.keywords[0].label == "HUMIDITY"
+    assert dossier.keywords[0].label == "PIPEVAL"
     assert dossier.trend.p > 1e-3
     assert max(one.code for one in dossier.lowest) < min(one.code for one in dossier.highest)
     assert all(nodes[i].dossier is None for i in (0, 1, 3, 4, 5))
@@ -142,7 +145,8 @@ def test_the_text_has_a_line_per_node(found):
     assert "3 causes by switching nodes off" in text
     assert "the two counts agree" in text
     assert "copy of node 1" in text
-    assert "UNEXPLAINED by labels; moves Ca II; keyword HUMIDITY" in text
+    assert "UNEXPLAINED by labels; follows the keyword PIPEVAL 0." in text
+    assert "; moves Ca II" in text
     assert "labels left out (empty: known for 0 targets" in text
     assert len(text.splitlines()) == 2 + 4 + 1
 
@@ -285,6 +289,20 @@ def test_a_study_gets_its_findings(study):
     assert again.findings == report.findings
     assert find(study, options=options).made
     assert "evidence from 45 targets held out of training" in report.text()
+
+
+def test_the_visits_of_one_star_have_velocities(study):
+    codes = StudyFolder(study.path).codes(unpruned=True)
+    index = study.index.assign(target="one star", time=55000 + np.arange(len(study.index)))
+    mean, sd = mean_and_sd(codes)
+    model = StudyFolder(study.path).model(unpruned=True)
+    held = np.ones(len(index), bool)
+    visits = visits_of(index, study.store.keywords(), mean=mean, sd=sd, held=held, model=model)
+    z = torch.from_numpy(mean.astype(np.float32))
+    assert visits.velocity == pytest.approx(model.network.velocity(z).numpy(), abs=1e-3)
+    assert (visits.velocity_sd > 0).all()
+    few = visits_of(study.index, study.store.keywords(), mean=mean, sd=sd, held=held, model=model)
+    assert np.isnan(few.velocity).all()  # no star has twenty spectra
 
 
 def test_codes_of_another_model_are_refused(study, tmp_path):

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from astroprism import Study
 from astroprism.artifacts import digest, write_json
 from astroprism.errors import REASONS, AstroprismError, ConfigError
-from astroprism.figures import archive, cards, overview, reconstruction, training
+from astroprism.figures import archive, cards, overview, reconstruction, training, visits
 from astroprism.figures.style import binned, files_of, plain_text, spread_labels
-from astroprism.figures.words import chance, label_axis, node_title, ranged
+from astroprism.figures.words import chance, label_axis, node_title, plus_minus, ranged
+from astroprism.findings.visits import Visits
 from astroprism.report import report
 from astroprism.report.collect import ReportData
 from astroprism.report.page import Heading, cell, environment, svg_picture
@@ -154,6 +155,30 @@ def made_up_codes(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return mean, sd
 
 
+def made_up_visits() -> Visits:
+    """A star of evil name with an orbit, in 60 nights of two spectra, and 30 stars seen twice."""
+    rng = np.random.default_rng(3)
+    night = np.repeat(np.arange(60), 2)
+    star = np.concatenate([np.zeros(120, int), 1 + np.repeat(np.arange(30), 2)])
+    time = np.concatenate([55000 + 5.3 * night + np.tile([0, 0.1], 60), 55000 + rng.uniform(0, 300, 60)])
+    speed = np.where(star == 0, 12 * np.cos(2 * np.pi * time / 17.3), 20 * rng.normal(size=31)[star])
+    mean = rng.normal(size=(180, 32))
+    mean[:, 0] = speed / 20
+    return Visits(
+        identifiers=np.array([f"v{i}" for i in range(180)], dtype=object),
+        targets=np.array([f"<b>star {one}</b> $" for one in star], dtype=object),
+        mean=mean,
+        sd=np.full((180, 32), 0.1),
+        time=time,
+        berv=np.full(180, np.nan),
+        frame=np.full(180, "unknown", dtype=object),
+        held=np.ones(180, bool),
+        names={"<i>SPID</i>": np.array(["1", "<2>"], dtype=object)[rng.integers(0, 2, 180)]},
+        velocity=speed + 0.1 * rng.normal(size=180),
+        velocity_sd=np.full(180, 0.1),
+    )
+
+
 @pytest.fixture(scope="module")
 def found(trained) -> Study:
     """Findings of made-up codes: node 0 is explained, 1 unexplained, 2 doubtful, 3 a copy."""
@@ -175,6 +200,7 @@ def found(trained) -> Study:
         identifiers=held["spectrum_id"].tolist(),
         targets=[f"<i>{name}</i>" for name in held["target"]],
         time=data.time(),
+        visits=made_up_visits(),
         warnings=("<marquee>careful</marquee>",),
         provenance={
             "version": "0",
@@ -298,7 +324,14 @@ def test_the_whole_report(found):
         f"node-001-{kind}" for kind in ("traversal", "lines", "codes", "extremes", "keywords", "time")
     } <= set(made.figures)
     assert "&lt;script&gt;alert" in words
-    assert "no label explains it; moves Na I" in words
+    assert "no label explains it; moves Na I; follows the keyword &lt;svg onload=alert(1)&gt;" in words
+    assert "What header keywords explain" in words
+    assert "Repeat visits: variance is split on" in words
+    assert {"node-000-variance", "series-00-curve", "series-00-periodogram", "series-00-folded"} <= set(
+        made.figures
+    )
+    assert "&lt;b&gt;star 0&lt;/b&gt; $</a> was followed in time, in 120 spectra: velocity" in words
+    assert "as they appear, the Earth's motion included" in words
     assert "Doppler shift" in words
     assert "4.90 [4.80, 5.00]" in words
     assert "it does not return: not claimed" in words
@@ -487,8 +520,14 @@ def test_titles_of_nodes_in_words(found):
     assert node_title(replace(bare, copies_of=1)) == "node 0: copy of node 1"
 
 
+def test_a_number_has_the_digits_of_its_error():
+    assert plus_minus(17.36812, 0.0123) == "17.368 \u00b1 0.012"
+    assert plus_minus(1234.6, 25.0) == "1,235 \u00b1 25"
+    assert plus_minus(1.0, float("nan")) == ""
+
+
 def test_every_view_says_what_it_takes():
-    for module in (archive, training, reconstruction, overview, cards):
+    for module in (archive, training, reconstruction, overview, cards, visits):
         for name in dir(module):
             if name.endswith("_figure"):
                 assert getattr(module, name).__doc__, name

@@ -256,6 +256,7 @@ class Match(Record, frozen=True):
     shadow_of: list[str]
     explains: bool
     n: int
+    categorical: bool | None = None
 
 
 class Line(Record, frozen=True):
@@ -425,6 +426,92 @@ class EvidenceFacts(Record, frozen=True):
         return f"evidence from {many} held out of training"
 
 
+class Nats(Record, frozen=True):
+    """Shared information with its 90 % interval, on n targets."""
+
+    nats: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Origin(Record, frozen=True, kw_only=True):
+    """What a node follows of the header keywords, and whether that makes it the instrument's or the sky's.
+
+    verdict   'instrumental', 'sky', 'motion' (of the Earth), or 'follows', where the keyword says nothing of
+              what is behind it, or the star is
+    keyword   the one that shares most; kind and what: what it is by its name (measures/keywords.py)
+    share     of the node's variance that the keyword alone predicts, on targets set aside
+    beyond_labels, label_beyond_keyword   what each adds to the other, where labels explain the node, too
+    star_too  whether the strongest label keeps 0.1 nat beyond the keyword
+    others    more keywords that explain the node, the strongest first
+    """
+
+    verdict: str
+    keyword: str
+    kind: str
+    what: str
+    categorical: bool
+    mi_nats: float | None
+    mi_low: float | None
+    mi_high: float | None
+    q: float | None
+    n: int
+    share: Share | None = None
+    labels: list[str] = []
+    beyond_labels: Nats | None = None
+    label_beyond_keyword: Nats | None = None
+    star_too: bool = False
+    others: list[str] = []
+
+    @property
+    def explains(self) -> bool:
+        """Whether the node is no question any more: instrument, sky or the Earth's motion."""
+        return self.verdict != "follows"
+
+
+class VariancePart(Record, frozen=True):
+    """One component of a code's variance, and its share of the whole, each with its 90 % interval.
+
+    share_null  what 95 % of the shuffles stay below; p: how often they reach as much
+    """
+
+    variance: float | None
+    low: float | None
+    high: float | None
+    share: float | None
+    share_low: float | None
+    share_high: float | None
+    share_null: float | None
+    p: float
+
+
+class VarianceSplit(Record, frozen=True, kw_only=True):
+    """A code's variance between stars, between nights of a star, within nights, and between instruments.
+
+    night       None where the visits cannot tell it; `night_in` is the part that then holds it
+    instrument  None where there is one instrument, or none is named; `by` is the keyword that names it
+    code_noise  mean variance of the code's own error, taken off the others
+    evidence    'held-out targets' or 'all targets'
+    put_back    codes beyond six robust spreads, which count as lying there
+    """
+
+    star: VariancePart | None
+    night: VariancePart | None
+    within: VariancePart | None
+    instrument: VariancePart | None
+    code_noise: float | None
+    code_noise_share: float | None
+    total: float
+    targets: int
+    repeated: int
+    spectra: int
+    put_back: int = 0
+    night_in: str = ""
+    by: str = ""
+    evidence: str = ""
+
+
 class Node(Record, frozen=True, kw_only=True):
     """One node of the bottleneck, and all that was found of it.
 
@@ -435,6 +522,12 @@ class Node(Record, frozen=True, kw_only=True):
     returned      share of the node's variance that networks find which were not trained on the spectra (R2
                   out of fold), with its interval and what shuffles reach; None without folds
     claimed       informative, no copy, and back in the retrainings and the folds, if there were any
+
+
+    origin        the header keyword that it follows, and what that makes it; None where none explains it
+    keywords      those that explain it, the strongest first
+    variance      between stars, nights, instruments; None without repeat visits
+    claimed       informative, no copy, and back in the retrainings, if there were any
     """
 
     node: int
@@ -464,6 +557,9 @@ class Node(Record, frozen=True, kw_only=True):
     returned_null: float | None = None
     identified: bool | None = None
     claimed: bool
+    origin: Origin | None = None
+    keywords: list[Match] = []
+    variance: VarianceSplit | None = None
 
     @property
     def counted(self) -> bool:
@@ -480,6 +576,69 @@ class Node(Record, frozen=True, kw_only=True):
     def explained_by(self) -> list[Match]:
         """Matches that explain the node and are no shadow of a stronger label, the strongest first."""
         return [match for match in self.matches if match.explains and not match.shadow_of]
+
+
+class Period(Record, frozen=True, kw_only=True):
+    """The strongest period of a series, with the sinusoid that fits it best and the standard errors of both.
+
+    value(t) = level + amplitude cos(2 pi (t - epoch) / period); epoch: a maximum near the middle, days
+    power        of the periodogram, 0..1; false_alarm: chance of as much, over all series of the star
+    significant  whether that is at most the level that findings ask
+    chi2         per degree of freedom about the sinusoid; errors are scaled by it where it is above 1
+    near         a period of the Earth or the Moon that the data cannot tell it from, '' for none
+    aliases      other periods that fit as well within 3 sigma
+    """
+
+    period: float
+    period_sd: float
+    amplitude: float
+    amplitude_sd: float
+    epoch: float
+    epoch_sd: float
+    level: float
+    power: float
+    false_alarm: float
+    significant: bool
+    chi2: float
+    near: str = ""
+    aliases: list[float] = []
+
+
+class Varying(Record, frozen=True, kw_only=True):
+    """One quantity of one star in time: its velocity (km/s) or a node's code.
+
+    spread, error   standard deviation, and median standard error
+    levels          false-alarm level -> power of the periodogram
+    between_nights, within_nights   variance beyond the error; None where nights have one spectrum each
+    berv            Spearman's correlation with BERV and its p, over all series of the star
+    """
+
+    node: int
+    quantity: str
+    spread: float
+    error: float
+    period: Period | None
+    levels: dict[str, float]
+    between_nights: VariancePart | None
+    within_nights: VariancePart | None
+    varies_within_night: bool
+    berv_correlation: float | None = None
+    berv_p: float | None = None
+
+
+class Series(Record, frozen=True, kw_only=True):
+    """One star in time. frame: 'barycentric' or 'apparent', what its velocities are; remarks: sentences."""
+
+    target: str
+    spectra: int
+    nights: int
+    first: float
+    last: float
+    frame: str
+    shortest: float
+    longest: float
+    series: list[Varying]
+    remarks: list[str] = []
 
 
 class LabelSummary(Record, frozen=True):
@@ -500,6 +659,10 @@ class Findings(Record, frozen=True, kw_only=True):
     """findings.json: how many causes there are, what each one is, and which ones nothing explains.
 
     label_notes  label or column of a table -> how it was read: classes pooled, spectral types as numbers
+
+
+    repeats  a sentence on repeat visits: what the variance was split on, or why it was not
+    series   stars with enough dated spectra to be looked at in time
     """
 
     count: Counts
@@ -517,6 +680,9 @@ class Findings(Record, frozen=True, kw_only=True):
     format_version: int = 0
     provenance: dict[str, Any] = {}
     evidence: EvidenceFacts | None = None
+
+    repeats: str = ""
+    series: list[Series] = []
 
     @staticmethod
     def path_in(folder: Path) -> Path:

@@ -6,6 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..measures.origin import origin_words
+
 if TYPE_CHECKING:
     from ..schema import LineCoverage, LineShares, Node
 
@@ -69,12 +71,17 @@ def node_words(node: Node) -> str:
     labels = list(dict.fromkeys(label_words(match.label) for match in node.explained_by))
     lines = moved_words(node)[:3]
     moves = f"moves {', '.join(lines)}" if lines else "moves no line or band beyond chance"
+    origin = "" if node.origin is None else origin_words(node.origin)
+    if node.origin is not None and node.origin.explains and not node.origin.star_too:
+        return f"{origin}; {moves}"
     if node.unexplained:
         partly = f" (shares some information with {labels[0]})" if labels else ""
-        return f"no label explains it{partly}; {moves}"
+        follows = f"; {origin}" if origin else ""
+        return f"no label explains it{partly}; {moves}{follows}"
+    also = f"; {origin}" if node.origin is not None and node.origin.explains else ""
     if not labels:
-        return f"no single label explains it; {moves}"
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+        return f"no single label explains it{also}; {moves}"
+    return (labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}") + also
 
 
 def moved_words(node: Node) -> list[str]:
@@ -141,6 +148,14 @@ def ranged(value: Any, low: Any, high: Any) -> str:
         return f"{short(value)} (no interval)"
     digits = places(high - low, value)
     return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+
+
+def plus_minus(value: float, error: float) -> str:
+    """A number with its standard error, to the digits that the error allows: 17.374 +- 0.012."""
+    if not (math.isfinite(value) and math.isfinite(error)):
+        return ""
+    digits = places(error, value)
+    return f"{value:,.{digits}f} \u00b1 {error:,.{digits}f}"
 
 
 def places(width: float, value: float) -> int:

@@ -25,12 +25,16 @@ from ..measures.evidence import Floats
 from ..measures.features import LineTables, resolution_element
 from ..measures.lines import Enrichment, match_lines
 from ..measures.match import Matches, match_labels, sweep_keywords
+from ..measures.origin import origin_words, origins
 from ..measures.spacing import sampled_codes
 from ..measures.stability import Survival
+from ..measures.variance import SIGNIFICANT, part_words
 from ..schema import FINDINGS, EvidenceFacts, Findings, LabelSummary, Node, number
 from .effects import Effects, Profiles
 from .response import Responses, best_answer
+from .visits import Visits, follow, split_visits
 
+LEAST = 1e-12  # false-alarm probability that is told
 FEW = 200  # held-out targets below which there is a warning that intervals are wide
 
 
@@ -45,6 +49,7 @@ class Evidence:
     moves, at_labels    how codes move with a node at constant labels, and what spectra then do
     element             resolution element in km/s, and what says so; None: two pixels
     label_notes, unusable   how labels were read; columns of the tables that are none, and why
+    visits              every encoded spectrum, for what needs more than one per target
     warnings            about the model or the label tables, for the reader of the findings
     """
 
@@ -66,7 +71,14 @@ class Evidence:
     unusable: Mapping[str, str] = field(default_factory=dict)
     crossfit: CrossFitted | None = None
     facts: EvidenceFacts | None = None
+    visits: Visits | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def barycentric(self) -> bool:
+        """Whether the spectra are moved to the barycentre, most of them."""
+        frame = None if self.visits is None else self.visits.frame
+        return frame is None or bool((frame == "barycentric").mean() > 0.5)
 
 
 def assemble(
@@ -90,10 +102,31 @@ def assemble(
     keywords = sweep_keywords(codes, evidence.keywords, nodes=nodes, seed=seed)
     usable = {name: evidence.labels[name] for name in evidence.labels if name not in matches.left_out}
     shares = readout.predicted_by_labels(evidence.mean, usable, nodes=nodes, seed=seed)
+    single = [i for i in nodes if counted.copies_of[i] < 0]
+    splits, variance, repeats = (
+        ({}, {}, "") if evidence.visits is None else split_visits(evidence.visits, single, seed=seed)
+    )
+    series, in_time = ([], {}) if evidence.visits is None else follow(evidence.visits, single, seed=seed)
+    followed = origins(
+        codes,
+        mean=evidence.mean,
+        matches=matches,
+        keywords=keywords,
+        labels=usable,
+        values=evidence.keywords,
+        nodes=single,
+        splits=splits,
+        doppler=evidence.responses.equal_to("doppler_per_kms"),
+        barycentric=evidence.barycentric,
+        seed=seed,
+    )
     unexplained = [
         i
         for i in nodes
-        if counted.informative[i] and counted.copies_of[i] < 0 and shares[i].value < readout.UNEXPLAINED
+        if counted.informative[i]
+        and counted.copies_of[i] < 0
+        and shares[i].value < readout.UNEXPLAINED
+        and not (i in followed and followed[i].explains and not followed[i].star_too)
     ]
     element, known_from = evidence.element or resolution_element(evidence.wavelength, [])
     line_tables = LineTables(evidence.wavelength, element, known_from)
@@ -127,9 +160,12 @@ def assemble(
                 if i in lines
                 else None,
                 **survival,
+                origin=followed.get(i),
+                keywords=[pair.summary() for pair in keywords.of_node(i) if pair.explains],
+                variance=splits.get(i),
                 claimed=bool(original and survival.get("returns", True)),
                 dossier=None
-                if i not in unexplained
+                if i not in unexplained and not (i in followed and shares[i].value < readout.UNEXPLAINED)
                 else dossier(
                     i,
                     mean=evidence.mean[:, i],
@@ -157,6 +193,8 @@ def assemble(
         line_coverage=line_tables.coverage(),
         **FINDINGS.header,
         provenance=dict(provenance or {}),
+        repeats=repeats,
+        series=series,
     )
     derivatives = {"wavelength": evidence.wavelength}
     for frame in vars(moved):
@@ -176,6 +214,7 @@ def assemble(
     }
     if evidence.survival is not None:
         tables["survival"] = evidence.survival.table()
+    tables |= {name: table for name, table in ({"variance": variance} | in_time).items() if table}
     return findings, tables
 
 
@@ -202,6 +241,10 @@ def text_of(findings: Findings) -> str:
         if node.counted:
             facts = "; ".join(_facts_of(node)) or "nothing found"
             lines.append(f"  node {node.node:>3}  {node.information_nats:5.2f} nats  {facts}")
+    if findings.repeats:
+        lines.append(f"  {findings.repeats}")
+    for star in findings.series:
+        lines += _series_lines(star)
     lines += [f"  warning: {one}" for one in findings.warnings]
     return "\n".join(lines)
 
@@ -227,6 +270,12 @@ def _facts_of(node: Node) -> list[str]:
     facts += [f"{match.label} {match.mi_nats:.2f} nats" for match in node.explained_by]
     if node.unexplained:
         facts.append("UNEXPLAINED by labels")
+    if (origin := node.origin) is not None:
+        first, colon, rest = origin_words(origin).partition(":")
+        words = f"{first.upper() if colon else first}{colon}{rest}"
+        facts.append(
+            f"{words} {origin.mi_nats:.2f} [{origin.mi_low:.2f}, {origin.mi_high:.2f}] nats, q {origin.q:.1g}"
+        )
     if answer := best_answer(node):
         facts.append(answer)
     if named := node.moves[:4]:
@@ -236,9 +285,56 @@ def _facts_of(node: Node) -> list[str]:
             moved = ", ".join([one.words for one in found.lines][:4]) or "no line"
             others = " and ".join(str(one.node) for one in found.moves_with)
             facts.append(f"at constant labels, along with {others}, moves {moved}")
-        if found.keywords:
+        if found.keywords and node.origin is None:
             facts.append(f"keyword {found.keywords[0].label} {found.keywords[0].mi_nats:.2f} nats")
+    if node.variance is not None:
+        facts.append(f"variance: {variance_words(node.variance)}")
     return facts
+
+
+def variance_words(split: schema.VarianceSplit) -> str:
+    """Whose variance it is, in words: '62% [55, 70] between stars, ...'; last what is within chance."""
+    found, chance = [], []
+    for name, words in part_words(split).items():
+        part: schema.VariancePart | None = getattr(split, name)
+        if part is None or part.share is None:
+            continue
+        if part.p > SIGNIFICANT:
+            chance.append(words)
+            continue
+        low, high = part.share_low or 0.0, part.share_high or 0.0
+        found.append(f"{100 * part.share:.0f}% [{100 * low:.0f}, {100 * high:.0f}] {words}")
+    found.append(f"{100 * (split.code_noise_share or 0.0):.0f}% the code's own error")
+    if chance:
+        found.append(f"nothing beyond chance {' or '.join(chance)}")
+    return ", ".join(found)
+
+
+def _series_lines(star: schema.Series) -> list[str]:
+    """A star in time, in a few lines."""
+    days = star.last - star.first
+    lines = [
+        f"  {star.target} in time: {star.spectra:,} spectra in {star.nights:,} nights over {days:,.1f} days"
+        + (f", {star.frame} velocities" if star.frame != "none" else "")
+    ]
+    for one in star.series:
+        unit = " km/s" if one.quantity == "velocity" else ""
+        facts = [f"{one.quantity}: spread {one.spread:.3g}{unit}, error {one.error:.2g}"]
+        period = one.period
+        if period is not None and period.significant:
+            near = f", but near {period.near}" if period.near else ""
+            facts.append(
+                f"period {period.period:.7g} +- {period.period_sd:.1g} d{near}, amplitude "
+                f"{period.amplitude:.4g} +- {period.amplitude_sd:.1g}{unit}, false alarm "
+                + (f"{period.false_alarm:.1g}" if period.false_alarm > LEAST else f"below {LEAST:g}")
+            )
+        else:
+            chance = "" if period is None else f" (false alarm {period.false_alarm:.2g})"
+            facts.append(f"no period beyond chance{chance}")
+        if one.varies_within_night:
+            facts.append("varies within the night")
+        lines.append("    " + "; ".join(facts))
+    return [*lines, *(f"    {remark}" for remark in star.remarks)]
 
 
 # --- parts of the findings

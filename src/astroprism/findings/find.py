@@ -35,12 +35,16 @@ from .effects import along, measure
 from .folds import Folds, read_folds, train_folds
 from .response import respond
 from .retrain import MOST, finished, mean_and_sd, read_retraining, retrain
+from .visits import Visits, visits_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..model.trained import TrainedModel
+
 TABLES = ("nodes", "matches", "keywords", "bins", "lines", "left_lines", "derivatives", "responses", "labels")
-INDEX_NUMBERS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good")
+MAYBE = ("variance", "series", "periodograms")  # tables that only some studies have
+INDEX_COLUMNS = ("berv", "time", "snr", "resolution", "ra", "dec", "n_good", "reader", "frame", "sigma_from")
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def find(
         }
     with blame(folder.path):
         folder.findings_path.unlink(missing_ok=True)
-        for name in ("survival", "crossfit"):  # of an earlier model, maybe
+        for name in ("survival", "crossfit", *MAYBE):  # of an earlier model, maybe
             folder.table_path(name).unlink(missing_ok=True)
     for name, columns in tables.items():
         write_table(folder.table_path(name), columns, header=FINDINGS.header)
@@ -198,7 +202,7 @@ def gather(
     moves = moves_at_labels(mean, usable, nodes=list(effects.star), seed=options.seed)
     at_labels = along(model, source, effects, moves, mean=own[sample], wavelength=wavelength)
     keywords = store.keywords()
-    columns = {f"index {name}": index[name] for name in INDEX_NUMBERS if name in index}
+    columns = {f"index {name}": index[name] for name in INDEX_COLUMNS if name in index}
     columns |= {str(name): keywords[name] for name in keywords if name != "row"}
     return Evidence(
         identifiers=identifiers[held],
@@ -218,6 +222,7 @@ def gather(
         facts=EvidenceFacts(
             shares.unit, len(held), len(set(targets[held].tolist())), 0 if folds is None else folds.count
         ),
+        visits=_visits(folder, model, codes=codes, held=_evidence_rows(index, shares)),
         warnings=(*_fit_warnings(facts), *_unit_warnings(shares, len(set(targets[held].tolist())))),
     )
 
@@ -296,6 +301,17 @@ def _unit_warnings(shares: Split, targets: int) -> tuple[str, ...]:
     if shares.unit == "block":
         text += "; what changes more slowly than a block repeats in the next, so intervals are too narrow"
     return (text,)
+
+
+def _visits(
+    folder: StudyFolder, model: TrainedModel, *, codes: pd.DataFrame, held: NDArray[np.bool_]
+) -> Visits:
+    """Every encoded spectrum; codes by identifier, held (spectra of the store,)."""
+    index, keywords = folder.index, folder.store.keywords()
+    rows = np.flatnonzero(index["spectrum_id"].isin(codes.index).to_numpy())
+    mean, sd = mean_and_sd(codes.loc[index["spectrum_id"].iloc[rows]])
+    some = index.iloc[rows], keywords.iloc[rows]
+    return visits_of(*some, mean=mean, sd=sd, held=held[rows], model=model)
 
 
 def _fit_warnings(facts: ModelFacts) -> tuple[str, ...]:

@@ -68,6 +68,10 @@ class Responses:
             moves["labels"] = labels
         return {"response": self.response.get(node, {}), "intervention": moves or None}
 
+    def equal_to(self, change: str) -> list[int]:
+        """Nodes whose effect is nearest to this change."""
+        return [node for node, moves in self.intervention.items() if moves.get("change") == change]
+
     def table(self, *, nodes: Sequence[int] | None = None) -> dict[str, list[Any]]:
         """All of it as columns: a row per node and change, or per node and label (kind says which)."""
         rows: list[dict[str, Any]] = []

@@ -39,6 +39,7 @@ NULL_PER_PAIR = 40  # draws per pair of the family: a single true pair can then 
 FEWEST_GIVEN = 100  # rows that a conditional measure needs
 FINEST = 2
 COARSE = 0.2  # different values a row, below which numbers are as coarse as classes
+MOST_CLASSES, FEW_PER_CLASS = 60, 5  # different integers that may be names, and rows that each needs
 LADDER = 1.05  # ratio of the numbers of rows between which nulls are shared
 
 
@@ -96,6 +97,7 @@ class MatchResult:
             shadow_of=list(self.shadow_of),
             explains=self.explains,
             n=self.n,
+            categorical=self.categorical or None,
         )
 
 
@@ -196,21 +198,33 @@ def sweep_keywords(
     targets: ArrayLike | None = None,
     seed: int = 0,
 ) -> Matches:
-    """Match nodes with every numeric header keyword: a family of its own.
+    """Match nodes with every header keyword: a family of its own.
 
-    Nearest neighbours are used only for pairs that pass q <= .05. Keywords are many, and each lacks other
-    rows: the screen leaves out up to 5 % of a keyword's rows, so that keywords share their nulls.
+    Few different integers may be numbers or names (a spectrograph's): both are tried, the better one is told,
+    and its p is doubled. Nearest neighbours are used only for pairs that pass q <= .05. Keywords are many,
+    and each lacks other rows: the screen leaves out up to 5 % of a keyword's rows; keywords then share nulls.
     """
     z, chosen, stars = checked_codes(codes, nodes, targets)
     ready, left_out = usable_labels(keywords, len(z), stars, seed)
     null = _null_size(len(chosen) * len(ready))
-    rounded = [replace(label, rows=_rounded(label.rows, seed)) for label in ready]
-    screened = [_screen(z, label, chosen, null=null, seed=seed) for label in rounded]
+    both = [[label, *_as_classes(label)] for label in ready]
+    screened, better = [], []
+    for ways in both:
+        rounded = [replace(label, rows=_rounded(label.rows, seed)) for label in ways]
+        each = [_screen(z, label, chosen, null=null, seed=seed) for label in rounded]
+        best = [
+            min(range(len(ways)), key=lambda way: (each[way][i][1], -each[way][i][0]))
+            for i in range(len(chosen))
+        ]
+        screened.append(
+            [(each[way][i][0], min(1.0, len(ways) * each[way][i][1])) for i, way in enumerate(best)]
+        )
+        better.append([ways[way] for way in best])
     p = np.array([[p for _, p in row] for row in screened]).reshape(len(ready), len(chosen))
     q = false_discovery_control(p, axis=None).reshape(p.shape)
     pairs = []
-    for label, row, row_q in zip(ready, screened, q, strict=True):
-        for node, (screen, one_p), one_q in zip(chosen, row, row_q, strict=True):
+    for labels, row, row_q in zip(better, screened, q, strict=True):
+        for node, label, (screen, one_p), one_q in zip(chosen, labels, row, row_q, strict=True):
             passed = one_q <= EXPLAINS_Q
             shared = _information(z, label, node, stars, seed=seed, draws=1) if passed else None
             pairs.append(_pair(node, label, shared, screen, one_p, float(one_q)))
@@ -281,6 +295,20 @@ def _with_rare_pooled(name: str, given: Any, values: NDArray[np.int64], rows: Ro
     text = kept.astype(str).astype(object)
     text[kept < 0] = None
     return Label(name, text, kept, True, rows, pooled_text(rare, number))
+
+
+def _as_classes(label: Label) -> list[Label]:
+    """The label as classes, in a list; none where its numbers cannot be names."""
+    values = label.values[label.rows]
+    if label.categorical or not np.equal(values, np.round(values)).all():
+        return []
+    levels = np.unique(values)
+    if not 2 < levels.size <= min(MOST_CLASSES, values.size // FEW_PER_CLASS):
+        return []
+    known = np.isfinite(label.values)
+    codes = np.full(label.values.size, -1, dtype=np.int64)
+    codes[known] = np.unique(label.values[known], return_inverse=True)[1]
+    return [replace(label, values=codes, categorical=True)]
 
 
 def _null_size(pairs: int) -> int:

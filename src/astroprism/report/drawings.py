@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..figures import archive, cards, overview, reconstruction, training
+from ..figures import visits as visits_figures
 from ..figures.words import chance, node_title, node_words, ranged
+from ..measures.variance import SIGNIFICANT, part_words
 from .collect import MOST_CARDS, ReportData
 from .pixel_tables import PixelTables, thin
 
@@ -50,6 +52,7 @@ def views(data: ReportData, spectra: PixelTables) -> dict[str, View]:
         found += _counts(data, data.findings)
         for node in data.cards[:MOST_CARDS]:
             found += _card(data, spectra, node)
+        found += _series(data, data.findings)
         found += _outliers(data, spectra)
     return {view.name: view for view in found}
 
@@ -325,8 +328,79 @@ def _card(data: ReportData, spectra: PixelTables, node: Node) -> list[View]:
                 lambda tables: cards.scatter_figure(tables[""], node=number, label=name, words=words),
             )
         )
-    if node.unexplained:
+    if node.variance is not None:
+        found.append(_variance(data, node, stem))
+    if node.dossier is not None:
         found += _dossier(data, spectra, node, stem)
+    return found
+
+
+def _variance(data: ReportData, node: Node, stem: str) -> View:
+    split = node.variance
+    assert split is not None
+    words = part_words(split) | {"code noise": "the code's own error"}
+
+    def tables() -> Tables:
+        table = data.table("variance")
+        mine = table[(table["node"] == node.node) & (table["by"] == split.by)]
+        mine = mine.assign(words=mine["part"].map(words)).drop_duplicates("part")
+        return {"": mine.reset_index(drop=True)}
+
+    sure = [
+        f"{part.share:.0%} {words[name]}"
+        for name in ("star", "night", "within", "instrument")
+        if (part := getattr(split, name)) is not None and part.share is not None and part.p <= SIGNIFICANT
+    ]
+    return View(
+        f"{stem}-variance",
+        f"Whose variance it is, from {split.spectra:,} spectra of {split.targets:,} targets "
+        f"({split.evidence}), {split.repeated:,} of them seen more than once. Bars: 90 % intervals over "
+        "targets; strokes: what 95 % of shuffles stay below. Shares below 0 are chance.",
+        f"Stacked bar of shares, and dots with bars: {', '.join(sure) or 'nothing beyond chance'}.",
+        tables,
+        lambda found: visits_figures.variance_figure(found[""]),
+    )
+
+
+def _series(data: ReportData, findings: Findings) -> list[View]:
+    found = []
+    for number, star in enumerate(findings.series):
+        stem = f"series-{number:02d}"
+
+        def of(name: str, target: str = star.target) -> Tables:
+            table = data.table(name)
+            return {"": table[table["target"] == target].reset_index(drop=True)}
+
+        shown = visits_figures.drawn(star)
+        names = ", ".join(one.quantity for one in shown)
+        periodic = [one for one in shown if one.period is not None and one.period.significant]
+        found += [
+            View(
+                f"{stem}-curve",
+                f"{star.target} in time; bars are 1 sigma.",
+                f"Against the date: {names}.",
+                lambda of=of: of("series"),  # type: ignore[misc]
+                lambda tables, star=star: visits_figures.curve_figure(tables[""], star=star),  # type: ignore[misc]
+            ),
+            View(
+                f"{stem}-periodogram",
+                "Lomb-Scargle periodograms; lines: powers that noise reaches anywhere in one of ten, a "
+                "hundred and a thousand such stars. Triangles: periods that are claimed.",
+                f"Power against period: {names}.",
+                lambda of=of: of("periodograms"),  # type: ignore[misc]
+                lambda tables, star=star: visits_figures.periodogram_figure(tables[""], star=star),  # type: ignore[misc]
+            ),
+        ]
+        if periodic:
+            found.append(
+                View(
+                    f"{stem}-folded",
+                    "Against the phase of the claimed period, drawn twice; orange: the fitted sinusoid.",
+                    f"Folded: {', '.join(one.quantity for one in periodic)}.",
+                    lambda of=of: of("series"),  # type: ignore[misc]
+                    lambda tables, star=star: visits_figures.folded_figure(tables[""], star=star),  # type: ignore[misc]
+                )
+            )
     return found
 
 

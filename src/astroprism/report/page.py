@@ -24,10 +24,13 @@ from ..figures.words import (
     count_words,
     element_words,
     node_title,
+    plus_minus,
     ranged,
     share_words,
     short,
 )
+from ..measures.origin import origin_words
+from ..measures.variance import part_words
 from .collect import MOST_CARDS, ReportData
 from .pixel_tables import MedianChi2
 
@@ -41,6 +44,7 @@ SECTIONS = (
     ("training", "training-part", "Training"),
     ("counts", "count-part", "How many features are real"),
     ("nodes", "nodes-part", "Nodes, one by one"),
+    ("time", "time-part", "Stars in time"),
     ("labels", "labels-part", "Labels read from the codes"),
     ("outliers", "outliers-part", "Outliers"),
     ("unexplained", "unexplained-part", "What no label explains"),
@@ -98,6 +102,7 @@ def report_page(
     contents = [
         Heading(anchor, title, cards if name == "nodes" else (), f"{name}.html.j2")
         for name, anchor, title in SECTIONS
+        if name != "time" or (findings is not None and findings.series)
     ]
     readings: dict[str, dict[str, Any]] = {}
     for reading in data.readings:
@@ -164,6 +169,9 @@ def environment() -> Environment:
         "element_words": element_words,
         "feature_words": FEATURES,
         "node_title": node_title,
+        "origin_words": origin_words,
+        "part_words": part_words,
+        "plus_minus": plus_minus,
         "other_run": _other_run,
         "ranged": ranged,
         "share_words": share_words,
