@@ -71,7 +71,7 @@ def test_all_steps_from_nothing(folder, first):
     assert "unexplained" in steps[3].outcome
     remarks = [event.message for event in events if event.kind == "message"]
     assert remarks
-    assert all(text.startswith(("grid:", "evidence from")) for text in remarks)
+    assert all(text.startswith(("grid:", "evidence from", "the range is too short")) for text in remarks)
     moments = [event.detail for event in events if event.kind == "count" and event.stage == "train"]
     assert moments[-1].step == 16
     study = Study(folder / "study")

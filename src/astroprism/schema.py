@@ -259,6 +259,14 @@ class Match(Record, frozen=True):
     categorical: bool | None = None
 
 
+class ResponseShape(Record, frozen=True):
+    """A shape of the smooth response that spectra were divided by: its share, and what explains it."""
+
+    share: float | None  # of the response's variance
+    labels: list[Match]
+    keywords: list[Match]
+
+
 class Line(Record, frozen=True):
     """One spectral line and how far the node moves it."""
 
@@ -661,6 +669,7 @@ class Findings(Record, frozen=True, kw_only=True):
     label_notes  label or column of a table -> how it was read: classes pooled, spectral types as numbers
 
 
+    response  shapes of the smooth response that spectra were divided by, and what they follow
     repeats  a sentence on repeat visits: what the variance was split on, or why it was not
     series   stars with enough dated spectra to be looked at in time
     """
@@ -681,6 +690,7 @@ class Findings(Record, frozen=True, kw_only=True):
     provenance: dict[str, Any] = {}
     evidence: EvidenceFacts | None = None
 
+    response: list[ResponseShape] = []
     repeats: str = ""
     series: list[Series] = []
 

@@ -30,6 +30,7 @@ from ..measures.spacing import sampled_codes
 from ..measures.stability import Survival
 from ..measures.variance import SIGNIFICANT, part_words
 from ..schema import FINDINGS, EvidenceFacts, Findings, LabelSummary, Node, number
+from .calibration import matched_shapes
 from .effects import Effects, Profiles
 from .response import Responses, best_answer
 from .visits import Visits, follow, split_visits
@@ -49,6 +50,7 @@ class Evidence:
     moves, at_labels    how codes move with a node at constant labels, and what spectra then do
     element             resolution element in km/s, and what says so; None: two pixels
     label_notes, unusable   how labels were read; columns of the tables that are none, and why
+    response            scores (rows, shapes) of the smooth response, and the share of each
     visits              every encoded spectrum, for what needs more than one per target
     warnings            about the model or the label tables, for the reader of the findings
     """
@@ -72,6 +74,7 @@ class Evidence:
     crossfit: CrossFitted | None = None
     facts: EvidenceFacts | None = None
     visits: Visits | None = None
+    response: tuple[Floats, list[float]] | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -193,6 +196,9 @@ def assemble(
         line_coverage=line_tables.coverage(),
         **FINDINGS.header,
         provenance=dict(provenance or {}),
+        response=[]
+        if evidence.response is None
+        else matched_shapes(*evidence.response, labels=usable, keywords=evidence.keywords, seed=seed),
         repeats=repeats,
         series=series,
     )

@@ -31,6 +31,7 @@ from ..schema import FINDINGS, EvidenceFacts, Findings, ModelFacts, Split
 from ..targets import split
 from ..targets.plan import check_folds
 from .assemble import Evidence, assemble, text_of
+from .calibration import response_shapes
 from .effects import along, measure
 from .folds import Folds, read_folds, train_folds
 from .response import respond
@@ -217,6 +218,7 @@ def gather(
         moves=moves,
         at_labels=at_labels,
         responses=responses,
+        response=response_shapes(model, source, held),
         element=resolution_element(wavelength, effects.made, resolution=stated),
         crossfit=None if folds is None else folds.codes,
         facts=EvidenceFacts(
