@@ -4,22 +4,28 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from astroprism.model import noise
 from astroprism.model.data import Tensors
-from astroprism.model.noise import OUTLYING, errors, learned, log_scales
+from astroprism.model.noise import ENOUGH, OUTLYING, learned, log_scales
 from astroprism.network import Prism, PrismConfig
 
-PIXELS, SIGMA = 2000, 0.01
+PIXELS, SIGMA = 1024, 0.01
 
 
 def residuals(scale=1.0, scatter=0.0, n=200):
     generator = torch.Generator().manual_seed(0)
     scale = torch.as_tensor(scale).expand(n)
-    noise = torch.randn(n, PIXELS, generator=generator)
-    return noise * ((scale[:, None] * SIGMA) ** 2 + scatter).sqrt()
+    drawn = torch.randn(n, PIXELS, generator=generator)
+    return drawn * ((scale[:, None] * SIGMA) ** 2 + scatter).sqrt()
 
 
 def small():
     return Prism(PrismConfig(PIXELS, 5.0, n_latent=3, hidden=8, body=8, rank=2, whitened=4))
+
+
+def errors(left, network):
+    batch = batch_of(left)
+    return noise.errors(left, batch, network, log_scales(left, batch, network.scatter))
 
 
 def batch_of(flux):
@@ -39,7 +45,7 @@ def test_scales_are_measured_within_their_errors(scatter):
 def test_where_too_few_pixels_tell_a_scale_is_not_known():
     left = residuals(n=4)
     good = torch.zeros_like(left, dtype=torch.bool)
-    good[:, :20] = True
+    good[:, :40] = True
     value, error = log_scales(left, batch_of(left)._replace(good=good), torch.zeros(PIXELS))
     assert bool((value == 0).all())
     assert bool(torch.isinf(error).all())
@@ -54,15 +60,15 @@ def noisy(mean=0.0, spread=0.0):
 
 def test_errors_that_are_right_stay():
     left = residuals()
-    sigma = errors(left, batch_of(left), noisy())
+    sigma = errors(left, noisy())
     within = left.abs() < OUTLYING * SIGMA
     torch.testing.assert_close(sigma[within], torch.full_like(sigma, SIGMA)[within])
 
 
 def test_a_scale_is_shrunk_by_its_error_to_what_the_archive_shows():
     left = residuals(3.0, n=5)
-    whole = errors(left, batch_of(left), noisy(spread=1.0)).median()
-    half = errors(left, batch_of(left), noisy(spread=(2.4 / math.sqrt(PIXELS)) ** 2)).median()
+    whole = errors(left, noisy(spread=1.0)).median()
+    half = errors(left, noisy(spread=(2.4 / math.sqrt(ENOUGH)) ** 2)).median()
     assert float(whole) == pytest.approx(3 * SIGMA, rel=0.03)
     assert float(half) == pytest.approx(math.sqrt(3) * SIGMA, rel=0.03)
 
@@ -70,7 +76,7 @@ def test_a_scale_is_shrunk_by_its_error_to_what_the_archive_shows():
 def test_an_outlying_pixel_pulls_as_five_sigma_do():
     left = residuals()
     left[0, 100] = 100 * SIGMA
-    sigma = errors(left, batch_of(left), noisy())
+    sigma = errors(left, noisy())
     # the slope of the likelihood, residual / sigma^2, is that of five sigma
     assert float(left[0, 100] / sigma[0, 100] ** 2 * SIGMA) == pytest.approx(OUTLYING)
 

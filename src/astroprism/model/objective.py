@@ -94,8 +94,9 @@ class PrismObjective(nn.Module):
             penalty = self._penalty(batch, mean, first_shift, parts, terms)
         residuals = residual(batch.flux, made, good=good)
         if terms.scatter > 0:
-            batch = batch._replace(sigma=errors(residuals.detach(), stated, network))
-            self._learn(residuals.detach(), batch, stated, rate=terms.scatter)
+            scales = log_scales(residuals.detach(), stated, network.scatter)
+            batch = batch._replace(sigma=errors(residuals.detach(), stated, network, scales))
+            self._learn(residuals.detach(), batch, stated, scales=scales, rate=terms.scatter)
         kl = kl_per_node(mean, logvar) * network.keep  # a node that is off costs nothing: it is not decoded
         loss = _measured(residuals.detach(), batch, floor=terms.floor, kl=kl)
         residuals = blur(residuals, width=terms.blur, good=good)
@@ -141,7 +142,15 @@ class PrismObjective(nn.Module):
         return penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
 
     @torch.no_grad()
-    def _learn(self, residuals: Tensor, batch: Tensors, stated: Tensors, *, rate: float) -> None:
+    def _learn(
+        self,
+        residuals: Tensor,
+        batch: Tensors,
+        stated: Tensors,
+        *,
+        scales: tuple[Tensor, Tensor],
+        rate: float,
+    ) -> None:
         """One step of the running means of what the stated errors leave unexplained.
 
         Per pixel: weighted as the likelihood of a variance is, by sigma^-4, and clipped at four sigma, so
@@ -149,7 +158,7 @@ class PrismObjective(nn.Module):
         scatter, nor is what three explain a scale: where errors are right, nothing is added to them.
         """
         network = self.network
-        value, error = log_scales(residuals, stated, network.scatter)
+        value, error = scales
         scaled = torch.where(torch.isfinite(error), value, 0.0).exp()[:, None] * stated.sigma**2
         weight = 1 / batch.sigma**4
         if batch.good is not None:
