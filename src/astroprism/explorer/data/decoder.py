@@ -19,6 +19,7 @@ from ...schema import CodesFacts
 from .cache import Cache
 
 if TYPE_CHECKING:
+    from ...model.data import Tensors
     from ...model.trained import TrainedModel
 
 RECENT = 12  # decoded spectra kept, for zooms: at 327,680 pixels 4 MB each
@@ -107,19 +108,40 @@ class Decoder:
         With the second look at other velocities and the best fit under the decoder where those codes have
         them: without that look, a velocity that took one line of a doublet for the other would stay.
         """
-        import torch
-
-        from ...model.data import Tensors
-
         relocked, polished = True, True
         if self._codes is not None:
             relocked, polished = self._codes.relocked, self._codes.polished
-        batch = Tensors(
-            torch.from_numpy(flux)[None],
-            torch.from_numpy(sigma)[None],
-            None if good.all() else torch.from_numpy(good)[None],
-            torch.tensor([berv], dtype=torch.float32),
-        )
+        batch = _batch_of(flux, sigma, good, berv=berv)
         with self._turn, _one_core():
             codes = self.model.encode(self.model.to_device(batch), relock=relocked, polished=polished)
             return codes.mean[0].float().numpy(), codes.sd[0].float().numpy()
+
+    def judged(
+        self,
+        flux: NDArray[np.float32],
+        sigma: NDArray[np.float32],
+        good: NDArray[np.bool_],
+        *,
+        berv: float,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Flux and errors (p,) as the network judges them: over the smooth response, errors as learned."""
+        flux, sigma = np.where(good, flux, np.float32(0)), np.where(good, sigma, np.float32(1))
+        with self._turn, _one_core():
+            batch = self.model.to_device(_batch_of(flux, sigma, good, berv=berv))
+            return batch.flux[0].cpu().numpy(), batch.sigma[0].cpu().numpy()
+
+
+def _batch_of(
+    flux: NDArray[np.float32], sigma: NDArray[np.float32], good: NDArray[np.bool_], *, berv: float
+) -> Tensors:
+    """One spectrum (p,) as a batch."""
+    import torch
+
+    from ...model.data import Tensors
+
+    return Tensors(
+        torch.from_numpy(flux)[None],
+        torch.from_numpy(sigma)[None],
+        None if good.all() else torch.from_numpy(good)[None],
+        torch.tensor([berv], dtype=torch.float32),
+    )

@@ -208,11 +208,12 @@ class Viewer:
         self.columns.check(row)
         pixels = window(self.wavelength, low, high)
         read = self.folder.store.read([row])
-        decoded = None
+        decoded, berv = None, 0.0
         if self.has_model and self.columns.has_codes and np.isfinite(self._any_code(row)):
             code, berv = self.base_code(row)
             decoded = self.decoder.decode(code, berv=berv)
-        return self.fit(read.flux[0], read.sigma[0], read.good[0], decoded, pixels=pixels, width=width)
+        arrays = read.flux[0], read.sigma[0], read.good[0]
+        return self.fit(*arrays, decoded, berv=berv, pixels=pixels, width=width)
 
     def _any_code(self, row: int) -> float:
         nodes = self.columns.decoded
@@ -225,11 +226,17 @@ class Viewer:
         good: NDArray[np.bool_],
         decoded: DecodedSpectrum | None,
         *,
+        berv: float = 0.0,
         pixels: slice,
         width: int | None,
     ) -> Curves:
-        """Curves of a spectrum (p,) and what the network makes of it."""
+        """Curves of a spectrum (p,) and what the network makes of it.
+
+        Beside a reconstruction the spectrum is over its smooth response, its errors as learned.
+        """
         use = good & np.isfinite(flux) & (sigma > 0)
+        if decoded is not None:
+            flux, sigma = self.decoder.judged(flux, sigma, use, berv=berv)
         observed, error = np.where(use, flux, np.nan), np.where(use, sigma, np.nan)
         values: dict[str, NDArray[Any]] = {"flux": observed[pixels], "sigma": error[pixels]}
         facts: dict[str, Any] = {"chi2": None}

@@ -71,7 +71,8 @@ class Uploads:
         one = self.get(key)
         pixels = window(self.viewer.wavelength, low, high)
         made = self.viewer.decoder.decode(one.code, berv=one.berv)
-        curves = self.viewer.fit(one.flux, one.sigma, one.good, made, pixels=pixels, width=width)
+        arrays = one.flux, one.sigma, one.good
+        curves = self.viewer.fit(*arrays, made, berv=one.berv, pixels=pixels, width=width)
         names = ("name", "spectrum_id", "target", "snr", "codes", "labels")
         facts = {name: one.answer[name] for name in names}
         return Curves(curves.wavelength, curves.values, curves.facts | facts)
