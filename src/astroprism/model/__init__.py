@@ -6,8 +6,11 @@ Read recipe -> objective -> loop -> fit to understand a training; docs/design/tr
     data        spectra as batches of tensors
     loss        likelihood, KL, blur; the bound of pruning
     objective   what one step computes
+    response    the smooth response that spectra are divided by
+    noise       errors as learned
     velocity    shifts by cross-correlation: the template, and spectra on the wrong line
     nodes       what nodes do, pruning, giving back
+    gauge       one zero of velocity for all kinds of star, once training is over
     loop        the steps, checks, setbacks, snapshots
     fit         `train`: store and options to a model folder
     checkpoint  models and unfinished trainings on disk; history  the table of a training
