@@ -77,3 +77,27 @@ def test_long_spectra_are_summed_in_bins():
     short = fine.curves(curves, sigma, None)[1]
     wide = long.curves(curves.repeat_interleave(3, 1), sigma.repeat_interleave(3, 1), None)[1]
     torch.testing.assert_close(wide[:, 1::3], short, rtol=5e-3, atol=5e-3)
+
+
+def test_a_study_of_real_looking_spectra_is_judged_over_its_response(tmp_path):
+    from typer.testing import CliRunner
+
+    from astroprism import IngestOptions, Study
+    from astroprism.cli import app
+    from astroprism.explorer.data.viewer import Viewer
+    from quick import quick_options
+
+    files = tmp_path / "archive"
+    made = ["simulate", str(files), "--survey", "low", "--reality", "--spectra", "40", "--seed", "5"]
+    assert CliRunner().invoke(app, made).exit_code == 0
+    study = Study(tmp_path / "study")
+    study.ingest(files / "spectra", options=IngestOptions(workers=0))
+    study.train(options=quick_options(tmp_path))
+    facts = study.model_facts()
+    assert facts is not None
+    assert "divided by its own response" in facts.response
+    assert facts.chi2.stated_train is not None
+    study.encode()
+    curves = Viewer(study).spectrum(0)
+    over, made = curves.values["flux"], curves.values["reconstruction"]
+    assert float(np.nanstd(over / made)) < 0.5 * float(np.nanstd(study.store.read([0]).flux[0] / made))
