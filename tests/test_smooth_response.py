@@ -101,3 +101,13 @@ def test_a_study_of_real_looking_spectra_is_judged_over_its_response(tmp_path):
     curves = Viewer(study).spectrum(0)
     over, made = curves.values["flux"], curves.values["reconstruction"]
     assert float(np.nanstd(over / made)) < 0.5 * float(np.nanstd(study.store.read([0]).flux[0] / made))
+
+
+def test_a_colour_that_the_lines_tell_is_no_response():
+    """Stars whose slope follows the depth of their lines."""
+    flux, lines, _ = archive(n=300, tilt=0.0)
+    depth = (1 - lines).amax(1)
+    slope = torch.linspace(-1, 1, PIXELS) * (depth - depth.mean())[:, None] / depth.std()
+    evidence = measured(batch_of(flux * (1 + 0.2 * slope)), count=spline_count(PIXELS, STEP))[1]
+    assert evidence.share > 0.25
+    assert not evidence.drowns

@@ -35,7 +35,11 @@ ROUNDS = 6  # of fitting responses and averaging
 
 # the evidence
 DROWNS = 0.25  # share of the archive's signal, from which the smooth part drowns the lines
-VISIBLE = 0.01  # typical rms of the smooth part, relative flux
+VISIBLE = 0.02  # rms of what lines do not tell of the smooth part, relative flux
+UNTOLD = 0.25  # the same, of the rms of the smooth part: surveys have .5 to .6, stars alone .1
+COMPONENTS, SQUARES = 12, 4  # of the lines, that predict the smooth part; the first few squared as well
+SHAPES, POINTS = 4, 64  # of the smooth part
+FOLDS, RIDGE = 5, 0.01
 
 
 def spline_count(pixels: int, step: float) -> int:
@@ -129,15 +133,19 @@ class Evidence:
 
     share: float  # of the archive's signal, in nats, that the smooth part takes
     rms: float  # typical rms of the smooth part, relative flux, its own noise taken off
+    free: float  # rms of what lines do not tell of it: no star's colour, but calibration and dust
 
     @property
     def drowns(self) -> bool:
-        """Whether the smooth part hides the lines."""
-        return self.share > DROWNS and self.rms > VISIBLE
+        """Whether a smooth part that is no property of the star hides the lines."""
+        return self.share > DROWNS and self.free > max(VISIBLE, UNTOLD * self.rms)
 
     def text(self) -> str:
         """In words."""
-        found = f"a smooth part of {self.rms:.1%} rms makes up {self.share:.0%} of what varies"
+        found = (
+            f"a smooth part of {self.rms:.1%} rms makes up {self.share:.0%} of what varies, and lines predict "
+            f"all but {self.free:.1%} rms of it"
+        )
         if self.drowns:
             return f"{found}: each spectrum is divided by its own response"
         return f"{found}: no response is taken out"
@@ -177,4 +185,40 @@ def measured(sample: Tensors, *, count: int) -> tuple[Response, Evidence]:
     rms = torch.where(good, smooth / level[:, None] - 1, 0).pow(2).sum(1).div(count_good)
     noise = (torch.where(good, sigma, 0) ** 2).sum(1) / count_good * count / count_good
     typical = float((rms - noise).clamp(min=0).median().sqrt())
-    return response, Evidence(max(0.0, 1 - after / before) if before > 0 else 0.0, typical)
+    share = max(0.0, 1 - after / before) if before > 0 else 0.0
+    return response, Evidence(share, typical, typical * _untold(smooth, over, good) ** 0.5)
+
+
+def _untold(smooth: Tensor, over: Tensors, good: Tensor) -> float:
+    """Share of the smooth part's variance that the lines do not predict, on spectra set aside.
+
+    A star's colour is told by its lines, a calibration is not. Shapes of the smooth part (b, p) by principal
+    components of the spectra over it, the first few squared as well: ridge regression.
+    """
+    step = max(1, smooth.shape[1] // POINTS)
+    curves = smooth.clamp(min=LEAST)[:, step // 2 :: step].log()
+    known = good[:, step // 2 :: step]
+    curves = torch.where(known, curves, 0.0)
+    curves = curves - curves.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
+    curves = torch.where(known, curves, 0.0)
+    curves = curves - curves.median(0).values
+    size = curves.pow(2).mean(1).sqrt()
+    curves = curves * (3 * size.median() / size.clamp(min=1e-12)).clamp(max=1)[:, None]  # no odd one decides
+    u, s, _ = torch.linalg.svd(curves, full_matrices=False)
+    shapes = (u * s)[:, :SHAPES]
+
+    weight = torch.where(good, 1 / (over.sigma**2 + FLOOR**2).sqrt(), 0)
+    left = ((over.flux - (weight * over.flux).sum(0) / weight.sum(0).clamp(min=1e-9)) * weight).clamp(-20, 20)
+    values, vectors = torch.linalg.eigh(left @ left.T)
+    scores = vectors.flip(1)[:, :COMPONENTS]
+    scores = scores / scores.std(0).clamp(min=1e-12)
+    x = torch.cat([scores, scores[:, :SQUARES] ** 2, torch.ones_like(scores[:, :1])], 1)
+    fold = torch.arange(len(x), device=x.device) % FOLDS
+    missed = torch.zeros_like(shapes)
+    for one in range(FOLDS):
+        fit, rest = fold != one, fold == one
+        ridge = RIDGE * int(fit.sum()) * torch.eye(x.shape[1], device=x.device)
+        weights = torch.linalg.solve(x[fit].T @ x[fit] + ridge, x[fit].T @ shapes[fit])
+        missed[rest] = shapes[rest] - x[rest] @ weights
+    total = (shapes - shapes.mean(0)).pow(2).sum()
+    return float((missed.pow(2).sum() / total.clamp(min=1e-12)).clamp(0, 1))
