@@ -143,8 +143,8 @@ class Evidence:
     def text(self) -> str:
         """In words."""
         found = (
-            f"a smooth part of {self.rms:.1%} rms makes up {self.share:.0%} of what varies, and lines predict "
-            f"all but {self.free:.1%} rms of it"
+            f"a smooth part of {self.rms:.1%} rms makes up {self.share:.0%} of what varies, and lines "
+            f"predict all but {self.free:.1%} rms of it"
         )
         if self.drowns:
             return f"{found}: each spectrum is divided by its own response"
@@ -209,7 +209,7 @@ def _untold(smooth: Tensor, over: Tensors, good: Tensor) -> float:
 
     weight = torch.where(good, 1 / (over.sigma**2 + FLOOR**2).sqrt(), 0)
     left = ((over.flux - (weight * over.flux).sum(0) / weight.sum(0).clamp(min=1e-9)) * weight).clamp(-20, 20)
-    values, vectors = torch.linalg.eigh(left @ left.T)
+    vectors = torch.linalg.eigh(left @ left.T).eigenvectors
     scores = vectors.flip(1)[:, :COMPONENTS]
     scores = scores / scores.std(0).clamp(min=1e-12)
     x = torch.cat([scores, scores[:, :SQUARES] ** 2, torch.ones_like(scores[:, :1])], 1)
