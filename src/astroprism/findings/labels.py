@@ -23,6 +23,7 @@ DRAWS = 20
 GROUPS = 10
 DOPPLER = 0.8  # share of a label's variance in the velocity, from which it is the velocity
 ROLLS = 20  # of a node's effect along the spectrum, for the null
+MOST_SHARE = 10.0  # of an effect; more says only that there is none
 
 
 def label_moves(
@@ -147,7 +148,8 @@ def _against(
 
     def share(of: Floats, by: Floats, less: float) -> float:
         size = max(float((of**2) @ weight) - less, 1e-300)
-        return float(((of * by) @ weight) ** 2 / max(float((by**2) @ weight), 1e-300) / size)
+        value = float(((of * by) @ weight) ** 2 / max(float((by**2) @ weight), 1e-300) / size)
+        return min(value, MOST_SHARE)  # of an effect that a part of the stars does not show
 
     def explained(of: Floats, by: Floats) -> float:
         size = max(float((of**2) @ weight) - noise, 1e-300)
