@@ -412,7 +412,8 @@ def sky_run(config: Any, *, folder: Path, seed: int, steps: int | None) -> dict[
     findings, model = report.findings, study.require_model()
     codes = study.codes(unpruned=True)
     both = codes.merge(table, on="spectrum_id", suffixes=("", "_of_truth"))
-    held = both[as_trained(both["target"].tolist(), model.split) != "train"]
+    parts = pd.Series(as_trained(study.index, model.split), index=study.index["spectrum_id"])
+    held = both if findings.rests_on.folds else both[both["spectrum_id"].map(parts).to_numpy() != "train"]
     counted = [node for node in findings.nodes if node.counted]
     causes = (*stars, *config.instrument_causes)
     shares = {

@@ -46,9 +46,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise CatalogError(f"{path}: the label table cannot be read ({error})") from error
+        raise CatalogError(f"{path}: the table cannot be read ({error})") from error
     if not data.strip():
-        raise CatalogError(f"{path}: the label table is empty")
+        raise CatalogError(f"{path}: the table is empty")
     try:
         frame, kind = _by_content(data)
     except CatalogError as error:

@@ -129,7 +129,7 @@ def motion_of(
         value = next((v for header in headers if np.isfinite(v := _value(header, keyword))), np.nan)
         if abs(value) <= FASTEST and (keyword.sure or value != 0):
             if keyword.sure:
-                return Motion(value, f"keyword {keyword.name}", keyword.frame, ())
+                return Motion(value, f"keyword {keyword.name}", keyword.frame, _scaled(headers, keyword))
             stated = keyword, value
             break
     computed = np.nan
@@ -155,6 +155,17 @@ def motion_of(
         return Motion(computed, "computed", "", (odd,))
     odd = f"{name} = {value:.2f} km/s, by place and time {computed:.2f}: the keyword is used"
     return Motion(value, f"keyword {name}", keyword.frame, (odd,))
+
+
+def _scaled(headers: Sequence[Facts], keyword: MotionKeyword) -> tuple[str, ...]:
+    """A warning where a value without a unit is too large for km/s."""
+    for header in headers:
+        raw = number(header, keyword.name)
+        if keyword.unit * abs(raw) > FASTEST and "m/s" not in header.comment(keyword.name).lower().replace(
+            " ", ""
+        ):
+            return (f"{keyword.name} = {raw:g} names no unit and is too large for km/s: taken as m/s",)
+    return ()
 
 
 def _value(header: Facts, keyword: MotionKeyword) -> float:

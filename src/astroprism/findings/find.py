@@ -224,7 +224,7 @@ def gather(
         facts=EvidenceFacts(
             shares.unit, len(held), len(set(targets[held].tolist())), 0 if folds is None else folds.count
         ),
-        visits=_visits(folder, model, codes=codes, held=_evidence_rows(index, shares)),
+        visits=_visits(folder, codes=codes, held=_evidence_rows(index, shares), device=options.device),
         warnings=(*_fit_warnings(facts), *_unit_warnings(shares, len(set(targets[held].tolist())))),
     )
 
@@ -305,15 +305,23 @@ def _unit_warnings(shares: Split, targets: int) -> tuple[str, ...]:
     return (text,)
 
 
-def _visits(
-    folder: StudyFolder, model: TrainedModel, *, codes: pd.DataFrame, held: NDArray[np.bool_]
-) -> Visits:
+def _visits(folder: StudyFolder, *, codes: pd.DataFrame, held: NDArray[np.bool_], device: str) -> Visits:
     """Every encoded spectrum; codes by identifier, held (spectra of the store,)."""
     index, keywords = folder.index, folder.store.keywords()
-    rows = np.flatnonzero(index["spectrum_id"].isin(codes.index).to_numpy())
-    mean, sd = mean_and_sd(codes.loc[index["spectrum_id"].iloc[rows]])
-    some = index.iloc[rows], keywords.iloc[rows]
-    return visits_of(*some, mean=mean, sd=sd, held=held[rows], model=model)
+    polished = folder.codes().set_index("spectrum_id")
+    both = index["spectrum_id"].isin(codes.index) & index["spectrum_id"].isin(polished.index)
+    rows = np.flatnonzero(both.to_numpy())
+    names = index["spectrum_id"].iloc[rows]
+    mean, sd = mean_and_sd(codes.loc[names])
+    return visits_of(
+        index.iloc[rows],
+        keywords.iloc[rows],
+        mean=mean,
+        sd=sd,
+        held=held[rows],
+        model=folder.model(device=device),
+        polished=mean_and_sd(polished.loc[names]),
+    )
 
 
 def _fit_warnings(facts: ModelFacts) -> tuple[str, ...]:

@@ -62,8 +62,13 @@ def visits_of(
     sd: Floats,
     held: NDArray[np.bool_],
     model: TrainedModel | None = None,
+    polished: tuple[Floats, Floats] | None = None,
 ) -> Visits:
-    """The visits of a store: rows of index, keywords, codes and `held` belong together, n of each."""
+    """The visits of a store: rows of index, keywords, codes and `held` belong together, n of each.
+
+    model, polished  the pruned network, and mean and sd of its codes: velocities are read from them, which
+                     are several times more precise than the encoder's first look
+    """
 
     def numbers(name: str) -> Floats:
         return index[name].to_numpy(np.float64) if name in index else np.full(len(index), np.nan)
@@ -80,8 +85,9 @@ def visits_of(
         held=held,
         names=_instruments(index, keywords, targets),
     )
-    if model is None or not model.physical:
+    if model is None or not model.physical or 0 not in model.kept:
         return found
+    mean, sd = (mean, sd) if polished is None else polished
     rows = np.flatnonzero(np.isin(targets, followed(found)))
     velocity, error = np.full((2, len(index)), np.nan)
     for start in range(0, rows.size, BATCH):

@@ -447,8 +447,18 @@ def _facts(
         kept=kept,
         response=response,
         events=[Event(x["step"], x["event"]) for x in training.status.moments if x["event"]],
-        warnings=[*warnings, *_warnings(chi2, kept=kept, spectra=trained_on.spectra)],
+        warnings=[*warnings, *_unlearned(network), *_warnings(chi2, kept=kept, spectra=trained_on.spectra)],
     )
+
+
+def _unlearned(network: Prism | PaperNetwork) -> list[str]:
+    """A warning where the errors stayed as stated because too little was fitted to learn them."""
+    if getattr(network, "learns_noise", None) is None or bool(network.learns_noise):
+        return []
+    return [
+        "errors are taken as stated: too much is unexplained to tell wrong errors from causes that are not "
+        "learned yet. Train for more steps"
+    ]
 
 
 def _warnings(chi2: Chi2, *, kept: list[int], spectra: int) -> list[str]:

@@ -112,7 +112,7 @@ def plan_split(
         folds = 0
         if out < ENOUGH and number >= FEWEST:
             folds = FOLDS if pixels <= COSTLY_PIXELS else FOLDS_IF_COSTLY
-            reasons.append(f"only {out} would be held out")
+            reasons.append(f"only {out} {unit}s would be held out, and {ENOUGH} are needed without")
     folds = min(folds, number)
     if folds:
         plain = shares(_calibrating(number, valid) if test is None else test, folds)
