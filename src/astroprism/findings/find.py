@@ -41,7 +41,6 @@ from .visits import Visits, visits_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..model.trained import TrainedModel
 
 TABLES = ("nodes", "matches", "keywords", "bins", "lines", "left_lines", "derivatives", "responses", "labels")
 MAYBE = ("variance", "series", "periodograms")  # tables that only some studies have
