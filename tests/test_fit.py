@@ -303,7 +303,7 @@ def test_torchrun_trains_in_two_processes(study):
 
 @pytest.mark.full
 def test_killed_it_goes_on(study):
-    command = [sys.executable, "-m", "astroprism.cli", "train", str(study.path), "--steps", "4000"]
+    command = [sys.executable, "-m", "astroprism.cli", "train", str(study.path), "--steps", "40000"]
     with subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.DEVNULL) as process:
         until = time.monotonic() + 120
         while not (study.model_path / "checkpoint").exists() and time.monotonic() < until:
@@ -317,7 +317,7 @@ def test_killed_it_goes_on(study):
             raise Stop
 
     with pytest.raises(Stop):
-        fit(study, TrainOptions(steps=4000, device="cpu"), progress=stop)
+        fit(study, TrainOptions(steps=40000, device="cpu"), progress=stop)
     assert any("continuing from step" in text for text in messages)
 
 
