@@ -23,6 +23,15 @@ def residual(flux: Tensor, reconstruction: Tensor, *, good: Tensor | None = None
     return flux.masked_fill(bad, 0) - reconstruction.masked_fill(bad, 0)
 
 
+def inverse_variance(sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0) -> Tensor:
+    """Weight of each pixel (b, p), 0 where not good.
+
+    floor  added to sigma in quadrature: what the network need not explain
+    """
+    weight = 1 / (sigma * sigma + floor * floor)
+    return weight if good is None else weight.masked_fill(~good.bool(), 0)
+
+
 def gaussian_nll(
     residuals: Tensor, sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0
 ) -> Tensor:
@@ -32,10 +41,9 @@ def gaussian_nll(
     sigma      (b, p), in the unit of the residuals
     floor      added to sigma in quadrature: what the network need not explain
     """
-    weight = 1 / (sigma * sigma + floor * floor)
+    weight = inverse_variance(sigma, good=good, floor=floor)
     if good is not None:
-        bad = ~good.bool()
-        weight, residuals = weight.masked_fill(bad, 0), residuals.masked_fill(bad, 0)
+        residuals = residuals.masked_fill(~good.bool(), 0)
     return 0.5 * (residuals * residuals * weight).sum(1)
 
 
@@ -87,9 +95,7 @@ def prune_bound(sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0
     middle of a training. A cause that is half learned at .38 of the steps must survive to be counted, so
     pruning has to be the more lenient of the two.
     """
-    weight = 1 / (sigma * sigma + floor * floor)
-    if good is not None:
-        weight = weight.masked_fill(~good.bool(), 0)
+    weight = inverse_variance(sigma, good=good, floor=floor)
     return 0.5 * LEAST_EFFECT**2 * float(weight.sum(1).mean())
 
 

@@ -20,7 +20,15 @@ from ..network import PaperNetwork, Prism
 from ..network.doppler import pixels_of, velocity_of
 from ..network.prism import Parts, drift
 from .data import Tensors
-from .loss import absolute_difference, blur, chi2_per_pixel, gaussian_nll, kl_per_node, residual
+from .loss import (
+    absolute_difference,
+    blur,
+    chi2_per_pixel,
+    gaussian_nll,
+    inverse_variance,
+    kl_per_node,
+    residual,
+)
 from .noise import errors, log_scales, with_scatter
 from .velocity import CLEAR, better_shifts, shifts_of
 
@@ -137,7 +145,8 @@ class PrismObjective(nn.Module):
             ]
             penalty = penalty + terms.relock * ((miss[0] + miss[1]) / len(mean))
         if terms.air > 0:
-            usual = _weight(batch, floor=terms.floor).median(1).values.median()
+            weight = inverse_variance(batch.sigma, good=batch.good, floor=terms.floor)
+            usual = weight.median(1).values.median()
             penalty = penalty + terms.air * usual * ((parts.atmosphere - 1) ** 2).sum(1).mean()
         return penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
 
@@ -230,11 +239,6 @@ def _noise_nats(batch: Tensors, *, floor: float) -> Tensor:
     """What the noise alone is worth, nats per spectrum (b,)."""
     weight = batch.sigma**2 / (batch.sigma**2 + floor**2)
     return 0.5 * (weight if batch.good is None else weight.masked_fill(~batch.good, 0)).sum(1)
-
-
-def _weight(batch: Tensors, *, floor: float) -> Tensor:
-    weight = 1 / (batch.sigma**2 + floor**2)
-    return weight if batch.good is None else weight.masked_fill(~batch.good, 0)
 
 
 class Sums:

@@ -25,6 +25,7 @@ from ..network import Prism
 from ..network.doppler import fast_length, pixels_of, shift
 from ..network.prism import Parts, PrismConfig, cut
 from .data import Tensors
+from .loss import inverse_variance
 from .nodes import Network, misfit
 
 CLEAR = 12.5  # nats by which a shift must beat none at all: five standard deviations
@@ -56,7 +57,7 @@ def shifts_of(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: f
     Least squares over all shifts at once, by transforms: with d = flux - 1 and t = template - 1 the gain of
     a shift is (sum w d t)^2 / (2 sum w t^2).
     """
-    weight = _weight(batch, floor=floor)
+    weight = inverse_variance(batch.sigma, good=batch.good, floor=floor)
     good = torch.ones_like(weight) if batch.good is None else batch.good.to(weight)
     d = _lines(batch.flux, good, config=config)
     template = template if template.dim() == 2 else template[None]
@@ -75,11 +76,6 @@ def shifts_of(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: f
     bend = (2 * best.values - left - right).clamp(min=1e-9)
     part = (0.5 * (right - left) / bend).clamp(-0.5, 0.5)  # of a pixel: the peak of a parabola
     return Shifts(reach[best.indices] + part, best.values)
-
-
-def _weight(batch: Tensors, *, floor: float) -> Tensor:
-    weight = 1 / (batch.sigma**2 + floor**2)
-    return weight if batch.good is None else weight.masked_fill(~batch.good, 0)
 
 
 def _lines(flux: Tensor, good: Tensor, *, config: PrismConfig) -> Tensor:
@@ -127,7 +123,7 @@ def _mean_star(batch: Tensors, pixels: Tensor, *, config: PrismConfig, floor: fl
 
     No spectrum weighs more than one of SNR 100.
     """
-    weight = _weight(batch, floor=max(floor, 0.01))
+    weight = inverse_variance(batch.sigma, good=batch.good, floor=max(floor, 0.01))
     back = pixels.round().long()[:, None]
     place = torch.arange(config.pixels, device=pixels.device) + config.pad - back
     inside = (place >= 0) & (place < config.width)
