@@ -15,7 +15,7 @@ from ..schema import Nats, Origin, Share, VarianceSplit, number
 from .conditional import conditional_mutual_information
 from .evidence import EvidenceError, Floats, column, column_values, finite
 from .keywords import meaning, plain
-from .match import OWN_NATS, Matches, MatchResult
+from .match import OWN_NATS, Matches
 from .readout import FEWEST, FOLDS, share_of_variance
 
 VERDICTS = {"instrument": "instrumental", "sky": "sky", "motion": "motion"}
@@ -56,13 +56,15 @@ def origins(
             kind = meaning(pair.label).kind
             if mine and kind == "measured":
                 continue  # another measurement of what the label says
-            beyond = _beyond_labels(codes[:, node], pair, mine, labels, values, seed)
+            x, keyword = codes[:, node], _as_read(values[pair.label], pair.categorical)
+            given = [_as_read(labels[one.label], one.categorical) for one in mine[:MOST_GIVEN]]
+            beyond = _conditional(x, keyword, given, seed) if given else None
             if mine and beyond is not None and (beyond.nats or 0.0) < OWN_NATS:
                 continue  # it follows the node only as far as it follows the label
             verdict = VERDICTS.get(kind, "follows")
             if verdict != "motion" and _of_stars(splits.get(node)):
                 verdict = "follows"  # it stays with the star, whoever observes it, and when
-            label_beyond = _label_beyond(codes[:, node], pair, mine, labels, values, seed)
+            label_beyond = _conditional(x, given[0], [keyword], seed) if given else None
             share = _predicted(mean[:, node], values[pair.label], pair.categorical, seed)
             what = meaning(pair.label).what
             if verdict == "motion":
@@ -136,36 +138,6 @@ def _predicted(code: Floats, given: Any, categorical: bool, seed: int) -> Share 
     return Share(number(share.value), number(share.low), number(share.high), share.n)
 
 
-def _beyond_labels(
-    x: Floats,
-    pair: MatchResult,
-    mine: Sequence[MatchResult],
-    labels: Mapping[str, Any],
-    values: Mapping[str, Any],
-    seed: int,
-) -> Nats | None:
-    """I(node; keyword | its labels); None without labels, or with too few rows."""
-    if not mine:
-        return None
-    given = [_as_read(labels[one.label], one.categorical) for one in mine[:MOST_GIVEN]]
-    return _conditional(x, _as_read(values[pair.label], pair.categorical), given, seed)
-
-
-def _label_beyond(
-    x: Floats,
-    pair: MatchResult,
-    mine: Sequence[MatchResult],
-    labels: Mapping[str, Any],
-    values: Mapping[str, Any],
-    seed: int,
-) -> Nats | None:
-    """I(node; its strongest label | keyword)."""
-    if not mine:
-        return None
-    label = _as_read(labels[mine[0].label], mine[0].categorical)
-    return _conditional(x, label, [_as_read(values[pair.label], pair.categorical)], seed)
-
-
 def _as_read(given: Any, categorical: bool) -> NDArray[Any]:
     """A column as it was matched: numbers, NaN where blank, or classes as text, None where blank."""
     values, _ = column(column_values(given), "keyword", categorical=categorical)
@@ -177,6 +149,7 @@ def _as_read(given: Any, categorical: bool) -> NDArray[Any]:
 
 
 def _conditional(x: Floats, y: NDArray[Any], given: Sequence[NDArray[Any]], seed: int) -> Nats | None:
+    """I(x; y | given); None where too few rows tell."""
     z = {str(number): one for number, one in enumerate(given)}
     try:
         found = conditional_mutual_information(x, y, z, seed=seed)
