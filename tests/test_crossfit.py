@@ -44,7 +44,7 @@ def fitted(twin, **changes):
         "fold_of": fold_of,
         "common": [fold_of != fold for fold in range(FOLDS)],
         "units": np.array([f"star {i}" for i in range(N)], dtype=object),
-        "doppler": 0,
+        "moving": [0],
     }
     return cross_fit(mean, sd, **(options | changes))
 
@@ -72,7 +72,7 @@ def test_information_out_of_fold_counts_what_returns_alone(twin):
 
 def test_the_velocity_is_mapped_onto_itself_alone(twin):
     (mean, sd), folds, _ = twin
-    onto = axis_map(folds[2][0], folds[2][1], mean, weight=np.ones(N), doppler=0)
+    onto = axis_map(folds[2][0], folds[2][1], mean, weight=np.ones(N), moving=[0])
     assert np.flatnonzero(onto.matrix[:, 0]).tolist() == [0]
     assert onto.matrix[0, 0] == pytest.approx(1 / 1.2, rel=0.05)
     assert (onto.matrix[0, 1:] == 0).all()

@@ -142,7 +142,7 @@ def test_encoder_looks_at_the_atmosphere_at_rest():
     berv = torch.tensor([-25.0, 0.0, 17.0])
     flux = torch.stack([line(PIXELS / 2 + float(p), PIXELS) for p in pixels_of(berv.double(), STEP)])
     network.encoder.basis.normal_(generator=torch.Generator().manual_seed(0))
-    features, first = network.encoder.features(flux - 1, air=pixels_of(berv, STEP))
+    features, first, _ = network.encoder.features(flux - 1, air=pixels_of(berv, STEP))
     scores = features[:, config.hidden :]
     assert torch.allclose(scores, scores[1].expand(3, -1), atol=1e-4)
     # and a star that moves with it in the observer's frame is moving in the barycentric one

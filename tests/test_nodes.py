@@ -59,7 +59,7 @@ def test_a_depth_is_no_copy_of_a_shift():
     shifted = line * (x - velocity) / 16
     slopes = torch.stack([shifted, -line, 0.3 * shifted + 0.1 * line], 1)
     assert nodes.overlaps(slopes)[0, 1] > 0.5
-    found = nodes.overlaps(slopes, doppler=0)
+    found = nodes.overlaps(slopes, moving=[0])
     assert found[0, 1] == found[1, 0] == 0
     assert found[0, 2] > 0.5  # that one shifts, too
     assert found[1, 2] == nodes.overlaps(slopes)[1, 2]

@@ -71,6 +71,11 @@ class NetworkFacts(Record, frozen=True):
         return self.kind == "prism" and not self.agnostic
 
     @property
+    def moves(self) -> int:
+        """How many of its nodes, the first ones, are velocities: the star's, and a free atmosphere's."""
+        return (1 + bool(self.config.get("free_air", False))) if self.physical else 0
+
+    @property
     def moving_air(self) -> bool:
         """Whether it reads the barycentric correction of each spectrum."""
         return bool(self.config.get("moving_air", False))
@@ -448,7 +453,8 @@ class Origin(Record, frozen=True, kw_only=True):
 
     verdict   'instrumental', 'sky', 'motion' (of the Earth), or 'follows', where the keyword says nothing of
               what is behind it, or the star is
-    keyword   the one that shares most; kind and what: what it is by its name (measures/keywords.py)
+    keyword   the one that shares most, '' where the decoder alone tells
+    kind      what the keyword is by its name, and `what` in words (measures/keywords.py)
     share     of the node's variance that the keyword alone predicts, on targets set aside
     beyond_labels, label_beyond_keyword   what each adds to the other, where labels explain the node, too
     star_too  whether the strongest label keeps 0.1 nat beyond the keyword

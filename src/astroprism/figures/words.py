@@ -189,6 +189,7 @@ def count_words(number: int, one: str, many: str | None = None) -> str:
 # changes of a spectrum that a node's response is measured of: in words, and a unit of it
 CHANGES = {
     "doppler_per_kms": ("Doppler shift", "km/s"),
+    "air_per_kms": ("shift of the atmosphere", "km/s"),
     "broadening_per_kms": ("broadening", "km/s"),
     "oxygen_per_column": ("telluric oxygen", "column"),
     "water_per_column": ("telluric water", "column"),

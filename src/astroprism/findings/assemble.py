@@ -120,6 +120,7 @@ def assemble(
         nodes=single,
         splits=splits,
         doppler=evidence.responses.equal_to("doppler_per_kms"),
+        air=evidence.responses.equal_to("air_per_kms"),
         barycentric=evidence.barycentric,
         seed=seed,
     )
@@ -279,9 +280,10 @@ def _facts_of(node: Node) -> list[str]:
     if (origin := node.origin) is not None:
         first, colon, rest = origin_words(origin).partition(":")
         words = f"{first.upper() if colon else first}{colon}{rest}"
-        facts.append(
-            f"{words} {origin.mi_nats:.2f} [{origin.mi_low:.2f}, {origin.mi_high:.2f}] nats, q {origin.q:.1g}"
-        )
+        if origin.mi_nats is not None:
+            low, high = _or_nan(origin.mi_low), _or_nan(origin.mi_high)
+            words += f" {origin.mi_nats:.2f} [{low:.2f}, {high:.2f}] nats, q {_or_nan(origin.q):.1g}"
+        facts.append(words)
     if answer := best_answer(node):
         facts.append(answer)
     if named := node.moves[:4]:

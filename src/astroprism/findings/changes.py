@@ -44,9 +44,12 @@ class Changes:
 
     wavelength  (p,) vacuum angstrom
     resolution  lambda over full width at half maximum; None: two pixels
+    free_air    whether the atmosphere's lines can be moved, too
     """
 
-    def __init__(self, wavelength: Floats, *, resolution: float | None = None) -> None:
+    def __init__(
+        self, wavelength: Floats, *, resolution: float | None = None, free_air: bool = False
+    ) -> None:
         self.wavelength = np.asarray(wavelength, dtype=np.float64)
         place = np.log(self.wavelength)
         gaps = np.diff(place)
@@ -69,6 +72,8 @@ class Changes:
             **dict.fromkeys(self._sky[1], 0.2),
             "tilt_per_unit": 0.02,
         }
+        if free_air:
+            sizes["air_per_kms"] = sizes["doppler_per_kms"]
         self.sizes: dict[str, float] = sizes  # name -> amount that is injected
 
     def __call__(self, name: str, amount: float, observed: Observed) -> Tensor:
@@ -81,7 +86,10 @@ class Changes:
             return self._starlight(name, amount, observed.flux)
         clear = observed.air > CLEAR
         star = torch.where(clear, observed.flux / observed.air.clamp(min=CLEAR), 1.0)
-        moved = observed.air * self._starlight(name, amount, star)
+        if name == "air_per_kms":
+            moved = self._moved(observed.air, self._pixels(star.new_full((len(star),), amount))) * star
+        else:
+            moved = observed.air * self._starlight(name, amount, star)
         return torch.where(clear, moved, observed.flux)
 
     def noise_left(self, name: str, amount: float) -> float:

@@ -106,7 +106,7 @@ def measure(
     """
     import torch
 
-    from ..model.nodes import ablation, derivatives, doppler_node, misfit, overlaps, sizing, substitution
+    from ..model.nodes import ablation, derivatives, misfit, moving_nodes, overlaps, sizing, substitution
 
     network, floor = model.network, model.floor
     size = sizing(source.pixels, len(rows))
@@ -143,7 +143,7 @@ def measure(
     if alive:
         z, few = z[: size.few], batch.at(slice(size.few))
         slopes = derivatives(network, z, few, nodes=alive)
-        overlap[np.ix_(alive, alive)] = overlaps(slopes, doppler=doppler_node(network, alive)).cpu().numpy()
+        overlap[np.ix_(alive, alive)] = overlaps(slopes, moving=moving_nodes(network, alive)).cpu().numpy()
         with torch.no_grad():
             made = np.asarray(network.decode(z, berv=few.berv).double().cpu().numpy())
         velocity = star_velocities(wavelength, made)

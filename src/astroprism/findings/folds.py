@@ -20,7 +20,6 @@ from ..errors import ModelError
 from ..folder import StudyFolder
 from ..measures.crossfit import CrossFitted, cross_fit
 from ..progress import Listener, Progress, message, silent
-from ..schema import ModelFacts
 from ..targets import split
 from .retrain import duration, encoded, mean_and_sd, minutes_of, options_of, train_in
 
@@ -121,7 +120,7 @@ def read_folds(
         fold_of=fold_of[some],
         common=[rows[some] for rows in common],
         units=split.units(index, facts.split)[some],
-        doppler=_doppler(facts),
+        moving=range(facts.network.moves),
         seed=seed,
     )
     whole = [np.full(mean.shape, np.nan) for _ in range(2)]
@@ -135,11 +134,6 @@ def read_folds(
 def _is_news(event: Progress) -> bool:
     """Whether an event of a fold's training is passed on: what it warns of, the main training has said."""
     return event.kind != "warning"
-
-
-def _doppler(facts: ModelFacts) -> int | None:
-    """The node that shifts; None where the network has none."""
-    return 0 if facts.network.physical else None
 
 
 def _path(folder: StudyFolder, fold: int) -> Path:

@@ -16,9 +16,10 @@ import torch
 from ..measures.evidence import Floats
 from .changes import Sample, median_interval
 
-# how much of each change is made, small and large; of a Doppler shift at least a third and a whole pixel
+# how much of each change is made, small and large; of a shift at least a third and a whole pixel
 AMOUNTS = {
     "doppler_per_kms": (10.0, 30.0),
+    "air_per_kms": (5.0, 15.0),
     "broadening_per_kms": (5.0, 10.0),
     "oxygen_per_column": (0.2, 0.5),
     "water_per_column": (0.2, 0.5),
@@ -39,7 +40,7 @@ def move(sample: Sample, node: int, name: str, *, per_unit: float, others: Seque
     moves = []
     width = sample.mean.double().std(0).cpu().numpy()
     for least in AMOUNTS[name]:
-        doppler = name == "doppler_per_kms"
+        doppler = name in ("doppler_per_kms", "air_per_kms")
         amount = least
         if doppler:
             amount = max(amount, sample.changes.step * amount / 30)

@@ -33,6 +33,7 @@ RIVALS = 4  # other nodes that are moved for the null: those that equal the chan
 NOISE = "noise_per_halving"
 CHANGES = {  # change -> (in words, unit)
     "doppler_per_kms": ("a Doppler shift", "per km/s"),
+    "air_per_kms": ("a shift of the atmosphere", "per km/s"),
     "broadening_per_kms": ("broadening", "per km/s"),
     "oxygen_per_column": ("telluric oxygen", "per column"),
     "water_per_column": ("telluric water", "per column"),
@@ -147,15 +148,18 @@ def respond(
         return Responses()
     progress(message(f"changing {len(order):,} spectra, to see which nodes answer"))
     batch = model.to_device(source.tensors(rows[order]))
-    speed = np.zeros(len(order)) if berv is None else np.nan_to_num(berv[rows[order]])
     mean, logvar = codes(model.network, batch)
+    speed = np.zeros(len(order)) if berv is None else np.nan_to_num(berv[rows[order]])
+    if model.free_air:
+        speed = model.network.air_velocity(mean).double().cpu().numpy()  # type: ignore[operator]
     made = decoded(model, mean, batch)
     observed = Observed(
         batch.flux if batch.good is None else torch.where(batch.good, batch.flux, made),
         transmission(model, mean, batch),
         torch.from_numpy(speed.astype(np.float32)).to(model.device),
     )
-    sample = Sample(model, Changes(wavelength, resolution=resolution), batch, observed, mean, made)
+    changes = Changes(wavelength, resolution=resolution, free_air=model.free_air)
+    sample = Sample(model, changes, batch, observed, mean, made)
 
     with torch.no_grad():
         response = _encoder(sample, nodes, spread=(0.5 * logvar).exp(), seed=seed)

@@ -81,7 +81,7 @@ def cross_fit(
     fold_of: NDArray[np.integer],
     common: Sequence[NDArray[np.bool_]],
     units: NDArray[np.object_],
-    doppler: int | None = None,
+    moving: Sequence[int] = (),
     seed: int = 0,
 ) -> CrossFitted:
     """Each fold's held-out spectra, mapped onto the axes of the main network.
@@ -91,7 +91,7 @@ def cross_fit(
     fold_of   (n,) the fold of each spectrum; -1 for none
     common    for each fold (n,) which spectra both networks were trained on
     units     (n,) what is one piece of evidence
-    doppler   node of both networks that shifts, which is mapped onto itself alone; None where there is none
+    moving    nodes of both networks that shift, each of which is mapped onto itself alone
     """
     mean, sd = codes_and_errors(mean, sd)
     mapped, error = np.full(mean.shape, np.nan), np.full(mean.shape, np.nan)
@@ -108,7 +108,7 @@ def cross_fit(
             other_sd[rows],
             mean[rows],
             weight=weight[rows],
-            doppler=doppler,
+            moving=moving,
         )
         mapped[out] = onto.mean(other_mean[out])
         error[out] = np.maximum(onto.sd(other_sd[out]), sd[out])
@@ -125,7 +125,7 @@ def cross_fit(
 
 
 def axis_map(
-    codes: Floats, sd: Floats, wanted: Floats, *, weight: Floats, doppler: int | None = None
+    codes: Floats, sd: Floats, wanted: Floats, *, weight: Floats, moving: Sequence[int] = ()
 ) -> AxisMap:
     """The linear map of one network's codes (n, m) to another's (n, nodes), robust and slightly shrunk.
 
@@ -135,11 +135,9 @@ def axis_map(
     matrix = np.zeros((codes.shape[1], wanted.shape[1]))
     offset = np.zeros(wanted.shape[1])
     live = codes.var(0) > LIVE * (sd**2).mean(0)
+    live[list(moving)] = False
     for node in range(wanted.shape[1]):
-        if doppler is not None and node == doppler:
-            read = np.array([doppler])
-        else:
-            read = np.flatnonzero(live & (np.arange(codes.shape[1]) != (-1 if doppler is None else doppler)))
+        read = np.array([node]) if node in moving else np.flatnonzero(live)
         slopes, offset[node] = _robust(codes[:, read], wanted[:, node], weight)
         matrix[read, node] = slopes
     return AxisMap(matrix, offset)

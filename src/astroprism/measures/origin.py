@@ -36,6 +36,7 @@ def origins(
     nodes: Sequence[int],
     splits: Mapping[int, VarianceSplit],
     doppler: Sequence[int] = (),
+    air: Sequence[int] = (),
     barycentric: bool = True,
     seed: int = 0,
 ) -> dict[int, Origin]:
@@ -46,6 +47,7 @@ def origins(
     labels, values     name -> (n,): of labels, and of keywords
     splits             node -> its variance, where there are repeat visits
     doppler            nodes that shift the star's lines
+    air                nodes that shift those of the atmosphere, where no keyword tells by how much
     barycentric        whether the spectra are moved to the barycentre
     """
     found = {}
@@ -95,12 +97,33 @@ def origins(
                 others=[plain(one.label) for one in passing if one.label != pair.label],
             )
             break
+    for node in air:
+        if node in nodes and (node not in found or not found[node].explains):
+            found[node] = _untold()
     return found
+
+
+def _untold() -> Origin:
+    """The atmosphere's motion where no keyword tells it."""
+    return Origin(
+        verdict="motion",
+        keyword="",
+        kind="motion",
+        what="the atmosphere's motion, which no keyword tells",
+        categorical=False,
+        mi_nats=None,
+        mi_low=None,
+        mi_high=None,
+        q=None,
+        n=0,
+    )
 
 
 def origin_words(origin: Origin) -> str:
     """What a node follows, in a few words."""
     name = origin.keyword
+    if not name:
+        return origin.what
     if origin.verdict == "motion":
         return f"{origin.what} ({'BERV' if name.lower() == 'berv' else name})"
     if origin.verdict == "follows":

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 POOR = 1.5  # held-out chi2 per pixel from which spectra are not yet described
 OVERFIT = 1.5  # held-out chi2 over training chi2, from which spectra were too few
 FEWEST_STEPS = 100  # below that no schedule means anything
+FEW_STARS = 8  # below which nothing but its lines tells the star's motion from the atmosphere's
 SPARE = 0.08  # share of --minutes kept for what is not a step: taking chi2, pruning, writing
 TIMED = 2000  # steps of the recipe whose beginning is timed
 
@@ -117,13 +118,19 @@ def train(
     response, reason = _response(store, options, source, rows["train"])
     if reason:
         progress(message(reason))
+    stars = store.index["target"].nunique()
+    free_air, why = _free_air(options, source, response, rows["train"], stars=stars)
+    if why:
+        progress(message(why))
+    if free_air:
+        source, warnings = source.with_air(moving=False), []
 
     def build(recipe: Recipe | PaperRecipe, save_to: Path | None = None) -> Training:
         from .loop import Training
 
         return Training(
             source,
-            _network(options, source, response, spectra=len(rows["train"])),
+            _network(options, source, response, free_air=free_air, spectra=len(rows["train"])),
             recipe=recipe,
             **rows,
             seed=options.seed,
@@ -346,8 +353,44 @@ def _response(
     return (response if evidence.drowns else None), evidence.text()
 
 
+def _free_air(
+    options: TrainOptions,
+    source: Source,
+    response: Response | None,
+    train: NDArray[np.intp],
+    *,
+    stars: int,
+) -> tuple[bool, str]:
+    """Whether spectra that do not tell their barycentric velocity show it, and what was found."""
+    if options.network != "prism" or options.agnostic or options.whiten:
+        return False, ""
+    if source.step is None or 2 * source.berv_unknown <= len(source):
+        return False, ""
+    from ..network import sized_for
+    from .data import fair
+    from .movers import movers, sample_size
+
+    rows = fair(train, sample_size(source.pixels), source=source, seed=options.seed)
+    batch = source.with_air(moving=False).tensors(rows)
+    batch = batch if response is None else response.divided(batch)
+    config = sized_for(source.pixels, step=source.step)
+    floor = options.recipe(spectra=len(train), pixels=source.pixels).floor_at(0.0)
+    untold = "no barycentric velocity is told or can be computed"
+    if stars < FEW_STARS:
+        return False, (
+            f"{untold}, and of {stars} stars the spectra do not tell which lines are the atmosphere's: it is "
+            "taken to stand still. Where it does not, node 0 may be its motion"
+        )
+    if movers(batch, config=config, floor=floor) is None:
+        return False, f"{untold}, and the spectra do not show one: the atmosphere is taken to stand still"
+    return True, (
+        f"{untold}, but the spectra show lines that move apart from the star's: node 1 is the atmosphere's "
+        "velocity"
+    )
+
+
 def _network(
-    options: TrainOptions, source: Source, response: Response | None, *, spectra: int
+    options: TrainOptions, source: Source, response: Response | None, *, free_air: bool, spectra: int
 ) -> Prism | PaperNetwork:
     from ..network import PaperConfig, PaperNetwork, Prism, sized_for
 
@@ -359,6 +402,7 @@ def _network(
         step=source.step,
         agnostic=options.agnostic,
         moving_air=source.berv is not None,
+        free_air=free_air,
         splines=0 if response is None else response.count,
         spectra=spectra,
     )

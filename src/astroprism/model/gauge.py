@@ -40,7 +40,7 @@ def regauge(network: Prism, sample: Tensors) -> Tensor | None:
     pieces = torch.split(z, PIECE)
     star = torch.cat([network.parts(some).star for some in pieces])
     off = drifts(star)
-    features = torch.cat([network.decoder.body(some[:, 1:]) for some in pieces]).double()
+    features = torch.cat([network.decoder.body(some[:, network.config.moves :]) for some in pieces]).double()
     middle = features.mean(0)
     centred = features - middle
     matrix = centred.T @ centred / len(centred)

@@ -26,12 +26,14 @@ from torch import Tensor
 
 from ..errors import AstroprismError, ConfigError, ModelError, TrainingFailed
 from ..network import PaperNetwork, Prism
+from ..network.doppler import pixels_of
 from ..network.paper import level
 from .checkpoint import State, network_facts, read_state, restore, state_tensors, write_state
 from .data import Draws, Feed, Source, Tensors, fair
 from .gauge import regauge
 from .history import Moment, Status
 from .loss import chi2_per_pixel, residual, signal_nats
+from .movers import Movers, behind_air, movers
 from .nodes import Setback, Surgery, codes, misfit, sizing
 from .noise import learned
 from .objective import (
@@ -96,10 +98,12 @@ class Training:
         size, floor = sizing(source.pixels, len(self.train)), recipe.floor_at(0.0)
         sample = self._sample(self.train, size.sample)
 
+        self.movers: Movers | None = None
         fast: list[Tensor] = []  # parameters with a rate of their own
         if isinstance(network, Prism):
             network.calibrate(sample.flux, sigma=sample.sigma, good=sample.good, berv=sample.berv)
-            objective: PrismObjective | PaperObjective = PrismObjective(
+            objective: PrismObjective | PaperObjective
+            objective = prism = PrismObjective(
                 network,
                 over_all=self._over_all,
                 processes=self.fabric.world_size,
@@ -107,8 +111,7 @@ class Training:
             )
             fast = [] if network.config.agnostic else [network.decoder.log_gain]
             if fast and recipe.alone > 0 and recipe.seek > 0:
-                template = template_of(sample, config=network.config, floor=floor)
-                objective.template = None if template is None else template.to(self.fabric.device)
+                self._seek(prism, sample, floor=floor)
         else:
             assert isinstance(recipe, PaperRecipe)
             if recipe.likelihood:
@@ -123,13 +126,16 @@ class Training:
             weight_decay=recipe.decay,
             fused=self.fabric.device.type in ("cpu", "cuda"),
         )
+        self.ceiling: Tensor | None = None
+        if isinstance(objective, PrismObjective):
+            self.ceiling = objective.ceiling = objective.ceiling.to(self.fabric.device)
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
 
         self.sample = sample.to(self.fabric.device)
         self.surgery: Surgery | None = None
         if isinstance(network, Prism) and isinstance(recipe, Recipe):
             self.surgery = Surgery(network, self.optimizer.optimizer, self.sample, recipe, seed)
-        signal = signal_nats(sample.flux, sample.sigma, good=sample.good, floor=floor)
+        signal = self._signal(self.sample, floor=floor)
         few = self.sample.at(slice(size.few))
         at_start = misfit(network, codes(network, few)[0], few, floor=floor).mean()
         self.limit = DIVERGED * max(signal, source.pixels, float(at_start))  # nats per spectrum
@@ -152,6 +158,45 @@ class Training:
             )
         if isinstance(self.network, PaperNetwork) and isinstance(self.recipe, Recipe):
             raise ConfigError("the paper's network has no nodes to prune or give back: give it a PaperRecipe")
+
+    def _seek(self, objective: PrismObjective, sample: Tensors, *, floor: float) -> None:
+        """What cross-correlation seeks while velocities are alone: a star, and an air that moves freely.
+
+        Where the atmosphere is the stronger it is drawn first, for lines of it that a moving star has taken
+        over are undone by other nodes, and never given back.
+        """
+        config, device = objective.network.config, self.fabric.device
+        both = None
+        if config.free_air:
+            both = movers(sample, config=config, floor=floor)
+        else:
+            template = template_of(sample, config=config, floor=floor)
+            objective.template = None if template is None else template.to(device)
+            if template is None:
+                both = behind_air(sample, config=config, floor=floor)
+        if both is not None:
+            self.movers = objective.movers = both.to(device)
+            if not both.star_first:
+                objective.network.decoder.air_first()
+
+    def _signal(self, sample: Tensors, *, floor: float) -> float:
+        """Nats per spectrum that the archive's variance is worth; that the atmosphere moves is no signal.
+
+        Where its lines are the strongest, their motion is worth ten times what all stars are, and schedules
+        in shares of it would hold the star down until training is half over.
+        """
+        network = self.network
+        found = signal_nats(sample.flux, sample.sigma, good=sample.good, floor=floor)
+        if not isinstance(network, Prism):
+            return found
+        if self.movers is not None:
+            air = self.movers.shifts(sample, config=network.config, floor=floor).air.pixels
+        elif sample.berv is not None:
+            air = pixels_of(sample.berv, network.config.step)
+        else:
+            return found
+        still = network.still(sample.flux, good=sample.good, air=air)
+        return min(found, signal_nats(still, sample.sigma, good=sample.good, floor=floor))
 
     # --- the loop
 
@@ -215,8 +260,12 @@ class Training:
         alone = fraction < recipe.alone
         # what is not fitted yet is no scatter
         learns = fraction >= recipe.scatter_from and status.misfit < FITTED * status.signal
+        applied = status.watched >= recipe.scatter_watched * recipe.steps
+        status.watched += learns and not applied
+        beta = recipe.beta_at(fraction, signal=status.signal, misfit=status.misfit) * status.gentle
         return Terms(
-            beta=recipe.beta_at(fraction, signal=status.signal, misfit=status.misfit) * status.gentle,
+            beta=beta,
+            move_beta=recipe.move_beta(beta),
             floor=recipe.floor_at(fraction),
             blur=recipe.blur_at(fraction) / (self.source.step or 1.0),
             agree=recipe.agree,
@@ -224,8 +273,9 @@ class Training:
             seek=pull if alone else 0.0,
             # every RELOCK-th step alone, with that weight
             relock=RELOCK * pull if not alone and status.step % RELOCK == 0 else 0.0,
-            air=recipe.air,
+            weaker=recipe.air,
             scatter=recipe.scatter_rate if learns else 0.0,
+            applied=applied,
         )
 
     def _backward(self, batch: Tensors, terms: Terms, *, rate: float) -> Loss:
@@ -335,7 +385,7 @@ class Training:
         if wrong:
             raise Setback(wrong)
         status.misfit = 0.6 * status.misfit + 0.4 * misfit
-        self.running_kl = 0.8 * self.running_kl + 0.2 * kl
+        self.running_kl.lerp_(kl, 0.2)
         if self.fresh is not None:
             self.good, self.fresh = self.fresh, None
             due = time.monotonic() - self.saved > self.save_every
@@ -399,11 +449,20 @@ class Training:
     def snapshot(self) -> State:
         """All that training needs to continue as if nothing had happened."""
         tensors = state_tensors(self.network, self.optimizer.optimizer)
-        return State(tensors | {"running_kl": self.running_kl.clone()}, self.status.facts())
+        own = {name: value.clone() for name, value in self._own().items()}
+        return State(tensors | own, self.status.facts())
+
+    def _own(self) -> dict[str, Tensor]:
+        """What is neither the network's nor the optimiser's."""
+        own = {"running_kl": self.running_kl}
+        if self.ceiling is not None:
+            own["ceiling"] = self.ceiling
+        return own
 
     def _restore(self, state: State) -> None:
         restore(self.network, self.optimizer.optimizer, state.tensors)
-        self.running_kl = state.tensors["running_kl"].clone()
+        for name, value in self._own().items():
+            value.copy_(state.tensors[name])
         self.status = Status(**Status(**state.facts).facts())
 
     def made_from(self) -> dict[str, Any]:

@@ -132,15 +132,15 @@ def derivatives(
 
 
 @torch.no_grad()
-def overlaps(slopes: Tensor, *, doppler: int | None = None) -> Tensor:
+def overlaps(slopes: Tensor, *, moving: Sequence[int] = ()) -> Tensor:
     """How alike two nodes act, (n, n) from derivatives (b, n, p): 0 apart, 1 the same.
 
     The share of one node's effect that lies in the directions of the other's, over the data, the smaller way
     round. Codes need not correlate for that: one cause can be split over nodes of independent codes.
 
-    doppler  place of the node that shifts, if one does. Over many velocities its directions span nearly all
-             that lines of one shape can do, their depth included; so it and another are the same only where
-             they do the same to the same spectrum, too (`APART`)
+    moving  places of nodes that shift. Over many velocities their directions span nearly all that lines of
+            one shape can do, their depth included; so such a node and another are the same only where they do
+            the same to the same spectrum, too (`APART`)
     """
     n = slopes.shape[1]
     bases = []
@@ -156,19 +156,19 @@ def overlaps(slopes: Tensor, *, doppler: int | None = None) -> Tensor:
         for j in range(n):
             out[i, j] = ((slopes[:, i] @ bases[j]) ** 2).sum() / whole
     out = torch.minimum(out, out.T)
-    if doppler is not None:
-        together = torch.einsum("bp,bnp->bn", slopes[:, doppler], slopes) ** 2
-        energy = (slopes**2).sum(2)
-        same = together.sum(0) / (energy[:, doppler, None] * energy).sum(0).clamp(min=1e-20)
+    energy = (slopes**2).sum(2)
+    for one in moving:
+        together = torch.einsum("bp,bnp->bn", slopes[:, one], slopes) ** 2
+        same = together.sum(0) / (energy[:, one, None] * energy).sum(0).clamp(min=1e-20)
         apart = same < APART
-        out[doppler, apart] = out[apart, doppler] = 0.0
+        out[one, apart] = out[apart, one] = 0.0
     return out
 
 
-def doppler_node(network: object, nodes: Sequence[int]) -> int | None:
-    """Place of the node that shifts among these, None where there is none: for `overlaps`."""
-    physical = isinstance(network, Prism) and not network.config.agnostic
-    return list(nodes).index(0) if physical and 0 in nodes else None
+def moving_nodes(network: object, nodes: Sequence[int]) -> list[int]:
+    """Places of those among `nodes` that shift: for `overlaps`."""
+    moves = network.config.moves if isinstance(network, Prism) else 0
+    return [place for place, node in enumerate(nodes) if node < moves]
 
 
 @torch.no_grad()
@@ -257,19 +257,19 @@ def choose(
     some = batch.at(slice(max(few, 512)))
     rise = ablation(network, mean[: max(few, 512)], some, floor=floor, nodes=alive).mean(0)
     strong = [i for i in alive if rise[i] > bound]
-    doppler = doppler_node(network, alive)
-    if doppler is not None and 0 not in strong and rise[0] > carried[0]:
-        strong.append(0)  # worth its cost: a shift is a cause of its own, however little it explains
+    moves = len(moving_nodes(network, range(len(carried))))
+    # worth its cost: a shift is a cause of its own, however little it explains
+    strong += [i for i in range(moves) if i in alive and i not in strong and rise[i] > carried[i]]
     kept: list[int] = []
     copies: dict[int, int] = {}
     if strong:
         slopes = derivatives(network, mean[:few], batch.at(slice(few)), nodes=strong)
-        same = overlaps(slopes, doppler=doppler_node(network, strong))
+        same = overlaps(slopes, moving=moving_nodes(network, strong))
         place = {node: i for i, node in enumerate(strong)}
-        # the Doppler node first: of what shifts the same spectra, it is the one that shifts them by design
-        for node in sorted(strong, key=lambda i: (i != 0 or doppler is None, -float(rise[i]))):
+        # nodes that move first: of what shifts the same spectra, they are those that do it by design
+        for node in sorted(strong, key=lambda i: (i >= moves, -float(rise[i]))):
             twins = [other for other in kept if same[place[node], place[other]] >= overlap]
-            if node == 0 and doppler is not None:
+            if node < moves:
                 twins = []
             if twins and last:
                 without = [i for i in strong if i != node and i not in copies]
@@ -315,16 +315,19 @@ def leads(network: Prism, batch: Tensors, *, floor: float, most: int = 4) -> lis
     component has one.
     """
     mean, _ = codes(network, batch)
-    features, residuals, shifts = _features(network, batch), [], []
+    features, residuals, moves = _features(network, batch), [], []
     for rows, x in batch.pieces():
         miss = residual(x.flux, network.decode(mean[rows], berv=x.berv), good=x.good)
         residuals.append((miss / (x.sigma**2 + floor**2).sqrt()).clamp(-5, 5))
         if not network.config.agnostic:
-            shifts.append(network.parts(mean[rows]).shift)
+            parts = network.parts(mean[rows])
+            sky = None if x.berv is None else pixels_of(x.berv, network.config.step)
+            places = [parts.shift, parts.air_shift if sky is None else sky]
+            moves.append(torch.stack([place for place in places if place is not None]))
     g = functional.pad((features - features.mean(0)) / (features.std(0) + 1e-6), (0, 1), value=1.0)
     amplitude = batch.sigma.median(1).values
     found = []
-    for view in _views(torch.cat(residuals), network, shifts, batch):
+    for view in _views(torch.cat(residuals), network, moves):
         energy, vectors = torch.linalg.eigh(view @ view.T)
         for j in range(1, 1 + min(most, len(view) // 4)):
             # Residuals over sigma make scores grow with SNR: back to amplitudes, which a code can hold.
@@ -338,15 +341,14 @@ def _features(network: Prism, batch: Tensors) -> Tensor:
     return torch.cat([network.features(x.flux, good=x.good, berv=x.berv) for _, x in batch.pieces()])
 
 
-def _views(residuals: Tensor, network: Prism, shifts: list[Tensor], batch: Tensors) -> Iterator[Tensor]:
-    """Residuals as they are; with physics, also at rest of the star and of a moving atmosphere."""
+def _views(residuals: Tensor, network: Prism, moves: list[Tensor]) -> Iterator[Tensor]:
+    """Residuals (b, p) as they are; with physics, also at rest of the star and of a moving atmosphere."""
     config = network.config
     yield residuals
-    if not config.agnostic:
+    if moves:
         wide = widened(residuals, config=config)
-        yield cut(shift(wide, -torch.cat(shifts)), config=config)
-        if batch.berv is not None:
-            yield cut(shift(wide, -pixels_of(batch.berv, config.step)), config=config)
+        for place in torch.cat(moves, 1):
+            yield cut(shift(wide, -place), config=config)
 
 
 def _lead(t: Tensor, g: Tensor, energy: float) -> Lead:
@@ -374,7 +376,7 @@ def give_back(
     """
     config, heads = network.config, network.encoder.heads
     dead = [i for i in range(config.n_latent) if network.keep[i] == 0]
-    free = [i for i in dead if config.agnostic or i > 0]
+    free = [i for i in dead if i >= config.moves]
     found = leads(network, batch, floor=floor) if seeds and free else []
     network.renew(dead, seed=seed, quiet=quiet)
     taken: dict[int, Lead] = {}
@@ -455,13 +457,16 @@ class Surgery:
         fraction = status.step / recipe.steps
         physics = not network.config.agnostic
         if physics and status.step == 0 and recipe.alone > 0:
-            network.keep[1:] = 0.0
-            done.append("the Doppler node begins alone")
+            network.keep[network.config.moves :] = 0.0
+            both = network.config.moves > 1
+            done.append("the two velocities begin alone" if both else "the Doppler node begins alone")
         if not status.joined and fraction >= recipe.alone:
             status.joined = True
             if physics and recipe.alone > 0:
                 network.keep.fill_(1.0)
-                reset_moments(self.optimizer, network.places(range(1, network.config.n_latent)))
+                reset_moments(
+                    self.optimizer, network.places(range(network.config.moves, network.config.n_latent))
+                )
                 done.append("the other nodes join")
         if status.pruned < len(recipe.prune_at) and fraction >= recipe.prune_at[status.pruned]:
             status.pruned += 1

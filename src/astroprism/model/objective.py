@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ..network import PaperNetwork, Prism
 from ..network.doppler import pixels_of, velocity_of
-from ..network.prism import Parts, drift
+from ..network.prism import Look, Parts, drift
 from .data import Tensors
 from .loss import (
     absolute_difference,
@@ -29,8 +29,9 @@ from .loss import (
     kl_per_node,
     residual,
 )
+from .movers import Movers
 from .noise import errors, log_scales, with_scatter
-from .velocity import CLEAR, better_shifts, shifts_of
+from .velocity import CLEAR, Shifts, better_shifts, shifts_of
 
 MOST_SCATTER = 0.05  # relative flux: the most that is learned as scatter; more is a cause not fitted yet
 
@@ -39,6 +40,7 @@ class Terms(NamedTuple):
     """What the schedule gives for a step; weights of penalties in nats per pixel, or per pixel^2."""
 
     beta: float  # weight of KL; in the paper's loss, of its mean over nodes
+    move_beta: float = 0.0  # the same of nodes that move star or atmosphere
     floor: float = 0.0  # relative flux
     blur: float = 0.0  # pixels
     agree: float = 0.0  # of the first look with the Doppler node
@@ -47,8 +49,11 @@ class Terms(NamedTuple):
     relock: float = (
         0.0  # the same for spectra that fit better at another velocity, with the decoder's mean star
     )
-    air: float = 0.0  # of the atmosphere's absorption: what star and air can both explain is the star's
+    # of the absorption of the weaker of star and atmosphere, as a rule the latter: what both can explain is
+    # the stronger's
+    weaker: float = 0.0
     scatter: float = 0.0  # rate of the running mean of the learned scatter; 0 while it is not learned
+    applied: bool = True  # whether what is learned of the errors is used; before that it is only measured
 
 
 class Loss(NamedTuple):
@@ -70,6 +75,8 @@ class PrismObjective(nn.Module):
     """The noise-weighted likelihood, blurred while training is coarse, and KL.
 
     template  (w,) star that cross-correlation seeks in the spectra, where that is of use
+    movers    the same of a star and an atmosphere that move apart
+    ceiling   (p,) the most that is granted as scatter
     over_all  gives the mean over all processes: drift is measured against the whole batch
     share     of the training spectra that one batch, of all processes, holds
     """
@@ -86,22 +93,28 @@ class PrismObjective(nn.Module):
         self.network = network
         self.processes, self.share = processes, share
         self.template: Tensor | None = None
+        self.movers: Movers | None = None
+        # (p,) the most that is granted as scatter
+        self.ceiling = torch.full((network.config.pixels,), math.inf)
         self.over_all = over_all
 
     def forward(self, batch: Tensors, noise: Tensor, terms: Terms) -> Loss:
         """One batch at codes sampled with `noise` (b, n)."""
         network, good, stated = self.network, batch.good, batch
         batch = with_scatter(batch, network)
-        mean, logvar, first_shift = network.look(batch.flux, good=good, berv=batch.berv)
+        look = network.look(batch.flux, good=good, berv=batch.berv)
+        mean, logvar = look.mean, look.logvar
         z = mean + (0.5 * logvar).exp() * noise
         if network.config.agnostic:
             made, penalty = network.decode(z), mean.new_zeros(())
         else:
             parts = network.parts(z)
             made = network.join(parts, berv=batch.berv)
-            penalty = self._penalty(batch, mean, first_shift, parts, terms)
+            penalty = self._penalty(batch, look, parts, terms)
         residuals = residual(batch.flux, made, good=good)
-        if terms.scatter > 0:
+        if terms.scatter > 0 and not terms.applied:
+            self._watch(residuals.detach(), batch, rate=terms.scatter)
+        elif terms.scatter > 0:
             scales = log_scales(residuals.detach(), stated, network.scatter)
             batch = batch._replace(sigma=errors(residuals.detach(), stated, network, scales))
             self._learn(residuals.detach(), batch, stated, scales=scales, rate=terms.scatter)
@@ -115,40 +128,76 @@ class PrismObjective(nn.Module):
             noise_nats = _noise_nats(batch, floor=terms.floor).mean()
             noise_nats = noise_nats * min(1.0, 1 / (2 * math.sqrt(math.pi) * terms.blur))  # white, blurred
             loss = loss._replace(misfit=(nll.detach() - noise_nats).clamp(min=0))
-        return loss._replace(total=nll + terms.beta * loss.kl.sum() + penalty, kl=loss.kl.detach())
+        moves = network.config.moves
+        cost = terms.move_beta * loss.kl[:moves].sum() + terms.beta * loss.kl[moves:].sum()
+        return loss._replace(total=nll + cost + penalty, kl=loss.kl.detach())
 
-    def _penalty(
-        self, batch: Tensors, mean: Tensor, first_shift: Tensor, parts: Parts, terms: Terms
-    ) -> Tensor:
+    def _penalty(self, batch: Tensors, look: Look, parts: Parts, terms: Terms) -> Tensor:
         """The penalties that the shape of the network needs: see `Terms`; a scalar.
 
         Huber's loss, linear beyond 5 pixels, lets no spectrum on a wrong line dominate.
         """
-        network = self.network
+        network, mean, first_shift = self.network, look.mean, look.first_shift
         doppler = network.config.gain * network.decoder.log_gain.exp() * mean[:, 0]  # (b,) pixels
         penalty = terms.agree * functional.huber_loss(first_shift, doppler.detach(), delta=5.0)
         middle = self.over_all(parts.star.detach().mean(0))
-        if terms.seek > 0 and self.template is not None:
+        penalty = penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
+        if look.first_air is not None and parts.air_shift is not None:
+            speed = network.config.air_gain / network.config.step * mean[:, 1]
+            penalty = penalty + terms.agree * functional.huber_loss(look.first_air, speed.detach(), delta=5.0)
+            middle = self.over_all(parts.atmosphere.detach().mean(0))
+            penalty = penalty + terms.still * (drift(parts.atmosphere, middle) ** 2).mean()
+        if terms.seek > 0 and self.movers is not None:
+            both = self.movers.shifts(batch, config=network.config, floor=terms.floor)
+            sought = [] if look.first_air is None else [(both.air, look.first_air, speed)]
+            if self.movers.star_moves:
+                sought.append((both.star, first_shift, doppler))
+        elif terms.seek > 0 and self.template is not None:
             found = shifts_of(batch, self.template, config=network.config, floor=terms.floor)
-            clear = (found.gain > CLEAR).to(first_shift)
-            miss = [
-                functional.huber_loss(x, found.pixels, delta=5.0, reduction="none")
-                for x in (first_shift, doppler)
-            ]
-            penalty = penalty + terms.seek * (clear * (miss[0] + miss[1])).mean()
+            sought = [(found, first_shift, doppler)]
+        else:
+            sought = []
+        for found, first, node in sought:
+            penalty = penalty + terms.seek * _missed(found, first, node)
         if terms.relock > 0:
-            still = Parts(*(part.detach() for part in parts))
+            still = Parts._make(None if part is None else part.detach() for part in parts)
             better = better_shifts(network, mean.detach(), batch, floor=terms.floor, parts=still)
             miss = [
                 functional.huber_loss(x[better.rows], better.pixels, delta=5.0, reduction="sum")
                 for x in (first_shift, doppler)
             ]
             penalty = penalty + terms.relock * ((miss[0] + miss[1]) / len(mean))
-        if terms.air > 0:
+        if terms.weaker > 0:
             weight = inverse_variance(batch.sigma, good=batch.good, floor=terms.floor)
             usual = weight.median(1).values.median()
-            penalty = penalty + terms.air * usual * ((parts.atmosphere - 1) ** 2).sum(1).mean()
-        return penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
+            air_first = self.movers is not None and not self.movers.star_first
+            second = parts.star if air_first else parts.atmosphere
+            penalty = penalty + terms.weaker * usual * ((second - 1) ** 2).sum(1).mean()
+        return penalty
+
+    @torch.no_grad()
+    def _watch(self, residuals: Tensor, batch: Tensors, *, rate: float) -> None:
+        """One step of measuring the scatter before it is used: the most that will be granted.
+
+        Pixels that count less are fitted less, and what they then miss would be scatter again: lines of the
+        atmosphere that were fitted to a percent were given up to a tenth.
+        """
+        network = self.network
+        sigma = (batch.sigma**2 + network.excess.clamp(min=0)).sqrt()
+        new, bottom = self._excess(residuals, batch._replace(sigma=sigma), batch.sigma**2)
+        network.excess += torch.where(bottom > 0, rate * (new - network.excess), 0)
+        self.ceiling.copy_(network.excess)
+
+    def _excess(self, residuals: Tensor, batch: Tensors, explained: Tensor) -> tuple[Tensor, Tensor]:
+        """Variance (p,) beyond what is `explained` (b, p), and its weight, 0 where nothing tells it."""
+        weight = 1 / batch.sigma**4
+        if batch.good is not None:
+            weight = weight.masked_fill(~batch.good, 0)
+        excess = torch.minimum(residuals**2, 16 * batch.sigma**2) - explained
+        top, bottom = self.over_all((weight * excess).sum(0)), self.over_all(weight.sum(0))
+        new = (top / bottom.clamp(min=1e-12)).clamp(max=MOST_SCATTER**2)
+        # a step that fails, and is left out, teaches nothing
+        return new, torch.where(torch.isfinite(new), bottom, 0.0)
 
     @torch.no_grad()
     def _learn(
@@ -169,13 +218,9 @@ class PrismObjective(nn.Module):
         network = self.network
         value, error = scales
         scaled = torch.where(torch.isfinite(error), value, 0.0).exp()[:, None] * stated.sigma**2
-        weight = 1 / batch.sigma**4
-        if batch.good is not None:
-            weight = weight.masked_fill(~batch.good, 0)
-        excess = torch.minimum(residuals**2, 16 * batch.sigma**2) - scaled
-        top, bottom = self.over_all((weight * excess).sum(0)), self.over_all(weight.sum(0))
-        new = (top / bottom.clamp(min=1e-12)).clamp(max=MOST_SCATTER**2)
-        known = (bottom > 0) & torch.isfinite(new)  # a step that fails, and is left out, teaches nothing
+        new, bottom = self._excess(residuals, batch, scaled)
+        known = bottom > 0
+        new = torch.minimum(new, self.ceiling)
         network.excess += torch.where(known, rate * (new - network.excess), 0)
         # a variance of weight 1 / sigma^4 is known to 2 / sum of weights, from as many spectra as there are
         share = max(0.5 * rate, self.share)
@@ -204,6 +249,13 @@ class PrismObjective(nn.Module):
         # the spread of n values of that error has an error of its own
         network.scales[1] = (between - 3 * seen[2] * math.sqrt(2 / max(count, 1.0))).clamp(min=0)
         network.learns_noise.fill_(True)
+
+
+def _missed(found: Shifts, *places: Tensor) -> Tensor:
+    """How far places (b,) are from where cross-correlation clearly says; Huber's loss, a scalar."""
+    clear = (found.gain > CLEAR).to(found.pixels)
+    miss = [functional.huber_loss(x, found.pixels, delta=5.0, reduction="none") for x in places]
+    return (clear * sum(miss)).mean()
 
 
 class PaperObjective(nn.Module):

@@ -57,6 +57,9 @@ class Recipe:
     # causes are learned first, while their misfit hides weak ones.
     beta: Points = ((0.06, 0.018), (0.25, 1.4e-3), (0.38, 2.6e-4), (0.5, 9e-5), (0.7, 3.5e-5))
     least_beta: float = 2.0
+    # Of beta, what nodes that move star or atmosphere pay. A faint star before a deep atmosphere, which rules
+    # the signal, would not be worth the five nats that its velocity takes.
+    move_share: float = 0.1
     # The lock: beta is never below misfit / lock. A node whose codes cost 3 nats must then explain a tenth of
     # what is unexplained; without it, the misfit of strong causes feeds every node before they are fitted.
     lock: float = 32.0
@@ -66,6 +69,7 @@ class Recipe:
     floor: Points = ((0.5, 0.01), (0.7, 0.003))
     scatter_from: float = 0.5  # fraction from which the scatter per pixel is learned
     scatter_rate: float = 0.05  # of its running mean, per step
+    scatter_watched: float = 0.04  # fraction in which it is measured before it is used: no more is granted
 
     # --- the velocity first: until `alone` only the Doppler node is on, against one mean star. A velocity
     # that several nodes share is never put together again.
@@ -112,6 +116,10 @@ class Recipe:
         lock = _interpolate(((sharp, self.blur_lock), (sharp + RELAX, self.lock)), fraction)
         locked = min(misfit / lock, self.most_beta * signal)
         return max(planned, locked, self.least_beta)
+
+    def move_beta(self, beta: float) -> float:
+        """What nodes that move star or atmosphere pay, where others pay `beta`."""
+        return min(beta, max(self.move_share * beta, self.least_beta))
 
     def floor_at(self, fraction: float) -> float:
         """Error floor in relative flux."""
@@ -207,6 +215,7 @@ class PaperRecipe:
     air: float = 0.0
     scatter_from: float = 1.0
     scatter_rate: float = 0.0
+    scatter_watched: float = 0.0
 
     def __post_init__(self) -> None:
         _positive(self, "steps", "batch", "rate", "kl")
@@ -229,6 +238,10 @@ class PaperRecipe:
         begin, full = self.ramp
         return self.kl * min(1.0, max(0.0, (fraction - begin) / (full - begin)))
 
+    def move_beta(self, beta: float) -> float:
+        """The same: no node of it moves anything."""
+        return beta
+
     def clip_at(self, pixels: int) -> float:
         """Norm from which the gradient of the loss is cut, 0 for never; a likelihood sums over pixels."""
         return self.clip * (pixels if self.likelihood else 1)
@@ -248,7 +261,7 @@ class PaperRecipe:
 
 # fmt: off
 INERT = ("alone", "velocity_rate", "prune_at", "prune_kl", "give_back", "prune_share", "overlap", "seeds",
-         "agree", "still", "air", "scatter_from", "scatter_rate")
+         "agree", "still", "air", "scatter_from", "scatter_rate", "scatter_watched")
 # fmt: on
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..device import BATCH_PIXELS, device_for
 from ..network import PaperNetwork, Prism, load_released
 from ..network.doppler import pixels_of, shift
-from ..network.prism import cut
+from ..network.prism import cut, seen_air
 from ..schema import ModelFacts
 from .checkpoint import read_model
 from .data import Source, Tensors
@@ -107,6 +107,11 @@ class TrainedModel:
         return bool(getattr(self.network.config, "moving_air", False))
 
     @property
+    def free_air(self) -> bool:
+        """Whether a node of the network is the atmosphere's velocity."""
+        return bool(getattr(self.network.config, "free_air", False))
+
+    @property
     def batch_pixels(self) -> int:
         """Pixels that go through the network at once on this device."""
         return BATCH_PIXELS[self.device.type]
@@ -173,9 +178,9 @@ class TrainedModel:
         if not (isinstance(self.network, Prism) and self.physical):
             return Decoded(self.network.decode(z, berv=berv), None, None, None)
         config, parts = self.network.config, self.network.parts(z)
-        star, air = cut(shift(parts.star, parts.shift), config=config), parts.atmosphere
-        if berv is not None:
-            air = cut(shift(air, pixels_of(berv, config.step)), config=config)
+        star = cut(shift(parts.star, parts.shift), config=config)
+        place = None if berv is None else pixels_of(berv, config.step)
+        air = seen_air(parts, air=place, config=config)
         return Decoded(star * air, star, air, self.network.velocity(z))
 
     def decode_array(

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from ..network import Prism
-from ..network.doppler import fast_length, pixels_of, shift
-from ..network.prism import Parts, PrismConfig, cut
+from ..network.doppler import fast_length, pixels_of
+from ..network.prism import Parts, PrismConfig, seen_air
 from .data import Tensors
 from .loss import inverse_variance
 from .nodes import Network, misfit
@@ -51,8 +51,12 @@ class Shifts(NamedTuple):
 
 
 @torch.no_grad()
-def shifts_of(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: float) -> Shifts:
+def shifts_of(
+    batch: Tensors, template: Tensor, *, config: PrismConfig, floor: float, most: float = math.inf
+) -> Shifts:
     """The best shift of the template (w,), or of each spectrum's own (b, w), its lines as deep as need be.
+
+    most  pixels, the farthest that is sought; as far as there is room by default
 
     Least squares over all shifts at once, by transforms: with d = flux - 1 and t = template - 1 the gain of
     a shift is (sum w d t)^2 / (2 sum w t^2).
@@ -68,6 +72,7 @@ def shifts_of(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: f
     ww = torch.fft.rfft(torch.nn.functional.pad(weight, (room, width - config.pixels - room)))
     cross = torch.fft.irfft(wd * grid[0].conj(), n=width)
     norm = torch.fft.irfft(ww * grid[1].conj(), n=width).clamp(min=1e-12)
+    room = max(1, min(room, math.ceil(most))) if most < math.inf else room
     reach = torch.cat([torch.arange(0, room + 1), torch.arange(-room, 0)]).to(cross.device)
     gain = (cross.clamp(min=0) ** 2 / (2 * norm))[:, reach % width]
     best = gain.max(1)
@@ -99,6 +104,16 @@ def _lines(flux: Tensor, good: Tensor, *, config: PrismConfig) -> Tensor:
 @torch.no_grad()
 def template_of(batch: Tensors, *, config: PrismConfig, floor: float) -> Tensor | None:
     """The mean star (w,) of spectra laid upon each other; None where shifts against it are no star's."""
+    best = best_template(batch, config=config, floor=floor)
+    return best if _of_stars(batch, best, config=config, floor=floor) else None
+
+
+@torch.no_grad()
+def best_template(batch: Tensors, *, config: PrismConfig, floor: float, most: float = math.inf) -> Tensor:
+    """What moves most in the spectra, laid upon each other (w,); of several starts the one that fits best.
+
+    most  as in `shifts_of`
+    """
     few = batch.at(slice(max(8, min(FEW, SIZE // config.pixels))))
     noise = few.sigma if few.good is None else few.sigma.masked_fill(~few.good, 1.0)
     order = noise.median(1).values.argsort()
@@ -107,15 +122,30 @@ def template_of(batch: Tensors, *, config: PrismConfig, floor: float) -> Tensor 
     for start in sorted({int(order[place]) for place in places}):
         one = few.at(slice(start, start + 1))
         template = _mean_star(one, one.flux.new_zeros(1), config=config, floor=floor)
-        for _ in range(ROUNDS):
-            found = shifts_of(few, template, config=config, floor=floor)
-            middle = found.pixels.median().round()
-            template = _mean_star(few, found.pixels - middle, config=config, floor=floor)
-        total = float(shifts_of(few, template, config=config, floor=floor).gain.mean())
+        template = aligned(few, template, config=config, floor=floor, most=most, rounds=ROUNDS)
+        total = float(shifts_of(few, template, config=config, floor=floor, most=most).gain.mean())
         if best is None or total > best[0]:
             best = (total, template)
     assert best is not None
-    return best[1] if _of_stars(batch, best[1], config=config, floor=floor) else None
+    return best[1]
+
+
+@torch.no_grad()
+def aligned(
+    batch: Tensors,
+    template: Tensor,
+    *,
+    config: PrismConfig,
+    floor: float,
+    rounds: int,
+    most: float = math.inf,
+) -> Tensor:
+    """The template (w,) after some rounds of laying the spectra upon it and averaging them."""
+    for _ in range(rounds):
+        found = shifts_of(batch, template, config=config, floor=floor, most=most)
+        middle = found.pixels.median().round()
+        template = _mean_star(batch, found.pixels - middle, config=config, floor=floor)
+    return template
 
 
 def _mean_star(batch: Tensors, pixels: Tensor, *, config: PrismConfig, floor: float) -> Tensor:
@@ -148,12 +178,12 @@ def _of_stars(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: f
         return False
     if batch.berv is not None:
         air = pixels_of(batch.berv, config.step)[clear]
-        if float(_spread(pixels - air)) < 0.5 * float(_spread(pixels)):
+        if float(spread(pixels - air)) < 0.5 * float(spread(pixels)):
             return False
-    return float(_spread(pixels)) > LEAST
+    return float(spread(pixels)) > LEAST
 
 
-def _spread(x: Tensor) -> Tensor:
+def spread(x: Tensor) -> Tensor:
     """Robust standard deviation of x (b,)."""
     return 1.4826 * (x - x.median()).abs().median()
 
@@ -182,10 +212,8 @@ def better_shifts(
     """
     config = network.config
     parts = network.parts(mean) if parts is None else parts
-    sky = parts.atmosphere
-    if batch.berv is not None:
-        sky = cut(shift(sky, pixels_of(batch.berv, config.step)), config=config)
-    sky = sky.clamp(min=LEAST_SKY)
+    place = None if batch.berv is None else pixels_of(batch.berv, config.step)
+    sky = seen_air(parts, air=place, config=config).clamp(min=LEAST_SKY)
     star = Tensors(batch.flux / sky, batch.sigma / sky, batch.good, None)
     middle = network.parts(torch.zeros_like(mean[:1])).star[0]
     found = shifts_of(star, middle, config=config, floor=floor)

@@ -2,6 +2,9 @@
 
     reconstruction = shift(star(z), s(z)) * shift(atmosphere(z), barycentric velocity)
 
+Where no one tells the barycentric velocity and the spectra show that the atmosphere moves, a second node
+stands for it (`free_air`).
+
 The encoder looks twice: the first look finds the shift, the second reads the spectrum moved back to rest.
 On a log-wavelength grid a Doppler shift is a translation, so both moves are one function (doppler.py).
 
@@ -30,6 +33,7 @@ from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 
 BODY, LEAST_BODY, PER_FEATURE = 256, 32, 8  # features of a decoder; spectra that each needs
+SECOND = 0.1  # of its usual start, for the part of star and atmosphere that comes second
 PATCH = 128  # pixels of `drift`: wide enough for some lines
 
 
@@ -58,6 +62,8 @@ class PrismConfig:
     )
     agnostic: bool = False  # no physics in the decoder: no shift, no star times atmosphere
     moving_air: bool = False  # spectra come in the barycentric frame, their barycentric velocities known
+    free_air: bool = False  # the atmosphere moves by what nothing tells: node 1 is its velocity
+    air_gain: float = 25.0  # km/s of the atmosphere's shift per unit of that node: the Earth's is 30 at most
     # radians per unit of z, of the agnostic decoder's sines
     rates: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 20.0)
     min_logvar: float = -20.0  # a velocity good to 1e-4 of the prior's spread has -18
@@ -74,7 +80,7 @@ class PrismConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} {getattr(self, name)} must be at least {least}")
-        for name in ("step", "shift_gain", "shift_room", "depth"):
+        for name in ("step", "shift_gain", "shift_room", "depth", "air_gain"):
             check_positive(name, getattr(self, name))
         if 2 * self.rank > self.patch:
             raise ConfigError(
@@ -82,10 +88,21 @@ class PrismConfig:
             )
         if self.most < 2 * self.rank:
             raise ConfigError(f"most {self.most} must be at least twice the rank, {2 * self.rank}")
-        if self.agnostic and self.moving_air:
+        if self.agnostic and (self.moving_air or self.free_air):
             raise ConfigError("an agnostic network knows no atmosphere that could move: drop one of the two")
+        if self.moving_air and self.free_air:
+            raise ConfigError(
+                "moving_air knows how the atmosphere moves, free_air does not: drop one of them"
+            )
+        if self.n_latent <= self.moves:
+            raise ConfigError(f"{self.n_latent} nodes, {self.moves} of which move: none is left for the rest")
         if not self.min_logvar < self.max_logvar:
             raise ConfigError(f"min_logvar {self.min_logvar} must lie below max_logvar {self.max_logvar}")
+
+    @property
+    def moves(self) -> int:
+        """Nodes that are velocities, the first ones: of the star, and of a free atmosphere."""
+        return 0 if self.agnostic else 1 + self.free_air
 
     @property
     def gain(self) -> float:
@@ -109,6 +126,7 @@ def sized_for(
     step: float,
     agnostic: bool = False,
     moving_air: bool = False,
+    free_air: bool = False,
     splines: int = 0,
     spectra: int | None = None,
 ) -> PrismConfig:
@@ -129,6 +147,7 @@ def sized_for(
         splines=splines,
         agnostic=agnostic,
         moving_air=moving_air,
+        free_air=free_air,
     )
 
 
@@ -220,6 +239,7 @@ class Look(NamedTuple):
     mean: Tensor  # (b, n)
     logvar: Tensor  # (b, n)
     first_shift: Tensor  # (b,) pixels, the star's by the first look; training ties it to the decoder's
+    first_air: Tensor | None = None  # (b,) the same of a free atmosphere
 
 
 class Parts(NamedTuple):
@@ -228,6 +248,7 @@ class Parts(NamedTuple):
     star: Tensor  # (b, w), at rest
     atmosphere: Tensor  # (b, p), still; (b, w) where it is to be moved
     shift: Tensor  # (b,) pixels, of the star
+    air_shift: Tensor | None = None  # (b,) pixels, of a free atmosphere
 
 
 class Encoder(nn.Module):
@@ -246,10 +267,13 @@ class Encoder(nn.Module):
         self.read = reader(c.pixels, config=c)
         self.look = trunk(h)
         if not c.agnostic:
-            self.velocity = nn.Linear(h, 1)  # reads all features: the search for the shift is tied to no node
+            # reads all features: the search for the shifts is tied to no node
+            self.velocity = nn.Linear(h, c.moves)
             nn.init.normal_(self.velocity.weight, 0, 0.02)
             nn.init.zeros_(self.velocity.bias)
             self.second = reader(c.width, config=c)
+            if c.free_air:
+                self.third = reader(c.width, config=c)
             self.first = nn.Linear(h, h)
             self.join = trunk(h)
         self.heads = nn.Linear(h + c.whitened, 2 * c.n_latent)  # the components also reach the codes directly
@@ -262,34 +286,44 @@ class Encoder(nn.Module):
     ) -> Look:
         """x (b, p); air (b,) the atmosphere's shift in pixels, at (b,) the star's where it is given."""
         c = self.config
-        h, first_shift = self.features(x, air=air, at=at)
+        h, first_shift, first_air = self.features(x, air=air, at=at)
         with torch.autocast(x.device.type, enabled=False):
             mean, logvar = self.heads(h).chunk(2, 1)  # (b, n) each
             if log_gain is not None:
                 # Node 0 is the Doppler node: the first look's shift, corrected by the second.
                 doppler = (first_shift / c.gain + 0.05 * mean[:, 0]) / log_gain.exp()
-                mean = torch.cat([doppler[:, None], mean[:, 1:]], 1)
-        return Look(mean, logvar.clamp(c.min_logvar, c.max_logvar), first_shift)
+                moving = [doppler[:, None]]
+                if first_air is not None:
+                    moving.append((first_air * c.step / c.air_gain + 0.05 * mean[:, 1])[:, None])
+                mean = torch.cat([*moving, mean[:, c.moves :]], 1)
+        return Look(mean, logvar.clamp(c.min_logvar, c.max_logvar), first_shift, first_air)
 
-    def features(self, x: Tensor, *, air: Tensor | None, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What the heads read, (b, h + whitened), and the first look's shift (b,); both float32."""
+    def features(
+        self, x: Tensor, *, air: Tensor | None, at: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the heads read, (b, h + whitened), and the first look's shifts (b,); all float32."""
         c = self.config
         # Tellurics do not move in the observer's frame: the first look is made there.
         observed = x if air is None else moved(x, -air, config=c)
         with torch.autocast(x.device.type, enabled=False):
             scores = observed @ self.basis  # (b, whitened)
         h = self.look(self.read(observed) + self.white(scores))  # (b, h)
-        first_shift = x.new_zeros(len(x))
+        first_shift, first_air = x.new_zeros(len(x)), None
         if not c.agnostic:
             # bfloat16 would round a shift to a quarter of a pixel
             with torch.autocast(x.device.type, enabled=False):
-                first_shift = c.gain * self.velocity(h.float())[:, 0]
+                found = self.velocity(h.float())
+                first_shift = c.gain * found[:, 0]
             if air is not None:
                 first_shift = first_shift + air
             first_shift = first_shift if at is None else at
-            rest = shift(widened(x, config=c), -first_shift)  # (b, w)
-            h = self.join(self.second(rest) + self.first(h))
-        return torch.cat([h.float(), scores], 1), first_shift
+            wide = widened(x, config=c)  # (b, w)
+            again = self.second(shift(wide, -first_shift)) + self.first(h)
+            if c.free_air:
+                first_air = c.air_gain / c.step * found[:, 1]
+                again = again + self.third(shift(wide, -first_air))
+            h = self.join(again)
+        return torch.cat([h.float(), scores], 1), first_shift, first_air
 
 
 class Decoder(nn.Module):
@@ -310,26 +344,33 @@ class Decoder(nn.Module):
             self.flux = writer(c.pixels, config=c)
         else:
             self.star = writer(c.width, config=c)
-            self.air = writer(c.width if c.moving_air else c.pixels, config=c)
+            self.air = writer(c.width if c.moving_air or c.free_air else c.pixels, config=c)
             self.log_gain = nn.Parameter(torch.zeros(()))
             # what the star lies off its own zero, in pixels, read from the body: set once training is over
             self.register_buffer("gauge", torch.zeros(h + 1))
             with torch.no_grad():
-                last = self.air[-1].get_parameter("weight")
-                last.mul_(0.1)  # the star explains what it can before the atmosphere does
-        inputs = c.n_latent * (1 + 2 * len(c.rates)) if c.agnostic else c.n_latent - 1
+                # the star explains what it can before the atmosphere does
+                self.air[-1].get_parameter("weight").mul_(SECOND)
+        inputs = c.n_latent * (1 + 2 * len(c.rates)) if c.agnostic else c.n_latent - c.moves
         self.body = nn.Sequential(nn.Linear(inputs, h), nn.GELU(), Residual(h, norm=False), nn.GELU())
+
+    @torch.no_grad()
+    def air_first(self) -> None:
+        """Let the atmosphere explain what it can before the star does; of a new network."""
+        self.air[-1].get_parameter("weight").div_(SECOND)
+        self.star[-1].get_parameter("weight").mul_(SECOND)
 
     def parts(self, z: Tensor) -> Parts:
         """z (b, n) -> star at rest, atmosphere, shift.
 
-        A velocity changes neither star nor atmosphere: the body does not read node 0.
+        A velocity changes neither star nor atmosphere: the body does not read the nodes that move them.
         """
         c = self.config
-        b = self.body(z[:, 1:])
+        b = self.body(z[:, c.moves :])
         star, air = self.star(b).float(), self.air(b).float()
         place = self.pixels(z) - self.off(b)
-        return Parts(1 + c.depth * star, 1 + c.depth * air, place)
+        sky = c.air_gain / c.step * z[:, 1] if c.free_air else None
+        return Parts(1 + c.depth * star, 1 + c.depth * air, place, sky)
 
     def pixels(self, z: Tensor) -> Tensor:
         """z (b, n) -> the star's velocity (b,) in pixels."""
@@ -344,7 +385,7 @@ class Decoder(nn.Module):
     def join(self, parts: Parts, *, air: Tensor | None) -> Tensor:
         """Star and atmosphere moved, cut to the spectrum's pixels and multiplied, (b, p)."""
         c = self.config
-        sky = parts.atmosphere if air is None else cut(shift(parts.atmosphere, air), config=c)
+        sky = seen_air(parts, air=air, config=c)
         return cut(shift(parts.star, parts.shift), config=c) * sky
 
     def forward(self, z: Tensor, *, air: Tensor | None) -> Tensor:
@@ -399,8 +440,8 @@ class Prism(nn.Module):
         self, flux: Tensor, *, good: Tensor | None = None, berv: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """flux (b, p) -> mean and log-variance, (b, n) each."""
-        mean, logvar, _ = self.look(flux, good=good, berv=berv)
-        return mean, logvar
+        look = self.look(flux, good=good, berv=berv)
+        return look.mean, look.logvar
 
     def look(
         self,
@@ -418,7 +459,7 @@ class Prism(nn.Module):
     def _raised(self, look: Look) -> Look:
         """The look with the Doppler node's mean where the gauge has put it."""
         decoder = self.decoder
-        features = decoder.body((look.mean * self.keep)[:, 1:])
+        features = decoder.body((look.mean * self.keep)[:, self.config.moves :])
         raise_by = decoder.off(features) / (self.config.gain * decoder.log_gain.exp())
         mean = torch.cat([(look.mean[:, 0] + raise_by)[:, None], look.mean[:, 1:]], 1)
         return look._replace(mean=mean)
@@ -448,6 +489,13 @@ class Prism(nn.Module):
             raise ConfigError("an agnostic network has no velocity; train with physics")
         velocity: Tensor = velocity_of(self.decoder.pixels(z * self.keep), self.config.step)
         return velocity
+
+    def air_velocity(self, z: Tensor) -> Tensor:
+        """z (b, n) -> the atmosphere's velocity (b,) in km/s against its mean, where a node is that."""
+        if not self.config.free_air:
+            raise ConfigError("this network's atmosphere does not move by a node of its own")
+        speed: Tensor = self.config.air_gain * z[:, 1] * self.keep[1]
+        return speed
 
     def forward(
         self,
@@ -484,6 +532,10 @@ class Prism(nn.Module):
         self.encoder.basis.zero_()
         self.encoder.basis[:, : found.shape[1]] = found
 
+    def still(self, flux: Tensor, *, good: Tensor | None, air: Tensor) -> Tensor:
+        """Spectra (b, p) with their atmosphere, at the shifts `air` (b,) in pixels, moved back to rest."""
+        return self.mean + self.scale * moved(self._standard(flux, good), -air, config=self.config)
+
     def places(self, nodes: Sequence[int]) -> list[tuple[Tensor, int, Tensor]]:
         """Where nodes live: (parameter, dimension, indices) of their own rows and columns.
 
@@ -492,8 +544,8 @@ class Prism(nn.Module):
         c, first = self.config, self.decoder.body[0].get_parameter("weight")
         own = torch.tensor(sorted(nodes), dtype=torch.long, device=first.device)
         heads = torch.cat([own, own + c.n_latent])
-        copies, width = (1 + 2 * len(c.rates), c.n_latent) if c.agnostic else (1, c.n_latent - 1)
-        into = own if c.agnostic else own[own > 0] - 1
+        copies, width = 1 + 2 * len(c.rates) if c.agnostic else 1, c.n_latent - c.moves
+        into = own[own >= c.moves] - c.moves
         columns = torch.cat([into + j * width for j in range(copies)])
         return [
             (self.encoder.heads.weight, 0, heads),
@@ -505,11 +557,11 @@ class Prism(nn.Module):
     def renew(self, nodes: Sequence[int], *, seed: int, quiet: bool = False) -> None:
         """Switch pruned nodes on again with new weights: the encoder's drawn, the decoder's zero.
 
-        The Doppler node keeps its weights. quiet: their codes start near zero, for where too few steps are
+        Nodes that move keep their weights. quiet: their codes start near zero, for where too few steps are
         left to bring the KL of an idle node down.
         """
         c = self.config
-        again = sorted({int(i) for i in nodes} - (set() if c.agnostic else {0}))
+        again = sorted({int(i) for i in nodes} - set(range(c.moves)))
         generator = torch.Generator().manual_seed(seed)
         (weight, _, rows), (bias, _, _), (first, _, columns) = self.places(again)
         bound = (0.2 if quiet else 1.0) / math.sqrt(weight.shape[1])
@@ -544,6 +596,12 @@ class Prism(nn.Module):
 def widened(x: Tensor, *, config: PrismConfig) -> Tensor:
     """Standardised spectra (b, p) -> (b, w), with zeros, the mean spectrum, on both sides."""
     return functional.pad(x, (config.pad, config.width - config.pixels - config.pad))
+
+
+def seen_air(parts: Parts, *, air: Tensor | None, config: PrismConfig) -> Tensor:
+    """The atmosphere where the spectra have it, (b, p); air (b,) its shift in pixels where that is known."""
+    place = air if parts.air_shift is None else parts.air_shift
+    return parts.atmosphere if place is None else cut(shift(parts.atmosphere, place), config=config)
 
 
 def cut(x: Tensor, *, config: PrismConfig) -> Tensor:
