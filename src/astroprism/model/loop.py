@@ -48,7 +48,7 @@ from .objective import (
 )
 from .recipe import PaperRecipe, Recipe
 from .response import response_of
-from .velocity import template_of
+from .velocity import template_of, whose
 
 CHECK = 10  # steps between checks of the loss: each waits for the device
 RELOCK = 4  # steps between searches for velocities that fit better elsewhere
@@ -171,8 +171,10 @@ class Training:
             both = movers(sample, config=config, floor=floor)
         else:
             template = template_of(sample, config=config, floor=floor)
-            objective.template = None if template is None else template.to(device)
-            if template is None:
+            moving = whose(sample, template, config=config, floor=floor)
+            if moving == "star":
+                objective.template = template.to(device)
+            elif moving == "air":
                 both = behind_air(sample, config=config, floor=floor)
         if both is not None:
             self.movers = objective.movers = both.to(device)

@@ -28,7 +28,7 @@ from ..network.doppler import pixels_of, shift
 from ..network.prism import PrismConfig, cut, widened
 from .data import Tensors
 from .loss import inverse_variance
-from .velocity import CLEAR, FEW, LEAST, SIZE, Shifts, aligned, best_template, shifts_of, spread
+from .velocity import CLEAR, FEW, LEAST, SIZE, Shifts, aligned, template_of, shifts_of, spread
 
 KINDS = 6  # components of stars that differ in kind
 SKIES = 3  # the same of the atmosphere: its path and its water
@@ -131,7 +131,7 @@ def movers(batch: Tensors, *, config: PrismConfig, floor: float) -> Movers | Non
     if len(batch.flux) < FEWEST:
         return None
     batch = batch.at(slice(sample_size(config.pixels)))
-    template = best_template(batch, config=config, floor=floor)
+    template = template_of(batch, config=config, floor=floor)
     best, fewest = None, math.inf
     for star_first in (True, False):
         one = _apart(batch, template, star_first=star_first, config=config, floor=floor)
@@ -144,7 +144,11 @@ def movers(batch: Tensors, *, config: PrismConfig, floor: float) -> Movers | Non
 
 @torch.no_grad()
 def behind_air(batch: Tensors, *, config: PrismConfig, floor: float) -> Movers | None:
-    """The star in what a known atmosphere leaves; None where it shows no motion of its own there."""
+    """The star in what a known atmosphere leaves; None where it shows no motion of its own there.
+
+    For archives in which the atmosphere is what moves most (`velocity.whose`). Where nothing moves by pixels,
+    what differs between kinds of star would be taken for motion.
+    """
     if len(batch.flux) < FEWEST:
         return None
     batch = batch.at(slice(sample_size(config.pixels)))
@@ -152,7 +156,7 @@ def behind_air(batch: Tensors, *, config: PrismConfig, floor: float) -> Movers |
     template = batch.flux.new_ones(config.width)
     air = Mover.of(template, batch, at.pixels, kinds=SKIES, config=config)
     left = _less(batch, air.made(batch, at.pixels, config=config))
-    template = best_template(left, config=config, floor=floor)
+    template = template_of(left, config=config, floor=floor)
     found = shifts_of(left, template, config=config, floor=floor)
     star = Mover.of(template, left, found.pixels, kinds=KINDS, config=config)
     if not _moves(found) or not _halves_agree(left, template, found, config=config, floor=floor):
@@ -184,7 +188,7 @@ def _apart(
         first = Mover.of(template, left, at, kinds=kinds[0], config=config)
         left = _less(batch, first.made(left, at, config=config))
         if second is None:
-            weaker = best_template(left, config=config, floor=floor, most=most[1])
+            weaker = template_of(left, config=config, floor=floor, most=most[1])
         else:
             weaker = aligned(left, second.template, config=config, floor=floor, most=most[1], rounds=2)
         at = shifts_of(left, weaker, config=config, floor=floor, most=most[1]).pixels

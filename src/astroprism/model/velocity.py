@@ -102,14 +102,7 @@ def _lines(flux: Tensor, good: Tensor, *, config: PrismConfig) -> Tensor:
 
 
 @torch.no_grad()
-def template_of(batch: Tensors, *, config: PrismConfig, floor: float) -> Tensor | None:
-    """The mean star (w,) of spectra laid upon each other; None where shifts against it are no star's."""
-    best = best_template(batch, config=config, floor=floor)
-    return best if _of_stars(batch, best, config=config, floor=floor) else None
-
-
-@torch.no_grad()
-def best_template(batch: Tensors, *, config: PrismConfig, floor: float, most: float = math.inf) -> Tensor:
+def template_of(batch: Tensors, *, config: PrismConfig, floor: float, most: float = math.inf) -> Tensor:
     """What moves most in the spectra, laid upon each other (w,); of several starts the one that fits best.
 
     most  as in `shifts_of`
@@ -165,22 +158,24 @@ def _mean_star(batch: Tensors, pixels: Tensor, *, config: PrismConfig, floor: fl
     return 1 + torch.where(count > 0, total / count.clamp(min=1e-30), 0)
 
 
-def _of_stars(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: float) -> bool:
-    """Whether the shifts against the template are those of stars.
+@torch.no_grad()
+def whose(batch: Tensors, template: Tensor, *, config: PrismConfig, floor: float) -> str:
+    """Whether the shifts against the template are those of a 'star', or of the 'air'.
 
-    Not where the atmosphere's lines, which stand still or move by the known velocity, are what was aligned;
-    nor where all lie within a pixel and a half, which a gradient bridges.
+    The atmosphere's are those that follow the known velocity. '' where all lie within a pixel and a half,
+    which a gradient bridges, or where few are clear.
     """
     found = shifts_of(batch, template, config=config, floor=floor)
     clear = found.gain > CLEAR
     pixels = found.pixels[clear]
     if len(pixels) < 8:
-        return False
+        return ""
+    width = float(spread(pixels))
     if batch.berv is not None:
         air = pixels_of(batch.berv, config.step)[clear]
-        if float(spread(pixels - air)) < 0.5 * float(spread(pixels)):
-            return False
-    return float(spread(pixels)) > LEAST
+        if float(spread(pixels - air)) < 0.5 * width:
+            return "air"
+    return "star" if width > LEAST else ""
 
 
 def spread(x: Tensor) -> Tensor:
