@@ -21,7 +21,7 @@ OPTIONS = FindOptions(device="cpu")
 
 
 def trained(study: Study, folder, **changes) -> Study:
-    study.train(options=quick_options(folder, more="floor = [[0.5, 0.01]]\n", steps=120, **changes))
+    study.train(options=quick_options(folder, more="floor = [[0.5, 0.01]]\n", steps=240, **changes))
     study.encode()
     return study
 

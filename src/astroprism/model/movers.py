@@ -28,7 +28,7 @@ from ..network.doppler import pixels_of, shift
 from ..network.prism import PrismConfig, cut, widened
 from .data import Tensors
 from .loss import inverse_variance
-from .velocity import CLEAR, FEW, LEAST, SIZE, Shifts, aligned, template_of, shifts_of, spread
+from .velocity import CLEAR, FEW, LEAST, SIZE, Shifts, aligned, shifts_of, spread, template_of
 
 KINDS = 6  # components of stars that differ in kind
 SKIES = 3  # the same of the atmosphere: its path and its water
