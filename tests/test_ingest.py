@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astroprism.errors import ConfigError, GridError, StoreError
+from astroprism.errors import CatalogError, ConfigError, GridError, StoreError
 from astroprism.ingest import IngestCounts, IngestOptions, ingest
 from astroprism.ingest import work as work_module
 from astroprism.progress import Progress
@@ -295,7 +295,8 @@ def test_a_table_of_targets_overrides_and_is_kept(tmp_path):
     options = IngestOptions(workers=0, targets=str(tmp_path / "targets.csv"))
     told = []
     report = ingest(tmp_path / "store", [tmp_path / "in"], options=options, progress=told.append)
-    assert report.targets == {"listed": 2, "missing": 1, "unknown": 1}
+    assert report.targets == {"listed": 2, "missing": 1, "unknown": 1, "rows": 3}
+    assert any("1 of its 3 rows name no spectrum here (first: z)" in event.message for event in told)
     assert any("--targets: 2 of 3 spectra" in event.message for event in told)
     assert Store(tmp_path / "store").index["target"].tolist() == ["One", "Two", "Beta"]
     more = {
@@ -308,6 +309,27 @@ def test_a_table_of_targets_overrides_and_is_kept(tmp_path):
     ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)  # without the option: the store has kept it
     targets = Store(tmp_path / "store").index.set_index("spectrum_id")["target"]
     assert targets.to_dict() == {"a": "One", "b": "Two", "c": "Beta", "d": "Alpha", "z": "Three"}
+
+
+def test_a_table_of_targets_that_names_no_spectrum_is_an_error(archive, tmp_path, monkeypatch):
+    table = tmp_path / "other.csv"
+    table.write_text("spectrum,target\n" + "".join(f"HIP{i},Star {i}\n" for i in range(30)))
+    options = IngestOptions(workers=0, targets=str(table))
+    with pytest.raises(CatalogError, match=r"none of its 30 rows .* has 'HIP0', 'HIP1', the archive") as told:
+        ingest(tmp_path / "store", [archive], options=options)
+    assert "other.csv" in str(told.value)
+    assert "nothing has been ingested" in str(told.value)
+    assert not (tmp_path / "store").exists()
+    # of a table with few rows only the whole ingest can tell; then nothing is lost, and nothing is kept of it
+    monkeypatch.setattr("astroprism.ingest.proposal.NAMED_FILES", 5)
+    table.write_text("spectrum,target\nHIP0,Star\n")
+    with pytest.raises(CatalogError, match=r"none of its 1 rows .* what is ingested is kept"):
+        ingest(tmp_path / "store", [archive], options=options)
+    store = Store(tmp_path / "store")
+    assert len(store) == 40
+    assert not (store.path / "targets.parquet").exists()
+    table.write_text(f"spectrum,target\n{store.index['spectrum_id'].iloc[0]},Star\n")
+    assert ingest(tmp_path / "store", [archive], options=options).targets["listed"] == 1
 
 
 def test_where_each_barycentric_velocity_is_from_is_counted(tmp_path):

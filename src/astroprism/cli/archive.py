@@ -178,8 +178,8 @@ def ingest(
     if report.targets:
         listed, missing, unknown = (report.targets[key] for key in ("listed", "missing", "unknown"))
         lines.append(
-            f"  {listed:,} spectra have their target by the table of targets, {missing:,} are not in it, "
-            f"{unknown:,} of its rows name no spectrum here"
+            f"  {listed:,} of {listed + missing:,} spectra have their target by the table of targets, "
+            f"{unknown:,} of its {report.targets['rows']:,} rows name no spectrum here"
         )
     if report.n_target_doubts:
         lines.append(

@@ -238,7 +238,8 @@ def finish(
 
     targets  {spectrum: target} that counts before names and places; None: what an earlier ingest was given
 
-    Repeating it after a kill gives the same. Returns what a table of targets did, where there is one.
+    Repeating it after a kill gives the same. Returns what a table of targets did, where there is one: one that
+    names no spectrum did nothing, and is not kept.
     """
     blocks = committed_blocks(store)
     old = read_index(store)
@@ -253,10 +254,14 @@ def finish(
         aliases=aliases,
         identifiers=index["spectrum_id"].tolist(),
     )
-    assigned = None
+    assigned = None if targets is None else assign(index, grouped.target, targets)
+    if assigned is not None and not assigned.listed and len(index):
+        targets = None  # a table of another archive: it is not kept, and the one kept before stays in force
+    chosen = None
     if (assignment := _assignment(store, targets)) is not None:
-        assigned = assign(index, grouped.target, assignment)
-    index["target"] = pd.Series(grouped.target if assigned is None else assigned.target, dtype="str")
+        chosen = assign(index, grouped.target, assignment)
+    assigned = assigned or chosen
+    index["target"] = pd.Series(grouped.target if chosen is None else chosen.target, dtype="str")
     rejects = pd.concat(
         [
             read_rejects(store),
