@@ -238,8 +238,8 @@ def finish(
 
     targets  {spectrum: target} that counts before names and places; None: what an earlier ingest was given
 
-    Repeating it after a kill gives the same. Returns what a table of targets did, where there is one: one that
-    names no spectrum did nothing, and is not kept.
+    Repeating it after a kill gives the same. Returns what a table of targets did, where there is one: a table
+    that names no spectrum did nothing, and is not kept.
     """
     blocks = committed_blocks(store)
     old = read_index(store)

@@ -21,8 +21,8 @@ from .listing import FileEntry, spread
 SAMPLE_FILES = 200
 TIMED_FILES = 6
 TIMED_SHARE = 50  # one file of this many is timed: a small archive is not to spend its time on the estimate
-# Identifiers are read from so many files before a table of targets is called foreign. One with a row for every
-# fifth file would be met among fifty with a chance of 1 - 1e-5.
+# Identifiers are read from so many files before a table of targets is called foreign. One with a row for
+# every fifth file would be met among fifty with a chance of 1 - 1e-5.
 NAMED_FILES, NAMED_SHARE = 50, 5
 COMMON = 0.95  # share of the files whose range the proposed grid lies within
 
@@ -72,7 +72,7 @@ def refuse_foreign_targets(
 ) -> None:
     """Refuse a table of targets that names none of these files and no spectrum of a sample of them.
 
-    Before the work, that is. A table of few rows may name a spectrum outside the sample: it is not judged here.
+    Before the work, that is. A table of few rows may name a spectrum outside the sample: not judged here.
     """
     if any(key in targets for entry in files for key in file_keys(entry.path)):
         return

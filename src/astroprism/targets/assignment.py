@@ -49,7 +49,7 @@ class Assigned(NamedTuple):
 
 
 def no_match(source: str, keys: Collection[str], spectra: Iterable[str], *, then: str) -> CatalogError:
-    """What is raised where a table of targets names no spectrum: what stands here and there, and what to do."""
+    """What is raised where a table of targets names no spectrum: names of both sides, and what to do."""
     table, archive = (", ".join(map(repr, islice(names, 2))) for names in (keys, spectra))
     return CatalogError(
         f"--targets {source}: none of its {len(keys):,} rows names a spectrum of this archive. The table has "
