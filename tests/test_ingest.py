@@ -332,6 +332,32 @@ def test_a_table_of_targets_that_names_no_spectrum_is_an_error(archive, tmp_path
     assert ingest(tmp_path / "store", [archive], options=options).targets["listed"] == 1
 
 
+def test_infrared_spectra_in_rows_are_taken_by_default(tmp_path):
+    """As prism libraries write them: 3 x N, microns, R ~ 100, no axis, one name for all, S/N in some."""
+    from astropy.io import fits
+
+    rng = np.random.default_rng(0)
+    wave = np.geomspace(0.65, 2.55, 564)
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        shape = 1 + 0.5 * np.sin(4 * wave + 0.1 * number) - 0.3 * np.exp(-(((wave - 1.4) / 0.05) ** 2))
+        sigma = 1e-15 * 0.01 * (1 + 0.2 * np.cos(9 * wave))
+        flux = 1e-15 * shape + sigma * rng.normal(size=wave.size)
+        third = flux / sigma if number % 4 == 3 else sigma
+        rows = np.stack([wave, flux, third]).astype("f4")
+        rows[1:, :3] = np.nan
+        unit = fits.PrimaryHDU(rows[None] if number % 3 == 2 else rows)
+        unit.header.update({"OBJECT": "Object Observed", "RA": "12:00:00.1", "DEC": f"+{number:02d}:00:00.0"})
+        unit.writeto(tmp_path / "in" / f"spex_{number:02d}.fits")
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    assert (report.accepted, report.refused, report.n_targets) == (12, 0, 12)
+    store = Store(tmp_path / "store")
+    assert 6_500 < store.grid.wavelength[0] < 6_700
+    assert 25_000 < store.grid.wavelength[-1] < 25_600
+    assert 40 < np.median(store.index["snr"]) < 140
+    assert store.index["sigma_from"].tolist() == ["file", "file", "file", "scatter"] * 3
+
+
 def test_where_each_barycentric_velocity_is_from_is_counted(tmp_path):
     from astropy.io import fits
 

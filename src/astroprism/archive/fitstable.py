@@ -41,7 +41,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     fits, primary = source.opened()
     names, named = roles_of(unit.columns)
     values = {role: unit.column(name) for role, name in names.items()}
-    options.verify(primary, unit)
+    verified = options.verify(primary, unit)
     for role in ("wave", "loglam", "flux", "sigma", "ivar"):
         if role in values and values[role].dtype.kind not in "fiu":
             raise UnreadableFile(f"column {names[role]} holds no numbers")
@@ -51,12 +51,14 @@ def read(source: Source, options: ReadOptions) -> Yield:
     rows = len(values["flux"]) if vectors else 1
     keywords = fits.keywords(unit)
     exposure = exposure_of((primary.header, unit.header))
+    evidence = options.unit_of(primary.header, unit.header)
     for row in range(rows):
         try:
             cells = cells_of(
                 {role: _row(array, row, vectors) for role, array in values.items()},
                 unit=unit_text,
                 flip=False,
+                evidence=evidence,
             )
             medium, assumed = _medium(unit, column.name, cells, primary, options)
         except SpectrumError as error:
@@ -78,7 +80,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             resolution=plausible(primary.header.number("SPEC_RES"), 1.0, 1e7),
             reader="table",
             keywords=keywords,
-            warnings=cells.warnings + assumed + exposure.motion.warnings,
+            warnings=verified.warnings + cells.warnings + assumed + exposure.motion.warnings,
         )
 
 

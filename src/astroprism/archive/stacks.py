@@ -195,7 +195,7 @@ def _spectra(source: Source, arrays: Mapping[str, Any], reader: str, options: Re
                 role: np.asarray(array[row] if array.ndim == 2 else array[...])
                 for role, array in used.items()
             }
-            cells = cells_of(parts, unit=unit)
+            cells = cells_of(parts, unit=unit, evidence=options.unit_of())
             medium, assumed = assumed_medium(float(cells.wave[-1]))
             if stated in MEDIA or options.medium is not None:
                 medium, assumed = stated if stated in MEDIA else str(options.medium), ()

@@ -94,9 +94,9 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if "sigma" in values and not np.any(values["sigma"] > 0):
         del values["sigma"]
     stated = _remarks(remarks)
-    cells = cells_of(values, unit=unit)
-    medium, assumed = _medium(remarks, float(cells.wave[-1]), options)
     stated_as = _Remarks(stated)
+    cells = cells_of(values, unit=unit, evidence=options.unit_of(stated_as))
+    medium, assumed = _medium(remarks, float(cells.wave[-1]), options)
     exposure = exposure_of((stated_as,))
     keywords = {key: number for key, value in stated.items() if (number := _plain(value)) is not None}
     yield Spectrum(
