@@ -358,6 +358,40 @@ def test_infrared_spectra_in_rows_are_taken_by_default(tmp_path):
     assert store.index["sigma_from"].tolist() == ["file", "file", "file", "scatter"] * 3
 
 
+def test_texts_of_headers_that_name_what_made_the_spectra_are_kept(tmp_path, small_shards):
+    from astropy.io import fits
+
+    flux = (100 + np.random.default_rng(0).normal(size=(26, 900))).astype("f4")
+    (tmp_path / "in").mkdir()
+
+    def write(numbers):
+        for number in numbers:
+            unit = fits.PrimaryHDU(flux[number])
+            unit.header.update({"CRVAL1": 5000.0, "CDELT1": 0.1, "CRPIX1": 1.0, "OBJECT": f"Star {number}"})
+            unit.header["INSTRUME"] = ("UVES", "HARPS")[number % 2]
+            unit.header["HIERARCH ESO INS GRAT1 NAME"] = "CD#2"
+            unit.header["FIBRE"] = "A" if number > 8 else 3  # a number in some, a text in others
+            unit.header["OBSERVER"] = f"Person {number} of many"
+            unit.header["PIPEFILE"] = f"cal_{number % 2}.fits"
+            if number % 3 == 0:
+                unit.header["FIBERTYP"] = "Obj"
+            unit.writeto(tmp_path / "in" / f"{number:02d}.fits")
+
+    write(range(24))
+    ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    keywords = Store(tmp_path / "store").keywords()
+    assert keywords["INSTRUME"].tolist() == ["UVES", "HARPS"] * 12
+    assert keywords["ESO INS GRAT1 NAME"].tolist() == ["CD#2"] * 24
+    assert keywords["FIBERTYP"].isna().sum() == 16
+    assert keywords["FIBRE"].isna().sum() == 15  # as numbers, where it is one
+    assert not {"OBJECT", "OBSERVER", "PIPEFILE"} & set(keywords)
+    write(range(24, 26))
+    ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    assert Store(tmp_path / "store").keywords()["INSTRUME"].tolist() == ["UVES", "HARPS"] * 13
+    (tmp_path / "store" / "words.parquet").unlink()  # as a store of an older version
+    assert "INSTRUME" not in Store(tmp_path / "store").keywords()
+
+
 def test_where_each_barycentric_velocity_is_from_is_counted(tmp_path):
     from astropy.io import fits
 

@@ -64,7 +64,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     )
     exposure = exposure_of((header, unit.header))
     several = unit.rows > 1
-    keywords = fits.keywords(unit)
+    keywords, words = fits.keywords(unit), fits.words(unit)
     for row in range(unit.rows):
         try:
             wave, more = _wavelength(
@@ -92,6 +92,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
                 reader="adp",
                 keywords=keywords,
+                words=words,
                 warnings=verified.warnings + remarks + assumed + more + exposure.motion.warnings,
             )
         except BadSpectrum as error:

@@ -95,6 +95,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(primary.header.number("SNR"), 0.0, 1e6),
         reader="apogee",
         keywords=fits.keywords(unit),
+        words=fits.words(unit),
         warnings=verified.warnings + warnings,
     )
 

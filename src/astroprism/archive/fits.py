@@ -309,6 +309,13 @@ class FitsFile:
                 found.pop(f"{name}{index}", None)
         return found
 
+    def words(self, *units: Unit) -> dict[str, str]:
+        """Texts of the primary header and of `units` that may say by what a spectrum was made."""
+        found: dict[str, str] = {}
+        for unit in (*reversed(units), *self._units[:1]):
+            found.update(unit.header.words)
+        return found
+
     def _parse(self, begin: int, index: int) -> Unit:
         raw = self._header_bytes(begin)
         header = Header(raw)

@@ -49,7 +49,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     unit_text = unit.header.text(f"TUNIT{column.index}") or named
     vectors = values["flux"].ndim == 2
     rows = len(values["flux"]) if vectors else 1
-    keywords = fits.keywords(unit)
+    keywords, words = fits.keywords(unit), fits.words(unit)
     exposure = exposure_of((primary.header, unit.header))
     evidence = options.unit_of(primary.header, unit.header)
     for row in range(rows):
@@ -80,6 +80,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             resolution=plausible(primary.header.number("SPEC_RES"), 1.0, 1e7),
             reader="table",
             keywords=keywords,
+            words=words,
             warnings=verified.warnings + cells.warnings + assumed + exposure.motion.warnings,
         )
 

@@ -61,6 +61,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         "resolution": plausible(header.number("SPEC_RES", "RESOLUT"), 1.0, 1e7),
         "reader": "image",
         "keywords": fits.keywords(unit),
+        "words": fits.words(unit),
     }
     stack, names = _spectra(source, unit, image, options, evidence)
     verified = options.verify(primary, unit)

@@ -94,6 +94,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="lamost",
         keywords=fits.keywords(unit),
+        words=fits.words(unit),
         warnings=verified.warnings + warnings + exposure.motion.warnings,
     )
 

@@ -96,6 +96,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="s1d",
         keywords=fits.keywords(),
+        words=fits.words(),
         warnings=verified.warnings + warnings + exposure.motion.warnings,
     )
 

@@ -96,6 +96,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(extra.get("SN_MEDIAN_ALL", header.number("SNR")), 0.0, 1e6),
         reader="sdss",
         keywords=fits.keywords(unit),
+        words=fits.words(unit),
         warnings=verified.warnings + warnings + assumed + exposure.motion.warnings,
     )
 

@@ -17,7 +17,7 @@ from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import unit_factor
 from .exposure import exposure_of
-from .header import FRAMES, plausible
+from .header import FRAMES, is_maker, is_name, plausible
 from .image import assumed_medium
 from .pixels import cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
@@ -112,6 +112,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(keywords.get("SNR", np.nan), 0.0, 1e6),
         reader="text",
         keywords=keywords,
+        words={key: text for key, text in stated.items() if is_maker(key.upper()) and is_name(text)},
         warnings=warnings + cells.warnings + assumed + exposure.motion.warnings,
     )
 

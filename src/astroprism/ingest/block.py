@@ -103,7 +103,16 @@ def _process_file(
                 continue
             part, row = rows.append(prepared.flux, prepared.sigma, prepared.good)
             entry = {"file": number, "item": item, "part": part, "row": row}
-            writer.write("A", {**entry, **describe(outcome), **prepared.facts, "keywords": _finite(outcome)})
+            writer.write(
+                "A",
+                {
+                    **entry,
+                    **describe(outcome),
+                    **prepared.facts,
+                    "keywords": _finite(outcome),
+                    "words": dict(outcome.words),
+                },
+            )
         else:
             writer.write("R", _refusal(number, item, outcome.reason, str(outcome)))
     if item < 0 and known == 0:
