@@ -199,16 +199,21 @@ def degrees(header: Facts, *pairs: tuple[str, str]) -> tuple[float, float]:
     """
     for right, up in pairs:
         ra, dec = angle(header, right, hours=True), angle(header, up)
-        if 0 <= ra <= 360 and -90 <= dec <= 90:
+        if is_place(ra, dec):
             return ra, dec
     return np.nan, np.nan
+
+
+def is_place(ra: float, dec: float) -> bool:
+    """Whether two angles in degrees are a place on the sky; False where one is NaN."""
+    return 0 <= ra <= 360 and -90 <= dec <= 90
 
 
 def packed_degrees(header: Facts) -> tuple[float, float]:
     """A place that PACKED_PLACES gives, degrees; NaN where none does."""
     for right, up in PACKED_PLACES:
         ra, dec = 15 * _unpacked(header.number(right)), _unpacked(header.number(up))
-        if 0 <= ra <= 360 and -90 <= dec <= 90:
+        if is_place(ra, dec):
             return ra, dec
     return np.nan, np.nan
 

@@ -138,6 +138,11 @@ class _Remarks:
         values = (_plain(self.text(key)) for key in keys if _single(self.text(key)))
         return next((value for value in values if value is not None), np.nan)
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Every remark that begins with a number."""
+        return {key: value for key in self._values if np.isfinite(value := self.number(key))}
+
     def comment(self, key: str, /) -> str:
         """What follows the number of a remark: its unit."""
         return " ".join(self.text(key).split()[1:])
