@@ -480,3 +480,24 @@ def test_a_store_of_before_takes_more_spectra(tmp_path):
     report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
     assert (report.accepted, report.berv) == (2, {"none": 4})
     assert Store(tmp_path / "store").index["berv_source"].tolist() == ["", "", "none", "none"]
+
+
+def test_a_busy_machine_is_no_reason_to_refuse_a_file(monkeypatch):
+    """A file whose reader waits for its turn is waited for; one that works or hangs on and on is ended."""
+    from astroprism.errors import SpectrumError
+    from astroprism.ingest import block
+
+    def work(seconds):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    with block.deadline(0.05):
+        time.sleep(0.2)
+    begun = time.process_time()
+    with pytest.raises(SpectrumError, match="took longer than"), block.deadline(0.05):
+        work(5.0)
+    assert time.process_time() - begun < 4
+    monkeypatch.setattr(block, "PATIENCE", 2)
+    with pytest.raises(SpectrumError, match="took longer than"), block.deadline(0.05):
+        time.sleep(5)
