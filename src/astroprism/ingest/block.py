@@ -36,8 +36,8 @@ from .journal import Journal, JournalWriter, read_journal
 CRASHES_ALLOWED = 2
 # Seconds a file may take, and more for each 10 MB of it.
 FILE_SECONDS = 10.0
-# On a machine that is busy with other things a reader may get no time at all: one that has used less than half
-# of its seconds by its own clock waits up to so many times longer. What hangs is ended then.
+# On a machine that is busy with other things a reader may get no time at all: one that has used less than
+# half of its seconds by its own clock waits up to so many times longer. What hangs is ended then.
 PATIENCE = 12
 LOCK_SECONDS = 60.0
 
