@@ -288,7 +288,7 @@ def test_where_nothing_can_be_written(study, made, tmp_path, out, error, word):
     [
         ({"device": "tpu"}, "device 'tpu' is none of auto"),
         ({"medium": "water"}, "neither 'air' nor 'vacuum'"),
-        ({"checksum": "guess"}, "neither 'verify' nor 'ignore'"),
+        ({"checksum": "guess"}, "none of verify, refuse, ignore"),
     ],
 )
 def test_options_that_make_no_sense(options, word):

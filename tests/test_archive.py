@@ -147,7 +147,7 @@ class TestFiles:
         assert refusal(path).reason == "checksum"
 
     def test_options_contradicting_themselves_are_refused(self):
-        for wrong in ({"checksum": "maybe"}, {"medium": "water"}, {"row": -1}):
+        for wrong in ({"checksum": "maybe"}, {"medium": "water"}, {"row": -1}, {"wave_unit": "Hz"}):
             with pytest.raises(ConfigError):
                 ReadOptions(**wrong)
 
@@ -191,14 +191,15 @@ class TestAdp:
         adp(path)
         good = path.read_bytes()
         only(path)
-        for at, text in ((len(good) - 5000, "DATASUM"), (good.index(b"HD 189733"), "--checksum ignore")):
+        for at, text in ((len(good) - 5000, "DATASUM"), (good.index(b"HD 189733"), "changed after")):
             bad = bytearray(good)
             bad[at] ^= 1
             path.write_bytes(bad)
-            error = refusal(path)
+            assert text in " ".join(only(path).warnings)
+            error = refusal(path, checksum="refuse")
             assert error.reason == "checksum"
             assert text in str(error)
-            assert only(path, checksum="ignore").reader == "adp"
+            assert text not in " ".join(only(path, checksum="ignore").warnings)
 
     def test_a_stale_zero_datasum_is_no_verdict(self, tmp_path):
         path = tmp_path / "a.fits"
@@ -532,6 +533,53 @@ class TestImages:
         fits.PrimaryHDU(np.array([wave, flux, sigma]).T.copy()).writeto(turned)
         np.testing.assert_allclose(only(turned).sigma, sigma)
 
+    def test_two_rows_that_are_flux_and_error_on_the_axis_of_the_header(self, tmp_path):
+        flux, sigma = values()
+        axis = {"CRVAL1": 5000.0, "CDELT1": 0.1, "CRPIX1": 1.0}
+        for number, rows in enumerate(([flux, sigma], [sigma, flux])):
+            spectrum = only(self.write(tmp_path / f"{number}.fits", np.stack(rows), **axis))
+            np.testing.assert_array_equal(spectrum.flux, flux)
+            np.testing.assert_array_equal(spectrum.sigma, sigma)
+            assert "flux and error by what is in them" in " ".join(spectrum.warnings)
+        # a second star, a row of ones, a mask: nothing says what they are
+        for other in (0.8 * flux, np.ones_like(flux), (flux > 900).astype("f4")):
+            error = refusal(self.write(tmp_path / "b.fits", np.stack([flux, other]), **axis))
+            assert (error.reason, "ARRAY1 = 'FLUX'" in str(error)) == ("ambiguous", True)
+
+    def test_rows_without_any_wavelength_say_what_is_missing(self, tmp_path):
+        error = refusal(self.write(tmp_path / "a.fits", np.stack(values())))
+        assert error.reason == "wavelength"
+        assert "add CRVAL1, CDELT1 and CUNIT1, or a row of wavelengths" in str(error)
+
+    def test_rows_by_the_words_of_the_header(self, tmp_path):
+        flux, sigma = values()
+        wave = np.linspace(5000, 5100, PIXELS)
+        names = {"ERROR": sigma, "WAVELENGTH": wave, "SKY": flux / 3, "FLUX": flux}
+        for key in ("ARRAY", "ROW"):
+            cards = {f"{key}{at}": name for at, name in enumerate(names, 1)}
+            spectrum = only(self.write(tmp_path / f"{key}.fits", np.stack(list(names.values())), **cards))
+            np.testing.assert_allclose(spectrum.wavelength, wave, rtol=1e-7)
+            np.testing.assert_array_equal(spectrum.flux, flux)
+            np.testing.assert_allclose(spectrum.sigma, sigma)
+        axis = {"CRVAL1": 5000.0, "CDELT1": 0.1, "CRPIX1": 1.0, "ARRAY1": "Flux"}
+        for name, row in (("ivar", sigma**-2.0), ("variance", sigma**2), ("S/N", flux / sigma)):
+            path = self.write(tmp_path / "b.fits", np.stack([flux, row]), **axis, ARRAY2=name)
+            np.testing.assert_allclose(only(path).sigma, sigma, rtol=1e-5)
+
+    def test_error_before_flux(self, tmp_path):
+        flux, sigma = values()
+        wave = np.linspace(5000, 5100, PIXELS)
+        path = self.write(tmp_path / "a.fits", np.stack([wave, sigma, flux]))
+        np.testing.assert_array_equal(only(path).flux, flux)
+
+    def test_the_infrared_as_spex_libraries_write_it(self, tmp_path):
+        wave = np.geomspace(0.81, 5.03, PIXELS)
+        flux, sigma = (1e-16 * row for row in values())
+        cards = {"XUNITS": "um", "YUNITS": "Wm-2um-1", "WAVETYPE": "Vacuum", "OBJECT": "HD 26015"}
+        spectrum = only(self.write(tmp_path / "a.fits", np.stack([wave, flux, sigma]).astype("f4"), **cards))
+        np.testing.assert_allclose(spectrum.wavelength, 1e4 * wave, rtol=1e-6)
+        assert (spectrum.medium, spectrum.target) == ("vacuum", "HD 26015")
+
     def test_rows_that_bandid_names(self, tmp_path):
         flux, sigma = values()
         unit = fits.PrimaryHDU(np.stack([flux, flux / 2, flux / 9, sigma])[:, None])
@@ -567,6 +615,46 @@ class TestImages:
         unit.header.update({"CRVAL1": 5000.0, "CDELT1": 0.1, "CRPIX1": 1.0})
         fits.HDUList([fits.PrimaryHDU(), unit]).writeto(tmp_path / "a.fits")
         np.testing.assert_array_equal(only(tmp_path / "a.fits").flux, flux)
+
+    @pytest.mark.parametrize(
+        ("cards", "chosen", "first", "why"),
+        [
+            ({"TELESCOP": "NASA IRTF"}, None, 15_000, "on the ground"),
+            ({"AIRMASS": 1.3}, None, 15_000, "on the ground"),
+            ({"TELESCOP": "IUE"}, None, 1_500, "in space"),
+            ({"BUNIT": "erg/s/cm2/A"}, None, 1_500, "BUNIT counts flux per a"),
+            ({"BUNIT": "W m-2 nm-1"}, None, 15_000, "BUNIT counts flux per nm"),
+            ({}, "nm", 15_000, "as --wave-unit says"),
+            ({"TELESCOP": "IUE"}, "nm", 15_000, "as --wave-unit says"),
+            ({"CUNIT1": "Angstrom"}, "nm", 1_500, ""),
+        ],
+    )
+    def test_numbers_that_are_nanometres_or_angstrom_need_evidence(self, tmp_path, cards, chosen, first, why):
+        axis = {"CRVAL1": 1500.0, "CDELT1": 0.1, "CRPIX1": 1.0}
+        path = self.write(tmp_path / "a.fits", values()[0], **axis, **cards)
+        spectrum = only(path, wave_unit=chosen)
+        assert spectrum.wavelength[0] == pytest.approx(first)
+        assert why in spectrum.warnings[0]
+        rows = np.stack([1500 + 0.1 * np.arange(PIXELS), *values()])
+        assert only(self.write(tmp_path / "b.fits", rows, **cards), wave_unit=chosen).wavelength[
+            0
+        ] == pytest.approx(first)
+
+    def test_without_evidence_the_refusal_names_the_option(self, tmp_path):
+        axis = {"CRVAL1": 1500.0, "CDELT1": 0.1, "CRPIX1": 1.0}
+        error = refusal(self.write(tmp_path / "a.fits", values()[0], **axis))
+        assert "--wave-unit angstrom or --wave-unit nm" in str(error)
+        text = tmp_path / "a.txt"
+        text.write_text("".join(f"{1500 + i / 5} {9 + i % 7}\n" for i in range(99)))
+        assert "--wave-unit nm" in str(refusal(text))
+        assert only(text, wave_unit="nm").wavelength[0] == 15_000
+        # from 800 on no star is seen in angstrom: hydrogen absorbs all
+        nir = only(self.write(tmp_path / "b.fits", values()[0], CRVAL1=800.0, CDELT1=1.0, CRPIX1=1.0))
+        assert nir.wavelength[0] == 8_000
+
+    def test_an_axis_of_pixels_is_said_to_be_one(self, tmp_path):
+        cards = {"CRVAL1": 1.0, "CDELT1": 1.0, "CRPIX1": 1.0, "DC-FLAG": -1}
+        assert "dispcor" in str(refusal(self.write(tmp_path / "a.fits", values()[0], **cards)))
 
 
 class TestTablesAndText:

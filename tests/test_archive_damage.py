@@ -11,7 +11,9 @@ import pytest
 from archive_layouts import LAYOUTS, adp
 from astroprism.archive import ReadOptions, read
 from astroprism.errors import SpectrumError
+from astroprism.grid import parse_grid
 from astroprism.spectrum import Spectrum
+from astroprism.store.prepare import prepare
 
 CASES = 168
 BLOCK, CARD = 2880, 80
@@ -99,7 +101,7 @@ def attempt(path: Path) -> list[Spectrum | SpectrumError]:
     """What reading gives; [] where the file was refused, in words that name it."""
     found, refusals = [], []
     try:
-        found = list(read(path))
+        found = list(read(path, options=ReadOptions(checksum="refuse")))
     except SpectrumError as error:
         refusals.append(str(error))
     assert all(path.name in text and "gave up" not in text for text in refusals)
@@ -153,6 +155,24 @@ def test_with_checksums_no_changed_pixel_passes(tmp_path, number):
     for found in attempt(tmp_path / "a.fits"):  # where the flip hit the checksum card itself
         np.testing.assert_array_equal(found.flux, truth.flux)
         np.testing.assert_array_equal(found.wavelength, truth.wavelength)
+
+
+def test_a_checksum_that_fails_is_a_warning_unless_the_data_are_impossible(tmp_path):
+    truth = adp(tmp_path / "a.fits")
+    raw = (tmp_path / "a.fits").read_bytes()
+    grid = parse_grid("5002:5012:1kms")
+    for value, fate in ((truth.flux[700], "read"), (np.float32(1e21), "insane")):
+        spoilt = truth.flux.astype(">f4")
+        spoilt[300:330] = value
+        (tmp_path / "a.fits").write_bytes(raw.replace(truth.flux.astype(">f4").tobytes(), spoilt.tobytes()))
+        (spectrum,) = read(tmp_path / "a.fits")
+        assert "do not match their DATASUM" in spectrum.warnings[0]
+        if fate == "read":
+            assert "DATASUM" in prepare(spectrum, grid).facts["warnings"]
+        else:
+            with pytest.raises(SpectrumError) as caught:
+                prepare(spectrum, grid)
+            assert caught.value.reason == fate
 
 
 def test_flux_that_is_not_finite_is_not_good(tmp_path):

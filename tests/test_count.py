@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from astroprism.measures import EvidenceError
-from astroprism.measures.count import ablation_bound, count, dispersion, find_copies
+from astroprism.measures.count import (
+    ablation_bound,
+    agreement,
+    causes_in_words,
+    count,
+    dispersion,
+    find_copies,
+)
+from astroprism.schema import CountSummary
 
 N, NODES, CAUSES = 800, 12, 4
 
@@ -176,3 +184,15 @@ def test_copies_are_not_looked_for_without_the_decoder():
     assert "copies were not looked for" in found.text()
     assert "nodes 0 and 1 (-1.00)" in found.text()
     assert count(mean, sd, overlap=np.eye(3)).alike is None
+
+
+def test_equal_counts_of_a_wide_range_have_not_confirmed_each_other():
+    def one(k, low, high):
+        return CountSummary(k, low, high, list(range(k)), 0.5)
+
+    assert agreement(one(4, 4, 4), one(4, 3, 5)) == "the two counts agree"
+    assert agreement(one(4, 4, 4), one(5, 3, 5)) == "the two counts DISAGREE"
+    assert agreement(one(5, 4, 8), one(5, 5, 9)) == "the two counts agree"  # as wide as what was counted
+    wide = agreement(one(1, 1, 1), one(1, 1, 23))
+    assert "1 to 23 are possible this says little: read them as 1 or more" in wide
+    assert [causes_in_words(k) for k in range(3)] == ["0 causes", "1 cause", "2 causes"]

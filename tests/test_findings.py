@@ -291,6 +291,31 @@ def test_a_study_gets_its_findings(study):
     assert "evidence from 45 targets held out of training" in report.text()
 
 
+@pytest.mark.parametrize("kind", ["str", "category", "string[pyarrow]", "arrow", "nullable"])
+def test_label_tables_of_every_kind_of_text(study, tmp_path, kind):
+    """Columns as pandas 3, pyarrow and Parquet files hand them over, with blanks."""
+    import pyarrow as pa
+
+    index = study.index
+    names = [None if at % 9 == 0 else "AB"[at % 2] for at in range(len(index))]
+    teff = [None if at % 7 == 0 else 5000.0 + at for at in range(len(index))]
+    types = {"arrow": pd.ArrowDtype(pa.string()), "nullable": "string"}
+    table = pd.DataFrame(
+        {
+            "spectrum_id": pd.Series(index["spectrum_id"].tolist(), dtype=types.get(kind, kind)),
+            "class": pd.Series(names, dtype=types.get(kind, kind)),
+            "teff": pd.Series(teff, dtype=pd.ArrowDtype(pa.float64()) if kind == "arrow" else "Float64"),
+        }
+    )
+    copy = Study(shutil.copytree(study.path, tmp_path / "study"))
+    report = copy.find(table, options=FindOptions(device="cpu"))
+    assert set(report.findings.labels) >= {"class", "teff"}
+    kept = copy.finding_table("labels")
+    assert kept["class"].isna().sum() == names.count(None)
+    assert kept["teff"].isna().sum() == teff.count(None)
+    assert not copy.find(table, options=FindOptions(device="cpu")).made
+
+
 def test_the_visits_of_one_star_have_velocities(study):
     codes = StudyFolder(study.path).codes(unpruned=True)
     index = study.index.assign(target="one star", time=55000 + np.arange(len(study.index)))

@@ -278,6 +278,12 @@ def test_too_few_spectra_are_warned_of():
     some = _warnings(Chi2(train=1.0, valid=1.6), kept=[0], spectra=30)
     assert "too few" in some[0]
     assert not _warnings(Chi2(train=1.0, valid=1.4), kept=[0], spectra=30)
+    both = _warnings(Chi2(train=3.0, valid=3.0), kept=[0], spectra=30, learned=False)
+    assert len(both) == 1  # of a short training in one warning
+    assert "errors are taken as stated" in both[0]
+    assert "train for more steps" in both[0]
+    alone = _warnings(Chi2(train=1.2, valid=1.2), kept=[0], spectra=30, learned=False)
+    assert [text.startswith("errors are taken as stated") for text in alone] == [True]
     assert "no node" in _warnings(Chi2(train=1.0, valid=1.0), kept=[], spectra=30)[0]
 
 

@@ -1,5 +1,6 @@
 """Evidence by cross-fitting: a study of few targets, or of one star on many nights, ends with findings."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,10 @@ def test_every_target_gives_evidence_without_having_been_trained_on(found):
     texts = [event.message for event in events if event.kind == "message"]
     assert any("by 3-fold cross-fitting: 3 trainings of about" in text for text in texts)
     assert not any(event.kind == "warning" and "chi2" in event.message for event in events)
+    assert any("for the findings. Interrupt at any time" in text for text in texts)
+    plain = [re.sub(r"\d[\d,.]*", "#", text) for text in texts]
+    assert plain.count("cross-fitting: fold # of #") == 3
+    assert all(plain.count(text) == 1 for text in plain if not text.startswith("cross-fitting: fold"))
     findings = study.findings()
     assert findings.targets == 90
     assert findings.rests_on.text == "evidence from 90 targets, 3-fold cross-fitted"

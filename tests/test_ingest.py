@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from astroprism.errors import ConfigError, GridError, StoreError
+from astroprism.errors import CatalogError, ConfigError, GridError, StoreError
 from astroprism.ingest import IngestCounts, IngestOptions, ingest
 from astroprism.ingest import work as work_module
 from astroprism.progress import Progress
@@ -295,7 +295,8 @@ def test_a_table_of_targets_overrides_and_is_kept(tmp_path):
     options = IngestOptions(workers=0, targets=str(tmp_path / "targets.csv"))
     told = []
     report = ingest(tmp_path / "store", [tmp_path / "in"], options=options, progress=told.append)
-    assert report.targets == {"listed": 2, "missing": 1, "unknown": 1}
+    assert report.targets == {"listed": 2, "missing": 1, "unknown": 1, "rows": 3}
+    assert any("1 of its 3 rows name no spectrum here (first: z)" in event.message for event in told)
     assert any("--targets: 2 of 3 spectra" in event.message for event in told)
     assert Store(tmp_path / "store").index["target"].tolist() == ["One", "Two", "Beta"]
     more = {
@@ -308,6 +309,87 @@ def test_a_table_of_targets_overrides_and_is_kept(tmp_path):
     ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)  # without the option: the store has kept it
     targets = Store(tmp_path / "store").index.set_index("spectrum_id")["target"]
     assert targets.to_dict() == {"a": "One", "b": "Two", "c": "Beta", "d": "Alpha", "z": "Three"}
+
+
+def test_a_table_of_targets_that_names_no_spectrum_is_an_error(archive, tmp_path, monkeypatch):
+    table = tmp_path / "other.csv"
+    table.write_text("spectrum,target\n" + "".join(f"HIP{i},Star {i}\n" for i in range(30)))
+    options = IngestOptions(workers=0, targets=str(table))
+    with pytest.raises(CatalogError, match=r"none of its 30 rows .* has 'HIP0', 'HIP1', the archive") as told:
+        ingest(tmp_path / "store", [archive], options=options)
+    assert "other.csv" in str(told.value)
+    assert "nothing has been ingested" in str(told.value)
+    assert not (tmp_path / "store").exists()
+    # of a table with few rows only the whole ingest can tell; then nothing is lost, and nothing is kept of it
+    monkeypatch.setattr("astroprism.ingest.proposal.NAMED_FILES", 5)
+    table.write_text("spectrum,target\nHIP0,Star\n")
+    with pytest.raises(CatalogError, match=r"none of its 1 rows .* what is ingested is kept"):
+        ingest(tmp_path / "store", [archive], options=options)
+    store = Store(tmp_path / "store")
+    assert len(store) == 40
+    assert not (store.path / "targets.parquet").exists()
+    table.write_text(f"spectrum,target\n{store.index['spectrum_id'].iloc[0]},Star\n")
+    assert ingest(tmp_path / "store", [archive], options=options).targets["listed"] == 1
+
+
+def test_infrared_spectra_in_rows_are_taken_by_default(tmp_path):
+    """As prism libraries write them: 3 x N, microns, R ~ 100, no axis, one name for all, S/N in some."""
+    from astropy.io import fits
+
+    rng = np.random.default_rng(0)
+    wave = np.geomspace(0.65, 2.55, 564)
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        shape = 1 + 0.5 * np.sin(4 * wave + 0.1 * number) - 0.3 * np.exp(-(((wave - 1.4) / 0.05) ** 2))
+        sigma = 1e-15 * 0.01 * (1 + 0.2 * np.cos(9 * wave))
+        flux = 1e-15 * shape + sigma * rng.normal(size=wave.size)
+        third = flux / sigma if number % 4 == 3 else sigma
+        rows = np.stack([wave, flux, third]).astype("f4")
+        rows[1:, :3] = np.nan
+        unit = fits.PrimaryHDU(rows[None] if number % 3 == 2 else rows)
+        unit.header.update({"OBJECT": "Object Observed", "RA": "12:00:00.1", "DEC": f"+{number:02d}:00:00.0"})
+        unit.writeto(tmp_path / "in" / f"spex_{number:02d}.fits")
+    report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    assert (report.accepted, report.refused, report.n_targets) == (12, 0, 12)
+    store = Store(tmp_path / "store")
+    assert 6_500 < store.grid.wavelength[0] < 6_700
+    assert 25_000 < store.grid.wavelength[-1] < 25_600
+    assert 40 < np.median(store.index["snr"]) < 140
+    assert store.index["sigma_from"].tolist() == ["file", "file", "file", "scatter"] * 3
+
+
+def test_texts_of_headers_that_name_what_made_the_spectra_are_kept(tmp_path, small_shards):
+    from astropy.io import fits
+
+    flux = (100 + np.random.default_rng(0).normal(size=(26, 900))).astype("f4")
+    (tmp_path / "in").mkdir()
+
+    def write(numbers):
+        for number in numbers:
+            unit = fits.PrimaryHDU(flux[number])
+            unit.header.update({"CRVAL1": 5000.0, "CDELT1": 0.1, "CRPIX1": 1.0, "OBJECT": f"Star {number}"})
+            unit.header["INSTRUME"] = ("UVES", "HARPS")[number % 2]
+            unit.header["HIERARCH ESO INS GRAT1 NAME"] = "CD#2"
+            unit.header["FIBRE"] = "A" if number > 8 else 3  # a number in some, a text in others
+            unit.header["OBSERVER"] = f"Person {number} of many"
+            unit.header["PIPEFILE"] = f"cal_{number % 2}.fits"
+            if number % 3 == 0:
+                unit.header["FIBERTYP"] = "Obj"
+            unit.writeto(tmp_path / "in" / f"{number:02d}.fits")
+
+    write(range(24))
+    ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    keywords = Store(tmp_path / "store").keywords()
+    assert keywords["INSTRUME"].tolist() == ["UVES", "HARPS"] * 12
+    assert keywords["ESO INS GRAT1 NAME"].tolist() == ["CD#2"] * 24
+    assert keywords["FIBERTYP"].isna().sum() == 16
+    assert keywords["FIBRE"].isna().sum() == 15  # as numbers, where it is one
+    assert not {"OBJECT", "OBSERVER", "PIPEFILE"} & set(keywords)
+    write(range(24, 26))
+    ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
+    assert Store(tmp_path / "store").keywords()["INSTRUME"].tolist() == ["UVES", "HARPS"] * 13
+    (tmp_path / "store" / "words.parquet").unlink()  # as a store of an older version
+    assert "INSTRUME" not in Store(tmp_path / "store").keywords()
 
 
 def test_where_each_barycentric_velocity_is_from_is_counted(tmp_path):
@@ -398,3 +480,24 @@ def test_a_store_of_before_takes_more_spectra(tmp_path):
     report = ingest(tmp_path / "store", [tmp_path / "in"], options=HERE)
     assert (report.accepted, report.berv) == (2, {"none": 4})
     assert Store(tmp_path / "store").index["berv_source"].tolist() == ["", "", "none", "none"]
+
+
+def test_a_busy_machine_is_no_reason_to_refuse_a_file(monkeypatch):
+    """A file whose reader waits for its turn is waited for; one that works or hangs on and on is ended."""
+    from astroprism.errors import SpectrumError
+    from astroprism.ingest import block
+
+    def work(seconds):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    with block.deadline(0.05):
+        time.sleep(0.2)
+    begun = time.process_time()
+    with pytest.raises(SpectrumError, match="took longer than"), block.deadline(0.05):
+        work(5.0)
+    assert time.process_time() - begun < 4
+    monkeypatch.setattr(block, "PATIENCE", 2)
+    with pytest.raises(SpectrumError, match="took longer than"), block.deadline(0.05):
+        time.sleep(5)

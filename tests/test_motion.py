@@ -296,6 +296,32 @@ class TestKeywords:
             content = {key: value for key, value in PLACED.items() if key != lacking}
             assert exposure_of([cards(content)]).motion.source == "none"
 
+    def test_a_keyword_that_nobody_knows_is_a_hint_where_the_motion_is_unknown(self):
+        for name in ("VHELIOCO", "ESO XYZ BARYVEL", "HELIO_V", "EARTHVEL", "BARY_CORRECTION"):
+            found = exposure_of([cards({name: 12.25})]).motion
+            assert (found.source, np.isnan(found.berv)) == ("none", True), name
+            assert found.warnings == (
+                f"{name} may be the Earth's motion, but its sign and unit are not known here: if it is, "
+                "copy it to a keyword BERV (km/s, to add)",
+            )
+        for name, value in (
+            ("VHELIOCO", 0.0),
+            ("VHELIOCO", 9999.0),
+            ("BJD", 12.0),
+            ("SHELVES", 3.0),
+            ("DEV", 1.0),
+        ):
+            assert exposure_of([cards({name: value})]).motion.warnings == (), name
+        assert exposure_of([cards({**PLACED, "VHELIOCO": 12.25})]).motion.warnings == ()
+
+    def test_a_place_that_is_none_is_told(self):
+        found = exposure_of([cards(RA=400.0, DEC=95.0)])
+        assert np.isnan([found.ra, found.dec]).all()
+        assert found.motion.warnings == ("RA = 400, DEC = 95 is no place on the sky: not used",)
+        both = exposure_of([cards(RA=400.0, DEC=95.0, RA_OBJ=10.0, DEC_OBJ=20.0)])
+        assert (both.ra, both.motion.warnings) == (10.0, ())
+        assert exposure_of([cards(RA=10.0)]).motion.warnings == ()
+
     def test_of_a_day_alone_it_is_good_to_a_kilometre_per_second(self):
         content = {**PLACED, "MJD-OBS": 54684}
         found = exposure_of([cards(content)]).motion

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from astroprism.figures.words import node_words
@@ -41,6 +42,12 @@ N = 600
         ("MJD-OBS", "time"),
         ("DEC_OBS", "position"),
         ("PIPEVAL", "unknown"),
+        ("FIBERTYP", "instrument"),
+        ("OBSERVER", "instrument"),
+        ("GRISM", "instrument"),
+        ("FILTER1", "instrument"),
+        ("ESO DET READ MODE", "instrument"),
+        ("VERSPIPE", "instrument"),
     ],
 )
 def test_keywords_are_known_by_their_names(keyword, kind):
@@ -66,6 +73,7 @@ def sky():
         "EXPTIME": 600 + 300 * hot + 200 * rng.normal(size=N),
         "XYZ": odd,
         "FIBERID": rng.integers(1, 250, N).astype(float),
+        "CAMNAME": np.array([None, "blue", "red"], dtype=object)[rng.integers(0, 3, N)],
     }
     return findings_of(
         mean + noise,
@@ -209,3 +217,26 @@ def test_without_repeats_a_line_says_so():
     assert found.nodes[0].variance is None
     assert "variance" not in tables
     assert followed(visits) == []
+
+
+def test_a_text_keyword_is_a_cause_like_a_number():
+    rng = np.random.default_rng(1)
+    which = rng.integers(0, 6, N)
+    names = np.array([f"spectrograph {letter}" for letter in "ABCDEF"], dtype=object)[which]
+    names[rng.random(N) < 0.1] = None  # a header that does not say
+    observers = np.array([f"Observer {number}" for number in range(300)], dtype=object)[
+        rng.integers(0, 300, N)
+    ]
+    level = rng.permutation(np.linspace(-1.5, 1.5, 6))[which]
+    mean = np.column_stack([level, rng.normal(size=N)]) + 0.3 * rng.normal(size=(N, 2))
+    found = findings_of(
+        mean,
+        np.full(mean.shape, 0.1),
+        informative=range(2),
+        keywords={"SPECTROG": pd.Series(names, dtype="str"), "OBSERVER": observers},
+    )[0]
+    origin = found.nodes[0].origin
+    assert (origin.verdict, origin.keyword, origin.categorical) == ("instrumental", "SPECTROG", True)
+    assert origin.share.value > 0.7
+    assert found.nodes[1].origin is None
+    assert found.keywords_left_out == 1  # an observer for every second target is a name, not a cause

@@ -321,10 +321,18 @@ class TestErrorsThatAreNone:
             assert row.facts["sigma_from"] == "file"
             assert row.facts["warnings"] == ""
 
-    def test_correlated_noise_is_no_wrong_error(self):
+    def test_ten_times_the_errors_are_found_among_lines(self):
+        """Lines look like scatter, but for the fourth differences of white noise."""
+        for snr in (30.0, 100.0, 200.0):
+            row = self.row(lambda f, s: 10 * s, snr=snr)
+            assert row.facts["sigma_from"] == "scatter", snr
+            assert "times the scatter" in row.facts["warnings"]
+
+    @pytest.mark.parametrize("width", [0.5, 0.7, 1.0, 1.5, 2.0, 3.0])
+    def test_correlated_noise_is_no_wrong_error(self, width):
         from scipy.ndimage import gaussian_filter1d
 
-        noise = gaussian_filter1d(np.random.default_rng(0).normal(size=4000), 1.5)
+        noise = gaussian_filter1d(np.random.default_rng(0).normal(size=4000), width)
         flux = 1 + 0.02 * noise / noise.std()
         spectrum = Spectrum(wavelength=self.wave, flux=flux, sigma=np.full(4000, 0.02), medium="vacuum")
         assert prepare(spectrum, parse_grid("5050:5650:10kms")).facts["sigma_from"] == "file"

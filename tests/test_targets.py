@@ -319,8 +319,8 @@ def test_a_table_of_targets_counts_before_names_and_places(tmp_path):
     index = pd.DataFrame({"spectrum_id": ["a", "b", "17", "c"], "path": ["/1.txt", "/in/b.fits", "/3", "/4"]})
     out = assign(index, np.array(["p", "q", "r", "s"], dtype=object), expected)
     assert (out.target.tolist(), out.listed, out.unknown) == (["X", "X", "5", "s"], 3, ("gone",))
-    assert "1 rows name no spectrum here (first: gone)" in out.line()
-    assert "1 are not in it" in out.line()
+    assert "1 is not in it" in out.line()
+    assert "1 of its 4 rows name no spectrum here (first: gone)" in out.line()
     with pytest.raises(CatalogError, match="two targets"):
         read_assignment(pd.DataFrame({"spectrum": ["a", "a"], "target": ["X", "Y"]}))
     with pytest.raises(CatalogError, match="no column 'target'"):

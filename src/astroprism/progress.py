@@ -8,7 +8,8 @@ stage; everything below a verb makes events with `message`, `warning` and `count
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -68,3 +69,28 @@ def staged(stage: str, listener: Listener | None) -> Listener:
     if listener is None:
         return silent
     return lambda event: listener(event if event.stage else replace(event, stage=stage))
+
+
+def once(listener: Listener, *, said: Iterable[str] = ()) -> Listener:
+    """A listener that passes on counts, and of messages those that were not said before, numbers apart.
+
+    For trainings of one kind in a row, which would tell of each what they told of the first. What they warn
+    of the first has warned of.
+    """
+    known = {_without_numbers(text) for text in said}
+
+    def listen(event: Progress) -> None:
+        if event.kind == "warning":
+            return
+        if event.kind == "message":
+            text = _without_numbers(event.message)
+            if text in known:
+                return
+            known.add(text)
+        listener(event)
+
+    return listen
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d[\d,.]*", "#", text)

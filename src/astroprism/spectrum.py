@@ -44,6 +44,7 @@ class Spectrum:
     resolution  resolving power lambda/dlambda (NaN where unknown)
     reader      name of the reader that made it
     keywords    every numeric header keyword
+    words       short texts of header keywords that may say by what it was made: telescope, observer, grating
     steps       the least and the largest step of `wavelength`, angstrom: found as it was checked
     warnings    what the reader had to assume, in plain words
     """
@@ -65,6 +66,7 @@ class Spectrum:
     resolution: float = np.nan
     reader: str = ""
     keywords: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     steps: tuple[float, float] = field(init=False, repr=False)
 
@@ -104,6 +106,7 @@ class Spectrum:
         if self.good is not None:
             put(self, "good", np.ascontiguousarray(self.good, dtype=bool))
         put(self, "keywords", MappingProxyType(dict(self.keywords)))
+        put(self, "words", MappingProxyType(dict(self.words)))
         for array in (self.wavelength, self.flux, self.sigma, self.good):
             if array is not None:
                 array.flags.writeable = False

@@ -372,7 +372,11 @@ class Study(StudyFolder):
         k = f"{first.k}" if first.k == second.k else f"{first.k} or {second.k}"
         k += f" ({min(first.low, second.low)} to {max(first.high, second.high)})"
         unexplained = len(report.findings.unexplained)
-        text = f"{k} causes, {unexplained} of them unexplained" + ("" if tables else "; no labels were given")
+        one = first.k == second.k == 1
+        of_them = f"{unexplained} of them unexplained"
+        if one:
+            of_them = "which is unexplained" if unexplained else "which is not unexplained"
+        text = f"{k} {'cause' if one else 'causes'}, {of_them}" + ("" if tables else "; no labels were given")
         return (DONE if report.made else SKIPPED), text, {"made": report.made, "count": count.to_json()}
 
     def _run_report(self, progress: Listener) -> Outcome:

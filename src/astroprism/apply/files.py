@@ -147,7 +147,7 @@ def apply_files_in_memory(
 
 
 def _reading(options: ApplyOptions) -> ReadOptions:
-    return ReadOptions(checksum=options.checksum, medium=options.medium)
+    return ReadOptions(checksum=options.checksum, medium=options.medium, wave_unit=options.wave_unit)
 
 
 # --- blocks

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..archive import from_object
+from ..archive.reader import CHECKSUMS, WAVE_UNITS
 from ..checks import check_choice
 from ..device import check_device
 from ..errors import SpectrumError
@@ -39,18 +40,22 @@ LEAST_GOOD = 0.2  # share of the grid's pixels below which a spectrum is refused
 class ApplyOptions:
     """How files are read and where the network runs.
 
-    medium    air or vacuum, for files that do not say which; None: as their format has it by custom
-    checksum  verify: files whose own checksum fails are refused; ignore: they are read
+    medium     air or vacuum, for files that do not say which; None: as their format has it by custom
+    wave_unit  angstrom, nm or um, for files that do not say which; None: as numbers and headers decide
+    checksum   verify: files whose own checksum fails are read with a warning; refuse: they are refused;
+               ignore: nobody looks
     """
 
     device: str = "auto"
     medium: str | None = None
+    wave_unit: str | None = None
     checksum: str = "verify"
 
     def __post_init__(self) -> None:
         check_device(self.device)
         check_choice("medium", self.medium, (None, "air", "vacuum"))
-        check_choice("checksum", self.checksum, ("verify", "ignore"))
+        check_choice("wave_unit", self.wave_unit, (None, *WAVE_UNITS))
+        check_choice("checksum", self.checksum, CHECKSUMS)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
-from .axis import angstrom_factor, require_smooth
+from .axis import Evidence, angstrom_factor, require_smooth
 from .exposure import exposure_of
 from .fits import Column, Unit
 from .header import first_text, frame_of, plausible
@@ -54,7 +54,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     try:
         values = {role: np.atleast_2d(unit.column(column.name)) for role, column in names.items()}
     finally:  # a wrong sum explains whatever else is wrong
-        attested = options.verify(primary, unit)
+        verified = options.verify(primary, unit)
     header = primary.header
     identifier = header.text("ARCFILE").removesuffix(".fits") or source.stem
     stated = unit.header.numbers.get("NELEM")
@@ -64,11 +64,16 @@ def read(source: Source, options: ReadOptions) -> Yield:
     )
     exposure = exposure_of((header, unit.header))
     several = unit.rows > 1
-    keywords = fits.keywords(unit)
+    keywords, words = fits.keywords(unit), fits.words(unit)
     for row in range(unit.rows):
         try:
             wave, more = _wavelength(
-                unit, names["wave"], values["wave"][row], header.number, attested=attested
+                unit,
+                names["wave"],
+                values["wave"][row],
+                header.number,
+                attested=verified.attested,
+                evidence=options.unit_of(header, unit.header),
             )
             cells = {role: array[row, : wave.size] for role, array in values.items()}
             sigma, good = good_pixels(cells["flux"], cells.get("sigma"), mask=_rejected(cells.get("quality")))
@@ -87,7 +92,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
                 resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
                 reader="adp",
                 keywords=keywords,
-                warnings=remarks + assumed + more + exposure.motion.warnings,
+                words=words,
+                warnings=verified.warnings + remarks + assumed + more + exposure.motion.warnings,
             )
         except BadSpectrum as error:
             if not several:
@@ -157,7 +163,13 @@ def _medium(
 
 
 def _wavelength(
-    unit: Unit, column: Column, values: NDArray[Any], number: Any, *, attested: bool
+    unit: Unit,
+    column: Column,
+    values: NDArray[Any],
+    number: Any,
+    *,
+    attested: bool,
+    evidence: Evidence | None,
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Wavelengths in angstrom, held against WAVELMIN and WAVELMAX (always in nm)."""
     if unit.rows > 1:  # rows of unequal length are filled up
@@ -168,7 +180,11 @@ def _wavelength(
     low, high = 10 * number("WAVELMIN"), 10 * number("WAVELMAX")
     declared = (low, high) if np.isfinite(low) and np.isfinite(high) else None
     factor, assumed = angstrom_factor(
-        float(values[0]), float(values[-1]), unit=unit.header.text(f"TUNIT{column.index}"), declared=declared
+        float(values[0]),
+        float(values[-1]),
+        unit=unit.header.text(f"TUNIT{column.index}"),
+        declared=declared,
+        evidence=evidence,
     )
     if values[-1] < values[0]:
         raise BadSpectrum(

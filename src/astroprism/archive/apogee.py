@@ -60,7 +60,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         used.append(mask)
     elif fits.trouble is not None:
         raise fits.trouble
-    options.verify(*used)
+    verified = options.verify(*used)
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     axis = unit.header if np.isfinite(unit.header.number("CRVAL1")) else primary.header
@@ -95,7 +95,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(primary.header.number("SNR"), 0.0, 1e6),
         reader="apogee",
         keywords=fits.keywords(unit),
-        warnings=warnings,
+        words=fits.words(unit),
+        warnings=verified.warnings + warnings,
     )
 
 

@@ -5,25 +5,29 @@ Everything here ends in angstrom, strictly increasing, or in a refusal with reas
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadSpectrum
-from .header import Header
+from .header import Facts, Header
+from .observatories import site_of
 
 Wave = NDArray[np.float64]
 
 # Angstrom. Below lies the Lyman limit, above the thermal infrared: no spectrum of a star that is
 # resolved into lines is published outside, so a unit that leads there is a wrong unit.
 SHORTEST, LONGEST = 900.0, 30_000.0
+FARTHEST = 60_000.0  # where the unit is micron: SpeX reaches 5.4
 WIDEST = 1_000_000.0  # believed only where the file says its range twice
 # Ranges in which bare numbers without a unit can be meant in one way only.
 BARE = (
     (2_500.0, LONGEST, 1.0, "angstrom"),
     (250.0, 1_000.0, 10.0, "nm"),
-    (0.25, 3.0, 1e4, "micron"),
+    (0.25, 6.0, 1e4, "micron"),
     (1e-7, 3e-6, 1e10, "m"),
 )
 UNITS = {
@@ -47,13 +51,32 @@ def unit_factor(unit: str) -> float | None:
     return UNITS.get(unit.strip().strip("[]()").lower().rstrip("."))
 
 
+class UnitEvidence(NamedTuple):
+    """What speaks for a unit where a file names none: the unit, why, and whether the user chose it."""
+
+    unit: str
+    why: str
+    chosen: bool = False
+
+
+Evidence = Callable[[], UnitEvidence | None]  # looked for only where it is needed: it costs a tenth of a file
+
+
 def angstrom_factor(
-    first: float, last: float, *, unit: str = "", declared: tuple[float, float] | None = None
+    first: float,
+    last: float,
+    *,
+    unit: str = "",
+    declared: tuple[float, float] | None = None,
+    evidence: Evidence | None = None,
 ) -> tuple[float, tuple[str, ...]]:
     """Factor that turns an axis from `first` to `last` in `unit` into angstrom, and what had to be assumed.
 
-    `declared` is the range in angstrom that the file states elsewhere. What the values leave possible counts:
-    a unit that leads where no spectrum lies gives way to the declared range, that to plausibility.
+    declared  the range in angstrom that the file states elsewhere
+    evidence  finds what speaks for a unit where the file names none
+
+    What the values leave possible counts: a unit that leads where no spectrum lies gives way to the declared
+    range, that to what was chosen, that to plausibility, and where that leaves two, evidence decides.
     """
     low, high = min(first, last), max(first, last)
     if not (np.isfinite(low) and np.isfinite(high) and low > 0 and high > low):
@@ -66,7 +89,7 @@ def angstrom_factor(
         declared = None
     if factor is not None and declared is not None and _agrees(low * factor, high * factor, declared):
         return factor, assumed
-    if factor is not None and SHORTEST <= low * factor <= high * factor <= LONGEST:
+    if factor is not None and _possible(low, high, factor):
         if declared is not None:
             assumed += (
                 f"wavelengths run from {low * factor:.2f} to {high * factor:.2f} angstrom, not as the header "
@@ -83,13 +106,35 @@ def angstrom_factor(
         for value, name in ((1.0, "angstrom"), (10.0, "nm"), (1e4, "micron"), (1e10, "m")):
             if _agrees(low * value, high * value, declared):
                 return value, (*assumed, f"{problem}; {name} by the range that the header declares")
+    speaks = evidence() if evidence is not None else None
+    told = unit_factor(speaks.unit) if speaks is not None else None
+    decided = speaks is not None and told is not None and _possible(low, high, told)
+    if speaks is not None and told is not None and decided and speaks.chosen:
+        return told, (*assumed, f"{problem}; taken as {speaks.unit} {speaks.why}")
     for least, most, value, name in BARE:
         if least <= low and high <= most:
             because = f"{problem}; taken as {name} because the values run from {low:g} to {high:g}"
             return value, (*assumed, because)
+    left = [(value, name) for name, value in _LENGTHS if _possible(low, high, value)]
+    if len(left) == 1 and not unit.strip():  # one unit leads to light that a star is seen in
+        value, name = left[0]
+        because = f"{problem}; taken as {name}: in no other unit are {low:g} to {high:g} a spectrum's"
+        return value, (*assumed, because)
+    if speaks is not None and told is not None and decided:
+        return told, (*assumed, f"{problem}; taken as {speaks.unit} {speaks.why}")
+    either = " or ".join(f"--wave-unit {name}" for _, name in left) or "--wave-unit"
     raise bad_axis(
-        f"{problem}, and values from {low:g} to {high:g} do not decide it; write the unit into the file"
+        f"{problem}, and values from {low:g} to {high:g} do not decide it; write the unit into the file, or "
+        f"give {either} for files that do not say"
     )
+
+
+_LENGTHS = (("angstrom", 1.0), ("nm", 10.0), ("um", 1e4))
+
+
+def _possible(low: float, high: float, factor: float) -> bool:
+    """Whether an axis lies where spectra of stars are in a unit of `factor` angstrom."""
+    return SHORTEST <= low * factor <= high * factor <= (FARTHEST if factor == 1e4 else LONGEST)
 
 
 def _agrees(low: float, high: float, declared: tuple[float, float]) -> bool:
@@ -100,9 +145,13 @@ def _agrees(low: float, high: float, declared: tuple[float, float]) -> bool:
     )
 
 
-def header_axis(header: Header, size: int) -> tuple[Wave, tuple[str, ...]]:
+def header_axis(
+    header: Header, size: int, *, evidence: Evidence | None = None
+) -> tuple[Wave, tuple[str, ...]]:
     """The axis that CRVAL1, CDELT1 (or CD1_1) and CRPIX1 describe, angstrom, shape (size,); may decrease."""
     warnings: tuple[str, ...] = ()
+    if header.number("DC-FLAG") == -1:
+        raise bad_axis("DC-FLAG = -1: the axis counts pixels; calibrate the wavelengths (IRAF: dispcor)")
     start, step, reference = header.number("CRVAL1"), _step(header), header.number("CRPIX1")
     if not (np.isfinite(start) and np.isfinite(step) and step != 0):
         raise bad_axis(f"CRVAL1 = {start:g} and CDELT1 (or CD1_1) = {step:g} describe no wavelengths")
@@ -113,19 +162,20 @@ def header_axis(header: Header, size: int) -> tuple[Wave, tuple[str, ...]]:
         reference, warnings = 1.0, ("no CRPIX1; CRVAL1 taken as the first pixel",)
     kind = header.text("CTYPE1").upper()
     first, last = (start + step * (pixel - reference) for pixel in (1, size))
-    base = _logarithm(header, first, last, kind)
+    unit = axis_unit(header)
+    base = "linear" if unit_factor(unit) == 1e4 and "LOG" not in kind else ""
+    base = base or _logarithm(header, first, last, kind)
     index = np.arange(1, size + 1) - reference
-    unit = header.text("CUNIT1") or _iraf_unit(header) or ("angstrom" if kind.startswith("ANGSTROM") else "")
     if base == "wcs":  # FITS WCS paper III (Greisen et al. 2006, A&A 446, 747), sect. 3.2
         wave = _bounded(start, step * index[[0, -1]] / start, np.e)
-        factor, assumed = angstrom_factor(wave[0], wave[1], unit=unit)
+        factor, assumed = angstrom_factor(wave[0], wave[1], unit=unit, evidence=evidence)
         return np.asarray(start * np.exp(step * index / start) * factor), warnings + assumed
     if base == "linear":
-        factor, assumed = angstrom_factor(first, last, unit=unit)
+        factor, assumed = angstrom_factor(first, last, unit=unit, evidence=evidence)
         return np.asarray((start + step * index) * factor), warnings + assumed
     number = 10.0 if base == "log10" else np.e
     ends = _bounded(1.0, np.array([first, last]), number)
-    factor, assumed = angstrom_factor(ends[0], ends[1], unit=unit)
+    factor, assumed = angstrom_factor(ends[0], ends[1], unit=unit, evidence=evidence)
     if base not in kind.lower() and header.number("DC-FLAG") != 1 and "LOG" not in kind:
         assumed += (f"no word about a logarithm in the header; taken as {base} because CRVAL1 is {start:g}",)
     return np.asarray(number ** (start + step * index) * factor), warnings + assumed
@@ -169,9 +219,48 @@ def _logarithm(header: Header, first: float, last: float, kind: str) -> str:
     return "linear"
 
 
-def _iraf_unit(header: Header) -> str:
+def axis_unit(header: Header) -> str:
+    """The unit of the wavelengths by the header, '' where it names none."""
+    for key in ("CUNIT1", "XUNITS", "XUNIT", "WAVEUNIT", "WAVUNIT", "DISPUNIT"):
+        if text := header.text(key):
+            return text
     _, found, rest = header.text("WAT1_001").partition("units=")
-    return rest.split()[0] if found and rest.strip() else ""
+    if found and rest.strip():
+        return rest.split()[0]
+    return "angstrom" if header.text("CTYPE1").upper().startswith("ANGSTROM") else ""
+
+
+# Names of telescopes and spectrographs in space that see the ultraviolet.
+IN_SPACE = re.compile(r"\b(IUE|HST|HUBBLE|FUSE|GHRS|STIS|COS|FOS|COPERNICUS|HUT|GALEX|ASTROSAT)\b")
+FLUX_UNITS = ("BUNIT", "YUNITS", "YUNIT", "FLUXUNIT")
+_PER = re.compile(
+    r"(?:/|per )\s*(a|aa|ang\w*|nm|um|micron)\b|(?<![a-z])(a|aa|ang\w*|nm|um|micron)\s*(?:\^|\*\*)?-1"
+)
+
+
+def unit_evidence(headers: Sequence[Facts], *, chosen: str | None = None) -> UnitEvidence | None:
+    """What the headers say of a unit that they do not name; `chosen` is what the user said, and counts first.
+
+    Ozone lets no light below 2,900 angstrom through to the ground: numbers from 1,000 to 2,500 that were
+    measured there are nanometres.
+    """
+    if chosen is not None:
+        return UnitEvidence(chosen, "as --wave-unit says", chosen=True)
+    names = [(key, header.text(key)) for header in headers for key in ("TELESCOP", "INSTRUME", "OBSERVAT")]
+    if space := next((pair for pair in names if IN_SPACE.search(pair[1].upper())), None):
+        return UnitEvidence("angstrom", f"because {space[0]} is {space[1]}, which is in space")
+    if any(header.number("AIRMASS") >= 1 for header in headers) or site_of(headers) is not None:
+        return UnitEvidence(
+            "nm", "because the telescope is on the ground, which no such light in angstrom reaches"
+        )
+    for header in headers:
+        for key in FLUX_UNITS:
+            if per := _PER.search(header.text(key).lower()):
+                word = per.group(1) or per.group(2)
+                name = {1.0: "angstrom", 10.0: "nm", 1e4: "um"}.get(unit_factor(word) or 0.0)
+                if name is not None:
+                    return UnitEvidence(name, f"because {key} counts flux per {word}")
+    return None
 
 
 def regular(values: NDArray[np.floating], *, ulps: float = 1.0) -> Wave | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .header import PLACES, Facts, degrees, number, packed_degrees, plausible, sexagesimal
+from .header import PLACES, Facts, angle, degrees, is_place, number, packed_degrees, plausible, sexagesimal
 from .motion import UNKNOWN, Motion, motion_of
 
 MJD_ZERO = date(1858, 11, 17).toordinal()
@@ -95,18 +95,31 @@ def exposure_of(
     distrust  keywords of BERV that are known to be wrong in this file
     """
     ra, dec = place or (np.nan, np.nan)
+    remarks: tuple[str, ...] = ()
     if not np.isfinite([ra, dec]).all():
         found = [pair for header in headers for pair in (degrees(header, *PLACES), packed_degrees(header))]
         ra, dec = next((pair for pair in found if np.isfinite(pair[0])), (np.nan, np.nan))
+        if np.isnan(ra):
+            remarks = nowhere(headers)
     timed = True
     if not np.isfinite(time):
         time, timed = time_of(headers)
     elif time == np.floor(time):
         timed = False
-    if not moving:
-        return Exposure(ra, dec, time, UNKNOWN)
-    motion = motion_of(headers, ra=ra, dec=dec, time=time, timed=timed, distrust=distrust)
-    return Exposure(ra, dec, time, motion)
+    motion = UNKNOWN
+    if moving:
+        motion = motion_of(headers, ra=ra, dec=dec, time=time, timed=timed, distrust=distrust)
+    return Exposure(ra, dec, time, motion._replace(warnings=remarks + motion.warnings))
+
+
+def nowhere(headers: Sequence[Facts]) -> tuple[str, ...]:
+    """What to know where a header has numbers for the place that are none on the sky."""
+    for header in headers:
+        for right, up in PLACES:
+            ra, dec = angle(header, right, hours=True), angle(header, up)
+            if np.isfinite([ra, dec]).all() and not is_place(ra, dec):
+                return (f"{right} = {ra:g}, {up} = {dec:g} is no place on the sky: not used",)
+    return ()
 
 
 def time_of(headers: Sequence[Facts]) -> tuple[float, bool]:

@@ -235,8 +235,8 @@ class Unit:
                 return False
             if not value.isdecimal() or len(value) > 12 or int(value) % MODULUS != data:
                 raise UnreadableFile(
-                    f"the data of unit {self.index} do not match their DATASUM ({value}, found {data}); "
-                    "fetch it again, or accept it by --checksum ignore",
+                    f"the data of unit {self.index} do not match their DATASUM: changed since it was "
+                    "written, fetch the file again if in doubt",
                     reason="checksum",
                 )
         if "CHECKSUM" in stated and stated["CHECKSUM"].strip("0"):
@@ -244,8 +244,7 @@ class Unit:
             total = data + int(np.frombuffer(header, ">u4").sum(dtype=np.uint64))
             if total % MODULUS != 0:
                 raise UnreadableFile(
-                    f"the header of unit {self.index} was changed after its CHECKSUM was written; "
-                    "where that was done on purpose, --checksum ignore accepts such files",
+                    f"the header of unit {self.index} was changed after its CHECKSUM was written",
                     reason="checksum",
                 )
         return self.size > 0
@@ -308,6 +307,13 @@ class FitsFile:
         for index in range(1, fields + 1):
             for name in ("TNULL", "TSCAL", "TZERO", "TDMIN", "TDMAX"):
                 found.pop(f"{name}{index}", None)
+        return found
+
+    def words(self, *units: Unit) -> dict[str, str]:
+        """Texts of the primary header and of `units` that may say by what a spectrum was made."""
+        found: dict[str, str] = {}
+        for unit in (*reversed(units), *self._units[:1]):
+            found.update(unit.header.words)
         return found
 
     def _parse(self, begin: int, index: int) -> Unit:

@@ -41,7 +41,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     fits, primary = source.opened()
     names, named = roles_of(unit.columns)
     values = {role: unit.column(name) for role, name in names.items()}
-    options.verify(primary, unit)
+    verified = options.verify(primary, unit)
     for role in ("wave", "loglam", "flux", "sigma", "ivar"):
         if role in values and values[role].dtype.kind not in "fiu":
             raise UnreadableFile(f"column {names[role]} holds no numbers")
@@ -49,14 +49,16 @@ def read(source: Source, options: ReadOptions) -> Yield:
     unit_text = unit.header.text(f"TUNIT{column.index}") or named
     vectors = values["flux"].ndim == 2
     rows = len(values["flux"]) if vectors else 1
-    keywords = fits.keywords(unit)
+    keywords, words = fits.keywords(unit), fits.words(unit)
     exposure = exposure_of((primary.header, unit.header))
+    evidence = options.unit_of(primary.header, unit.header)
     for row in range(rows):
         try:
             cells = cells_of(
                 {role: _row(array, row, vectors) for role, array in values.items()},
                 unit=unit_text,
                 flip=False,
+                evidence=evidence,
             )
             medium, assumed = _medium(unit, column.name, cells, primary, options)
         except SpectrumError as error:
@@ -78,7 +80,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
             resolution=plausible(primary.header.number("SPEC_RES"), 1.0, 1e7),
             reader="table",
             keywords=keywords,
-            warnings=cells.warnings + assumed + exposure.motion.warnings,
+            words=words,
+            warnings=verified.warnings + cells.warnings + assumed + exposure.motion.warnings,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,13 @@ from ..kernels import cards
 CARD = 80
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?)(?![^\s/])")
 _STRING = re.compile(rb"\s*'((?:[^']|'')*)'")
+# Text keywords that may say by what a spectrum was made: who observed, with what, through what, reduced how.
+_MAKERS = re.compile(
+    r"INSTRUM|TELESCOP|OBSERVER|OBSERVAT|\bSITE|SPECTROG|SPEC[ _]?ID|CAM(ERA)?\b|DETECTOR|\bDET\b|CHIP|CCD"
+    r"|\bAMP|FIB(ER|RE)|IFU|SLIT|FILT|GRISM|\bGRAT|PRISM|DISPERS|\bARM\b|MODE\b|BINN|READ ?OUT|LAMP"
+    r"|\bADC\b|PLATE|VERSION|^VERS|VERS$|PIPELINE|PROCVER|SOFTWARE|REDUC"
+)
+LONGEST_WORDS = 40  # characters of a text that names something
 
 
 class Header:
@@ -50,6 +57,13 @@ class Header:
             if -np.inf < number < np.inf:  # False for NaN
                 found[name.removeprefix("HIERARCH ")] = number
         return found
+
+    @cached_property
+    def words(self) -> dict[str, str]:
+        """Short texts of keywords that may say by what it was made; HIERARCH keywords by their name alone."""
+        names = [name for name, value, _ in self._cards if is_maker(name) and "'" in value[:3]]
+        texts = {name.removeprefix("HIERARCH "): self.text(name.removeprefix("HIERARCH ")) for name in names}
+        return {name: text for name, text in texts.items() if is_name(text)}
 
     def card(self, key: str) -> bytes | None:
         """The text after '=' on the first card of `key`; None where there is no such card."""
@@ -103,6 +117,19 @@ class Header:
                 f"header keyword {key} is no whole number: {value_text[:40]}", reason="unreadable"
             )
         return int(value)
+
+
+@lru_cache(
+    maxsize=8192
+)  # the files of an archive share their keywords: a search for each would double the cost
+def is_maker(keyword: str) -> bool:
+    """Whether the text of a keyword may say by what a spectrum was made."""
+    return _MAKERS.search(keyword) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may name something: short, and not a number in quotes."""
+    return 0 < len(text) <= LONGEST_WORDS and not _NUMBER.fullmatch(text) and any(map(str.isalpha, text))
 
 
 def _number(value: str) -> float:
@@ -172,16 +199,21 @@ def degrees(header: Facts, *pairs: tuple[str, str]) -> tuple[float, float]:
     """
     for right, up in pairs:
         ra, dec = angle(header, right, hours=True), angle(header, up)
-        if 0 <= ra <= 360 and -90 <= dec <= 90:
+        if is_place(ra, dec):
             return ra, dec
     return np.nan, np.nan
+
+
+def is_place(ra: float, dec: float) -> bool:
+    """Whether two angles in degrees are a place on the sky; False where one is NaN."""
+    return 0 <= ra <= 360 and -90 <= dec <= 90
 
 
 def packed_degrees(header: Facts) -> tuple[float, float]:
     """A place that PACKED_PLACES gives, degrees; NaN where none does."""
     for right, up in PACKED_PLACES:
         ra, dec = 15 * _unpacked(header.number(right)), _unpacked(header.number(up))
-        if 0 <= ra <= 360 and -90 <= dec <= 90:
+        if is_place(ra, dec):
             return ra, dec
     return np.nan, np.nan
 

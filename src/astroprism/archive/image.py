@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
-from .axis import angstrom_factor, header_axis, require_smooth
+from .axis import Evidence, axis_unit, bad_axis, header_axis, require_smooth
 from .exposure import exposure_of
 from .fits import Unit
 from .header import Header, first_text, frame_of, plausible
-from .pixels import good_pixels, sigma_of
+from .multispec import apertures, is_equispec, is_multispec
+from .pixels import good_pixels, sigma_of, wavelengths
 from .reader import Reader, ReadOptions, Yield
+from .rows import FEWEST_PIXELS, MOST_ROWS, Rows, rows_of
 from .source import Source
 
 ERRORS = ("ERR", "ERROR", "ERRORS", "SIGMA", "STDDEV", "UNCERTAINTY", "NOISE")
 INVERSE = ("IVAR", "INVVAR")
-MOST_ROWS = 6  # of one spectrum: wavelength, flux, error, mask ...
-FEWEST_PIXELS = 16
 
 
 def _image(source: Source) -> Unit | None:
@@ -44,20 +44,15 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, options: ReadOptions) -> Yield:
-    """The one spectrum of the image; or one per layer, where rows are wavelengths, fluxes and errors."""
+    """The one spectrum of the image; several where layers or IRAF's apertures are spectra of their own."""
     unit = _image(source)
     assert unit is not None
     fits, primary = source.opened()
     header = unit.header
-    if header.text("CTYPE1").upper().startswith("MULTISPE"):
-        raise BadSpectrum(
-            "wavelengths as an IRAF 'multispec' are not read; linearise the spectrum first (IRAF: dispcor)",
-            reason="wavelength",
-        )
+    evidence = options.unit_of(header, primary.header)
     image = unit.image()
     if image.ndim == 2 and image.shape[1] <= MOST_ROWS and image.shape[0] >= FEWEST_PIXELS:
         image = image.T  # columns instead of rows
-    stack = None if options.row is not None else _labelled(image, header) or _with_wavelengths(image, header)
     exposure = exposure_of((header, primary.header) if unit is not primary else (header,))
     facts = exposure.facts() | {
         "target": first_text(header, "OBJECT", "OBJNAME", "TARGET") or first_text(primary.header, "OBJECT"),
@@ -66,18 +61,17 @@ def read(source: Source, options: ReadOptions) -> Yield:
         "resolution": plausible(header.number("SPEC_RES", "RESOLUT"), 1.0, 1e7),
         "reader": "image",
         "keywords": fits.keywords(unit),
+        "words": fits.words(unit),
     }
-    if stack is None:
-        flux, row = _row(image, options)
-        errors = _errors(source, unit)
-        sigma = errors[row] if errors is not None and errors.ndim == 2 else errors
-        stack = [_Rows(None, flux, sigma)]
-    options.verify(primary, unit)
+    stack, names = _spectra(source, unit, image, options, evidence)
+    verified = options.verify(primary, unit)
     for number, rows in enumerate(stack):
-        wave, flux, sigma, warnings = _spectrum(rows, header)
+        wave, flux, sigma, warnings = _spectrum(rows, header, evidence)
         require_smooth(wave)
         medium, assumed = medium_of(header, float(wave[-1]), options)
         sigma, good = good_pixels(flux, sigma)
+        if len(names) > 1:  # stars beside each other: name and place of the header are the field's
+            facts |= {"target": names[number], "ra": np.nan, "dec": np.nan}
         yield Spectrum(
             wavelength=wave,
             flux=flux,
@@ -85,33 +79,43 @@ def read(source: Source, options: ReadOptions) -> Yield:
             good=good,
             identifier=f"{source.stem}#{number}" if len(stack) > 1 else source.stem,
             medium=medium,
-            warnings=warnings + assumed + exposure.motion.warnings,
+            warnings=verified.warnings + warnings + assumed + exposure.motion.warnings,
             **facts,
         )
 
 
-class _Rows(NamedTuple):
-    """What the rows of an image are, shape (n,) each; wave is None where the header has the wavelengths."""
-
-    wave: NDArray[Any] | None
-    flux: NDArray[Any]
-    sigma: NDArray[Any] | None
+def _spectra(
+    source: Source, unit: Unit, image: NDArray[Any], options: ReadOptions, evidence: Evidence
+) -> tuple[list[Rows], list[str]]:
+    """The rows of every spectrum; and of IRAF's apertures, where there are several, the name of each."""
+    header = unit.header
+    several = image.ndim > 1 and image.shape[-2] > 1
+    if is_multispec(header) or (is_equispec(header) and several):
+        found = apertures(image, header, row=options.row)
+        return [one.rows for one in found], [one.name for one in found]
+    axis = None
+    if image.ndim > 1 and options.row is None:
+        with suppress(BadSpectrum):  # where the header has none, a row may
+            axis = header_axis(header, image.shape[-1], evidence=evidence)[0]
+        if (stack := rows_of(image, header, axis)) is not None:
+            return stack, []
+    flux, row = _row(image, options, axis)
+    errors = _errors(source, unit)
+    return [Rows(None, flux, errors[row] if errors is not None and errors.ndim == 2 else errors)], []
 
 
 def _spectrum(
-    rows: _Rows, header: Header
+    rows: Rows, header: Header, evidence: Evidence
 ) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
     """Wavelengths in angstrom that increase, flux and errors, and what was assumed."""
-    wave, flux, sigma = rows
+    wave, flux, sigma, warnings = rows
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     if wave is None:
-        axis, warnings = header_axis(header, flux.size)
+        axis, assumed = header_axis(header, flux.size, evidence=evidence)
     else:
-        unit = header.text("XUNITS") or header.text("CUNIT1")
-        factor, assumed = angstrom_factor(float(wave[0]), float(wave[-1]), unit=unit)
-        axis = wave.astype(np.float64) * factor
-        warnings = (*assumed, "rows taken as wavelength, flux and error by what is in them")
+        axis, assumed = wavelengths(wave, axis_unit(header), evidence=evidence)
+    warnings = (*assumed, *warnings)
     if axis[0] > axis[-1]:
         axis, flux = axis[::-1], flux[::-1]
         sigma = sigma[::-1] if sigma is not None else None
@@ -119,48 +123,7 @@ def _spectrum(
     return axis, flux, sigma, warnings
 
 
-def _labelled(image: NDArray[Any], header: Header) -> list[_Rows] | None:
-    """The spectrum and its errors where BANDIDn (IRAF's apall) or ARRAYn say which row is what."""
-    rows = image.reshape(-1, image.shape[-1]) if image.ndim > 1 else None
-    if rows is None or not 1 < len(rows) <= MOST_ROWS:
-        return None
-    names = [first_text(header, f"BANDID{at}", f"ARRAY{at}").lower() for at in range(1, len(rows) + 1)]
-    fluxes = [at for at, name in enumerate(names) if re.match(r"spectrum|flux", name)]
-    errors = [at for at, name in enumerate(names) if re.match(r"sigma|error|uncertainty", name)]
-    if not fluxes:
-        return None
-    return [_Rows(None, rows[fluxes[0]], rows[errors[0]] if errors else None)]
-
-
-def _with_wavelengths(image: NDArray[Any], header: Header) -> list[_Rows] | None:
-    """Layers of rows that are wavelength, flux and, where there is a third, error; None where rows are none.
-
-    No keyword says so (SpeX libraries write them): a row of positive numbers that runs one way all along, on
-    axes that the header does not describe, is the wavelengths.
-    """
-    if image.ndim not in (2, 3) or not 2 <= image.shape[-2] <= MOST_ROWS or image.shape[-1] < FEWEST_PIXELS:
-        return None
-    found = []
-    for layer in image.reshape(-1, *image.shape[-2:]):
-        at = next((index for index, row in enumerate(layer) if _one_way(row)), None)
-        others = [row for index, row in enumerate(layer) if index != at]
-        if at is None or _one_way(others[0]):
-            return None
-        wave = layer[at].astype(np.float64)
-        inside = np.isfinite(wave) & (wave > 0)
-        errors = others[1][inside] if len(others) > 1 else np.zeros(0)
-        found.append(_Rows(wave[inside], others[0][inside], errors if np.any(errors > 0) else None))
-    return found
-
-
-def _one_way(row: NDArray[Any]) -> bool:
-    """Whether the positive numbers of a row, most of it, only increase or only decrease."""
-    values = row[np.isfinite(row) & (row > 0)].astype(np.float64)
-    steps = np.diff(values)
-    return values.size > row.size / 2 and bool(np.all(steps > 0) or np.all(steps < 0))
-
-
-def _row(image: NDArray[Any], options: ReadOptions) -> tuple[NDArray[Any], int]:
+def _row(image: NDArray[Any], options: ReadOptions, axis: NDArray[Any] | None) -> tuple[NDArray[Any], int]:
     """The row that is the spectrum: the one requested, or the only one with anything in it."""
     rows = image.reshape(-1, image.shape[-1]) if image.ndim else image.reshape(1, -1)
     if len(rows) == 1:
@@ -176,9 +139,16 @@ def _row(image: NDArray[Any], options: ReadOptions) -> tuple[NDArray[Any], int]:
         return np.asarray(rows[used[0]]), used[0]
     if not used:
         return np.asarray(rows[0]), 0
+    if axis is None:
+        raise bad_axis(
+            f"an image of shape {image.shape} with {len(used)} used rows, none of which runs one way as "
+            "wavelengths do, and no axis in the header: add CRVAL1, CDELT1 and CUNIT1, or a row of "
+            "wavelengths"
+        )
     raise BadSpectrum(
-        f"an image of shape {image.shape} with {len(used)} used rows, and nothing says which to take; "
-        "write one spectrum per file, or choose by ReadOptions(row=...)",
+        f"an image of shape {image.shape} with {len(used)} used rows, and nothing says which is what: name "
+        "them by ARRAY1 = 'FLUX', ARRAY2 = 'ERROR' ..., write one spectrum per file, or choose by "
+        "ReadOptions(row=...)",
         reason="ambiguous",
     )
 
@@ -212,7 +182,7 @@ def medium_of(header: Header, longest: float, options: ReadOptions) -> tuple[str
     above one micron vacuum is.
     """
     kind = header.text("CTYPE1").upper()
-    stated = (header.text("AIRORVAC") or header.text("MEDIUM")).lower()
+    stated = first_text(header, "AIRORVAC", "MEDIUM", "WAVETYPE").lower()
     if kind.startswith("AWAV") or stated.startswith("air") or header.logical("VACUUM") is False:
         return "air", ()
     if (

@@ -48,7 +48,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     """The one spectrum of the file."""
     fits, primary = source.opened()
     rows, unit = _image(primary) if primary.size else _table(source)
-    options.verify(primary, unit)
+    verified = options.verify(primary, unit)
     header = primary.header
     flux = rows["FLUX"]
     column = rows.get("WAVELENGTH")
@@ -94,7 +94,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="lamost",
         keywords=fits.keywords(unit),
-        warnings=warnings + exposure.motion.warnings,
+        words=fits.words(unit),
+        warnings=verified.warnings + warnings + exposure.motion.warnings,
     )
 
 

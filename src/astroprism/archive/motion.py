@@ -5,8 +5,10 @@ BERV is the velocity to ADD to what the telescope measured; of barycentric data,
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,7 +139,7 @@ def motion_of(
         computed = _computed(headers, ra, dec, time, place, timed=timed)
     if stated is None:
         if np.isnan(computed):
-            return UNKNOWN
+            return UNKNOWN._replace(warnings=hints(headers))
         day = () if timed else ("only the day of the exposure is known: BERV is good to 1 km/s",)
         return Motion(computed, "computed", "", day)
     keyword, value = stated
@@ -155,6 +157,34 @@ def motion_of(
         return Motion(computed, "computed", "", (odd,))
     odd = f"{name} = {value:.2f} km/s, by place and time {computed:.2f}: the keyword is used"
     return Motion(value, f"keyword {name}", keyword.frame, (odd,))
+
+
+def hints(headers: Sequence[Facts]) -> tuple[str, ...]:
+    """Keywords that look like the Earth's motion, of which no convention is known: never used, but told."""
+    known = {keyword.name for keyword in KEYWORDS}
+    for header in headers:
+        for name, value in getattr(header, "numbers", {}).items():
+            if name in known or not looks_like_motion(name) or abs(value) in NOTHING:
+                continue
+            if 0 < abs(value) <= 1e3 * FASTEST:
+                return (
+                    f"{name} may be the Earth's motion, but its sign and unit are not known here: if it is, "
+                    "copy it to a keyword BERV (km/s, to add)",
+                )
+    return ()
+
+
+@lru_cache(maxsize=8192)
+def looks_like_motion(keyword: str) -> bool:
+    """Whether a keyword's name speaks of a barycentric or heliocentric velocity."""
+    return _MOTION.search(keyword.upper()) is not None
+
+
+# not errors of it, nor times by the Sun's clock
+_MOTION = re.compile(
+    r"BERV(?!\w*ERR)|BARY\w*[ _-]?(COR|VEL|RV\b)|V_?BARY|HELIO[ _-]?(COR|VEL|RV\b|V\b)|V_?HELIO|V_?HEL\b"
+    r"|HEL_?(COR|VEL|RV\b)|\b[BH]CV\b|EARTH[ _-]?V(EL)?\b"
+)
 
 
 def _scaled(headers: Sequence[Facts], keyword: MotionKeyword) -> tuple[str, ...]:

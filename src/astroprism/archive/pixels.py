@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from ..errors import BadSpectrum
 from ..kernels import survey
-from .axis import LONGEST, SHORTEST, Wave, angstrom_factor, bad_axis, regular, require_smooth, unrounded
+from .axis import (
+    LONGEST,
+    SHORTEST,
+    Evidence,
+    Wave,
+    angstrom_factor,
+    bad_axis,
+    regular,
+    require_smooth,
+    unrounded,
+)
 
 Array = NDArray[Any]
 _MOST = float(np.finfo(np.float32).max)
@@ -100,11 +110,14 @@ def roles_of(names: Iterable[str]) -> tuple[dict[str, str], str]:
     return found, unit
 
 
-def cells_of(values: Mapping[str, Array], *, unit: str = "", flip: bool = True) -> Cells:
+def cells_of(
+    values: Mapping[str, Array], *, unit: str = "", flip: bool = True, evidence: Evidence | None = None
+) -> Cells:
     """One spectrum from arrays by role (see ROLES), all of shape (n,).
 
-    unit  of the wavelengths; '' lets plausibility decide
-    flip  whether decreasing wavelengths are turned round with everything else
+    unit      of the wavelengths; '' lets plausibility decide
+    flip      whether decreasing wavelengths are turned round with everything else
+    evidence  what speaks for a unit where none is named
     """
     raw = values["wave"] if "wave" in values else values["loglam"]
     sizes = {role: np.shape(array) for role, array in values.items()}
@@ -112,7 +125,7 @@ def cells_of(values: Mapping[str, Array], *, unit: str = "", flip: bool = True) 
         raise BadSpectrum(f"columns of unequal length: {sizes}", reason="unreadable")
     if len(raw) < 2:
         raise BadSpectrum(f"{len(raw)} pixels", reason="empty")
-    wave, warnings = _wavelength(np.asarray(raw), unit, logarithmic="wave" not in values)
+    wave, warnings = wavelengths(np.asarray(raw), unit, logarithmic="wave" not in values, evidence=evidence)
     arrays = {role: np.asarray(array) for role, array in values.items()}
     if wave[0] > wave[-1] and flip:
         wave = wave[::-1]
@@ -136,7 +149,10 @@ def cells_of(values: Mapping[str, Array], *, unit: str = "", flip: bool = True) 
     return Cells(wave, flux, sigma, good, warnings)
 
 
-def _wavelength(raw: Array, unit: str, *, logarithmic: bool) -> tuple[Wave, tuple[str, ...]]:
+def wavelengths(
+    raw: Array, unit: str, *, logarithmic: bool = False, evidence: Evidence | None = None
+) -> tuple[Wave, tuple[str, ...]]:
+    """A column of wavelengths, or of their log10, in angstrom; and what was assumed."""
     if raw.dtype.kind not in "fiu":
         raise bad_axis(f"wavelengths of type {raw.dtype} are no numbers")
     exact = raw.astype(np.float64)
@@ -153,7 +169,7 @@ def _wavelength(raw: Array, unit: str, *, logarithmic: bool) -> tuple[Wave, tupl
             raise bad_axis(f"log wavelengths from {low:g} to {high:g} are no log10 of angstrom")
         grid = regular(exact) if raw.dtype.itemsize <= 4 else None
         return np.asarray(10.0 ** (exact if grid is None else grid)), warnings
-    factor, assumed = angstrom_factor(float(exact[0]), float(exact[-1]), unit=unit)
+    factor, assumed = angstrom_factor(float(exact[0]), float(exact[-1]), unit=unit, evidence=evidence)
     if raw.dtype == np.float32:  # rounded to 2e-4..1e-3 angstrom: find the grid it was rounded from
         grid = regular(exact)
         if grid is None and low > 0 and (logs := regular(np.log10(exact))) is not None:

@@ -57,7 +57,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
             reason="wavelength",
         )
     flux = unit.image()
-    options.verify(unit)
+    verified = options.verify(unit)
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
     berv = velocity(header.number(f"{prefix} DRS BERV"))
@@ -96,7 +96,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
         resolution=plausible(header.number("SPEC_RES"), 1.0, 1e7),
         reader="s1d",
         keywords=fits.keywords(),
-        warnings=warnings + exposure.motion.warnings,
+        words=fits.words(),
+        warnings=verified.warnings + warnings + exposure.motion.warnings,
     )
 
 

@@ -62,7 +62,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if any(array.ndim != 1 for array in values.values()):
         raise UnreadableFile("cells hold vectors; SDSS writes one row per pixel")
     mask = unit.column("AND_MASK") if "AND_MASK" in unit.columns else None
-    options.verify(primary, unit)
+    verified = options.verify(primary, unit)
     header, flux = primary.header, values["FLUX"]
     if flux.size < 2:
         raise BadSpectrum(f"{flux.size} pixels", reason="empty")
@@ -96,7 +96,8 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(extra.get("SN_MEDIAN_ALL", header.number("SNR")), 0.0, 1e6),
         reader="sdss",
         keywords=fits.keywords(unit),
-        warnings=warnings + assumed + exposure.motion.warnings,
+        words=fits.words(unit),
+        warnings=verified.warnings + warnings + assumed + exposure.motion.warnings,
     )
 
 

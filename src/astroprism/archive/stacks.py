@@ -195,7 +195,7 @@ def _spectra(source: Source, arrays: Mapping[str, Any], reader: str, options: Re
                 role: np.asarray(array[row] if array.ndim == 2 else array[...])
                 for role, array in used.items()
             }
-            cells = cells_of(parts, unit=unit)
+            cells = cells_of(parts, unit=unit, evidence=options.unit_of())
             medium, assumed = assumed_medium(float(cells.wave[-1]))
             if stated in MEDIA or options.medium is not None:
                 medium, assumed = stated if stated in MEDIA else str(options.medium), ()
@@ -222,8 +222,16 @@ def _spectra(source: Source, arrays: Mapping[str, Any], reader: str, options: Re
             berv_source=moved[1],
             snr=plausible(_number(lists["snr"], row), 0.0, 1e6),
             reader=reader,
-            warnings=cells.warnings + assumed,
+            warnings=cells.warnings + assumed + _nowhere(lists, row, ra, dec),
         )
+
+
+def _nowhere(lists: Mapping[str, list[Any] | None], row: int, ra: float, dec: float) -> tuple[str, ...]:
+    """What to know where a place was given that is none on the sky."""
+    given = _number(lists["ra"], row), _number(lists["dec"], row)
+    if not np.isfinite(given).all() or np.isfinite([ra, dec]).all():
+        return ()
+    return (f"ra = {given[0]:g}, dec = {given[1]:g} is no place on the sky: not used",)
 
 
 def _motion(

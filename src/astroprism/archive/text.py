@@ -17,7 +17,7 @@ from ..errors import BadSpectrum, UnreadableFile
 from ..spectrum import Spectrum
 from .axis import unit_factor
 from .exposure import exposure_of
-from .header import FRAMES, plausible
+from .header import FRAMES, is_maker, is_name, plausible
 from .image import assumed_medium
 from .pixels import cells_of, roles_of
 from .reader import Reader, ReadOptions, Yield
@@ -94,9 +94,9 @@ def read(source: Source, options: ReadOptions) -> Yield:
     if "sigma" in values and not np.any(values["sigma"] > 0):
         del values["sigma"]
     stated = _remarks(remarks)
-    cells = cells_of(values, unit=unit)
-    medium, assumed = _medium(remarks, float(cells.wave[-1]), options)
     stated_as = _Remarks(stated)
+    cells = cells_of(values, unit=unit, evidence=options.unit_of(stated_as))
+    medium, assumed = _medium(remarks, float(cells.wave[-1]), options)
     exposure = exposure_of((stated_as,))
     keywords = {key: number for key, value in stated.items() if (number := _plain(value)) is not None}
     yield Spectrum(
@@ -112,6 +112,7 @@ def read(source: Source, options: ReadOptions) -> Yield:
         snr=plausible(keywords.get("SNR", np.nan), 0.0, 1e6),
         reader="text",
         keywords=keywords,
+        words={key: text for key, text in stated.items() if is_maker(key.upper()) and is_name(text)},
         warnings=warnings + cells.warnings + assumed + exposure.motion.warnings,
     )
 
@@ -136,6 +137,11 @@ class _Remarks:
         """The first remark that begins with a number."""
         values = (_plain(self.text(key)) for key in keys if _single(self.text(key)))
         return next((value for value in values if value is not None), np.nan)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Every remark that begins with a number."""
+        return {key: value for key in self._values if np.isfinite(value := self.number(key))}
 
     def comment(self, key: str, /) -> str:
         """What follows the number of a remark: its unit."""

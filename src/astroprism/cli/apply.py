@@ -17,8 +17,11 @@ def apply(
         Path, typer.Option("--out", metavar="TABLE", help="The table: .csv, .parquet, .fits or .vot.")
     ],
     medium: Annotated[str | None, typer.Option(help="air or vacuum, for files that do not say.")] = None,
+    wave_unit: Annotated[
+        str | None, typer.Option(help="angstrom, nm or um, for files that do not say.")
+    ] = None,
     checksum: Annotated[
-        str, typer.Option(help="verify: refuse files whose own checksum fails; ignore: read them.")
+        str, typer.Option(help="verify: warn of files whose own checksum fails; refuse; or ignore.")
     ] = "verify",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Json = False,
@@ -28,7 +31,7 @@ def apply(
     from ..study import Study
     from .terminal import Display
 
-    options = ApplyOptions(device=device, medium=medium, checksum=checksum)
+    options = ApplyOptions(device=device, medium=medium, wave_unit=wave_unit, checksum=checksum)
     with Display() as display:
         report = Study(study).apply(list(paths), out=out, options=options, progress=display)
     lines = [] if report.made else ["nothing to do: the table is there, made from the same files and study"]

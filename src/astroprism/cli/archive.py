@@ -123,8 +123,11 @@ def ingest(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 (default), or float16: half the disk.")] = None,
     medium: Annotated[str | None, typer.Option(help="air or vacuum, for files that do not say.")] = None,
+    wave_unit: Annotated[
+        str | None, typer.Option(help="angstrom, nm or um, for files that do not say.")
+    ] = None,
     checksum: Annotated[
-        str, typer.Option(help="verify: refuse files whose own checksum fails; ignore: read them.")
+        str, typer.Option(help="verify: warn of files whose own checksum fails; refuse; or ignore.")
     ] = "verify",
     aliases: Annotated[
         Path | None, typer.Option(help="Table of names that mean one star, one row per star.")
@@ -151,6 +154,7 @@ def ingest(
         min_good=min_good,
         dtype=dtype,
         medium=medium,
+        wave_unit=wave_unit,
         checksum=checksum,
         aliases=None if aliases is None else str(aliases),
         targets=None if targets is None else str(targets),
@@ -178,8 +182,8 @@ def ingest(
     if report.targets:
         listed, missing, unknown = (report.targets[key] for key in ("listed", "missing", "unknown"))
         lines.append(
-            f"  {listed:,} spectra have their target by the table of targets, {missing:,} are not in it, "
-            f"{unknown:,} of its rows name no spectrum here"
+            f"  {listed:,} of {listed + missing:,} spectra have their target by the table of targets, "
+            f"{unknown:,} of its {report.targets['rows']:,} rows name no spectrum here"
         )
     if report.n_target_doubts:
         lines.append(

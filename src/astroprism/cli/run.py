@@ -25,6 +25,9 @@ def run(
         Path | None,
         typer.Option(metavar="TABLE", help="Columns spectrum, target: counts before names and places."),
     ] = None,
+    wave_unit: Annotated[
+        str | None, typer.Option(help="angstrom, nm or um, for files that do not say.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="How long to train (default: the recipe's own number).")
     ] = None,
@@ -58,6 +61,7 @@ def run(
             normalise=normalise,
             workers=workers,
             targets=None if targets is None else str(targets),
+            wave_unit=wave_unit,
         ),
         train=TrainOptions(
             steps=steps,

@@ -18,7 +18,7 @@ from .. import schema
 from ..artifacts import jsonable
 from ..measures import readout
 from ..measures.binned import bin_sweep
-from ..measures.count import Count, count
+from ..measures.count import Count, agreement, causes_in_words, count
 from ..measures.crossfit import CrossFitted
 from ..measures.dossier import dossier
 from ..measures.evidence import Floats
@@ -231,10 +231,9 @@ def text_of(findings: Findings) -> str:
     first, second = counts.statistical, counts.information
     assert first is not None
     assert second is not None
-    agree = "the two counts agree" if counts.agree else "the two counts DISAGREE"
     lines = [
-        f"{first.k} causes by switching nodes off ({first.low} to {first.high}), {second.k} by "
-        f"information ({second.low} to {second.high}): {agree}",
+        f"{causes_in_words(first.k)} by switching nodes off ({first.low} to {first.high}), {second.k} by "
+        f"information ({second.low} to {second.high}): {agreement(first, second)}",
         f"  the seed paper's spread above {counts.mad.threshold:g} would count {counts.mad.k}; "
         f"{findings.rests_on.text}",
     ]
@@ -422,7 +421,9 @@ def _warnings(evidence: Evidence, counted: Count, matches: Matches) -> list[str]
         all_of_them = "no label can be used, so every informative node counts as unexplained" if none else ""
         lines.append(f"{all_of_them or 'labels left out'} ({why})")
     if not counted.agree:
-        lines.append("the two counts differ: read them as a range, and train longer before trusting either")
+        short = any("train for more steps" in one for one in evidence.warnings)  # that is said, then
+        longer = "" if short else ", and train longer before trusting either"
+        lines.append(f"the two counts differ: read them as a range{longer}")
     return lines
 
 

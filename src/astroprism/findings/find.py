@@ -25,7 +25,7 @@ from ..measures.spacing import FEWEST
 from ..measures.stability import Survival, survive
 from ..model.data import Source
 from ..model.encode import codes_facts
-from ..model.fit import POOR, poor_fit
+from ..model.fit import POOR, POOR_BEGINS, poor_fit
 from ..progress import Listener, message, silent, warning
 from ..schema import FINDINGS, EvidenceFacts, Findings, ModelFacts, Split
 from ..targets import split
@@ -326,7 +326,9 @@ def _visits(folder: StudyFolder, *, codes: pd.DataFrame, held: NDArray[np.bool_]
 def _fit_warnings(facts: ModelFacts) -> tuple[str, ...]:
     """A warning where the model is far from describing the spectra."""
     chi2 = facts.chi2.train if facts.chi2.valid is None else facts.chi2.valid
-    return (poor_fit(chi2),) if chi2 is not None and chi2 > POOR else ()
+    if chi2 is None or chi2 <= POOR:
+        return ()
+    return (next((text for text in facts.warnings if text.startswith(POOR_BEGINS)), poor_fit(chi2)),)
 
 
 def _survival(folder: StudyFolder, evidence: Evidence, numbers: list[int], *, seed: int) -> Survival:

@@ -19,9 +19,9 @@ from ..artifacts import Format, table_header, write_table
 from ..errors import ModelError
 from ..folder import StudyFolder
 from ..measures.crossfit import CrossFitted, cross_fit
-from ..progress import Listener, Progress, message, silent
+from ..progress import Listener, message, once, silent
 from ..targets import split
-from .retrain import duration, encoded, mean_and_sd, minutes_of, options_of, train_in
+from .retrain import duration, encoded, matching_minutes, mean_and_sd, minutes_of, options_of, train_in
 
 FOLD = Format("astroprism-fold", 1)
 STEPS = 0.5  # of the main network's: schedules follow the fraction of the steps, so the course is the same
@@ -64,12 +64,13 @@ def train_folds(
     progress(message(cost_of_folds(folder, missing=len(missing), done=len(done), count=count)))
     parts, of = split.as_trained(store.index, facts.split), split.folds(store.index, facts.split, count)
     steps = max(1, round(STEPS * facts.recipe["steps"]))
+    heard = once(progress, said=[facts.response])
     for fold in missing:
         progress(message(f"cross-fitting: fold {fold + 1} of {count}"))
         into = _path(folder, fold).parent
         own = split.spared(store.index, np.where(of == fold, "fold", parts), facts.split)
         options = options_of(into, facts, seed=facts.seed, steps=steps, device=device)
-        train_in(store, into, options, own, facts.split, lambda event: _is_news(event) and progress(event))
+        train_in(store, into, options, own, facts.split, heard)
         header, columns = encoded(store, into, np.arange(len(store)), device=device)
         columns |= {"held": (of == fold).tolist(), "trained": (own == "train").tolist()}
         write_table(
@@ -84,8 +85,9 @@ def cost_of_folds(folder: StudyFolder, *, missing: int, done: int, count: int) -
     there = f" ({done} are there already)" if done else ""
     return (
         f"evidence by {count}-fold cross-fitting: {missing} training{'s' * (missing != 1)}{there} of about "
-        f"{duration(each)}, half as long as the first, {duration(each * missing)} in all. Interrupt at any "
-        "time; the same command continues"
+        f"{duration(each)}, half as long as the first, {duration(each * missing)} in all, and about "
+        f"{duration(matching_minutes(folder))} for the findings. Interrupt at any time; the same command "
+        "continues"
     )
 
 
@@ -129,11 +131,6 @@ def read_folds(
     of = np.full(len(index), -1)
     of[some] = fold_of[some]
     return Folds(CrossFitted(whole[0], whole[1], found.returned, found.null), of, count)
-
-
-def _is_news(event: Progress) -> bool:
-    """Whether an event of a fold's training is passed on: what it warns of, the main training has said."""
-    return event.kind != "warning"
 
 
 def _path(folder: StudyFolder, fold: int) -> Path:

@@ -21,13 +21,13 @@ from ..kernels import COMPILED, SLOW
 from ..progress import Listener, message, silent, warning
 from ..store.layout import Layout, create_store, read_layout, rows_per_shard
 from ..store.prepare import PrepareOptions
-from ..targets.assignment import Assigned, read_assignment
+from ..targets.assignment import Assigned, no_match, read_assignment
 from ..targets.group import read_aliases
 from .commit import committed_blocks, finish, read_index, read_rejects
 from .journal import read_journal
 from .listing import FileEntry, files_table, known_files, list_files, open_plan, work_folder, write_plan
 from .options import IngestCounts, IngestOptions, IngestReport
-from .proposal import propose_grid
+from .proposal import propose_grid, refuse_foreign_targets
 from .work import do_blocks
 
 __all__ = ["IngestCounts", "IngestOptions", "IngestReport", "ingest"]
@@ -72,6 +72,8 @@ def ingest(
                     message(f"continuing an unfinished ingest: {done:,} of {len(plan):,} files are done")
                 )
             if plan or new:
+                if targets is not None and not before[0]:
+                    refuse_foreign_targets(plan or new, targets, str(options.targets), read=options.read)
                 layout, preparation = _settings(path, options, plan or new, progress=progress)
                 # what an interrupted run set out to do comes first, then what has been added since
                 while todo := plan or [entry for entry in listing.files if entry.path not in known]:
@@ -101,7 +103,19 @@ def ingest(
                     )
                     progress(message("targets were grouped again with the tables given"))
             if assigned is not None:
-                progress(message(assigned.line()))
+                if (
+                    targets is not None
+                    and not assigned.listed
+                    and (ids := read_index(path)["spectrum_id"]).size
+                ):
+                    raise no_match(
+                        str(options.targets),
+                        targets,
+                        ids,
+                        then="repeat the command: what is ingested is kept, grouped by name and place so far",
+                    )
+                few = targets is not None and 2 * len(assigned.unknown) > len(targets)
+                progress((warning if few else message)(assigned.line()))
             report = _report(path, before)
     except BaseException:
         if fresh and not (path / "zarr.json").exists():
@@ -126,6 +140,7 @@ def ingest(
             "listed": assigned.listed,
             "missing": assigned.target.size - assigned.listed,
             "unknown": len(assigned.unknown),
+            "rows": assigned.keys,
         },
         **report,
     )

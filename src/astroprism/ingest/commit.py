@@ -22,6 +22,7 @@ from ..errors import StoreError
 from ..store.layout import Layout, resize
 from ..store.write import publish, seal
 from ..targets.assignment import Assigned, assign
+from ..targets.classes import FEW_CLASSES, no_class
 from ..targets.group import group_targets
 from .block import part_folder
 from .journal import read_journal
@@ -54,11 +55,14 @@ INDEX_COLUMNS: dict[str, str] = {
     "digest": "str",
     "warnings": "str",
 }
+MOST_WORDS = (
+    1 / 3
+)  # of the spectra that have a text keyword, as different texts: with more it names each of them
 REJECT_COLUMNS = {"path": "str", "item": "int64", "spectrum_id": "str", "reason": "str", "message": "str"}
 
 
 def committed_file(store: Path, block: int, kind: str) -> Path:
-    """The table `kind` (index, keywords, rejects) of a committed block; index is written last."""
+    """The table `kind` (index, keywords, words, rejects) of a committed block; index is written last."""
     return work_folder(store) / "committed" / f"{block:06d}.{kind}.parquet"
 
 
@@ -128,6 +132,7 @@ def commit_block(
     refused.sort(key=lambda entry: (entry["file"], entry["item"]))
     _write_table(rejects_table(refused), committed_file(store, block, "rejects"))
     _write_keywords(kept, committed_file(store, block, "keywords"))
+    _write_words(kept, committed_file(store, block, "words"))
     _write_table(index_table(kept), committed_file(store, block, "index"))
     shutil.rmtree(folder, ignore_errors=True)
     return len(kept), len(refused)
@@ -203,6 +208,24 @@ def _write_keywords(entries: Sequence[dict[str, Any]], path: Path) -> None:
         pq.write_table(pa.table(columns), part)
 
 
+def _write_words(entries: Sequence[dict[str, Any]], path: Path) -> None:
+    """A column per keyword with a text, null where a spectrum lacks it."""
+    import pyarrow as pa
+
+    words = [entry.get("words", {}) for entry in entries]
+    columns: dict[str, Any] = {"row": pa.array([entry["row"] for entry in entries], pa.int64())}
+    for name in sorted(set().union(*words) - {"row"}):
+        columns[name] = pa.array([one.get(name) for one in words], pa.string())
+    _write_arrow(pa.table(columns), path)
+
+
+def _write_arrow(table: Any, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    with aside(path) as part:
+        pq.write_table(table, part)
+
+
 def committed_blocks(store: Path) -> list[int]:
     """Numbers of the blocks whose commit is complete, in order."""
     found = (work_folder(store) / "committed").glob("*.index.parquet")
@@ -238,7 +261,8 @@ def finish(
 
     targets  {spectrum: target} that counts before names and places; None: what an earlier ingest was given
 
-    Repeating it after a kill gives the same. Returns what a table of targets did, where there is one.
+    Repeating it after a kill gives the same. Returns what a table of targets did, where there is one: a table
+    that names no spectrum did nothing, and is not kept.
     """
     blocks = committed_blocks(store)
     old = read_index(store)
@@ -253,10 +277,14 @@ def finish(
         aliases=aliases,
         identifiers=index["spectrum_id"].tolist(),
     )
-    assigned = None
+    assigned = None if targets is None else assign(index, grouped.target, targets)
+    if assigned is not None and not assigned.listed and len(index):
+        targets = None  # a table of another archive: it is not kept, and the one kept before stays in force
+    chosen = None
     if (assignment := _assignment(store, targets)) is not None:
-        assigned = assign(index, grouped.target, assignment)
-    index["target"] = pd.Series(grouped.target if assigned is None else assigned.target, dtype="str")
+        chosen = assign(index, grouped.target, assignment)
+    assigned = assigned or chosen
+    index["target"] = pd.Series(grouped.target if chosen is None else chosen.target, dtype="str")
     rejects = pd.concat(
         [
             read_rejects(store),
@@ -267,6 +295,7 @@ def finish(
     rejects = _typed(rejects, REJECT_COLUMNS)
     rejects = rejects.drop_duplicates(["path", "item"], ignore_index=True)
     _merge_keywords(store, blocks)
+    _merge_words(store, blocks)
     _write_table(rejects, store / "rejects.parquet")
     _write_table(grouped.doubts, store / "target-doubts.parquet")
     _write_table(files, store / "files.parquet")
@@ -320,3 +349,32 @@ def _merge_keywords(store: Path, blocks: Sequence[int]) -> None:
             present = dict(zip(table.column_names, table.columns, strict=True))
             columns = [present.get(name, empty) for name in order]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def _merge_words(store: Path, blocks: Sequence[int]) -> None:
+    """One table of the texts of headers, without nearly unique texts, dates and names of files."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    place = store / "words.parquet"
+    tables = [pq.read_table(place)] if place.exists() else []
+    known = pc.max(tables[0]["row"]).as_py() if tables and tables[0].num_rows else -1
+    paths = [committed_file(store, block, "words") for block in blocks]
+    for table in (pq.read_table(path) for path in paths if path.exists()):
+        if table.num_rows and table["row"][0].as_py() > known:
+            tables.append(table)
+    merged = (
+        pa.concat_tables(tables, promote_options="default")
+        if tables
+        else pa.table({"row": pa.array([], pa.int64())})
+    )
+    kept = [name for name in merged.column_names if name == "row" or _names_something(merged[name])]
+    _write_arrow(merged.select(kept), place)
+
+
+def _names_something(column: Any) -> bool:
+    """Whether a column of texts holds few different ones, which are neither dates nor names of files."""
+    values = column.drop_null()
+    different = values.unique().to_pylist()
+    return len(different) <= max(FEW_CLASSES, MOST_WORDS * len(values)) and not no_class(different)

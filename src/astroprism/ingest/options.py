@@ -23,7 +23,9 @@ class IngestOptions:
     min_good   share of good pixels a spectrum must have; None: that of the store, else 0.5
     dtype      float32 or float16 on disk; None: that of the store, else float32
     medium     air or vacuum, for files that do not say which; None: as their format has it by custom
-    checksum   verify: files whose own checksum fails are refused; ignore: they are read
+    wave_unit  angstrom, nm or um, for files that do not say which; None: as numbers and headers decide
+    checksum   verify: files whose own checksum fails are read with a warning; refuse: they are refused;
+               ignore: nobody looks
     aliases    table of names that mean one star, a row per star
     targets    table with columns spectrum and target; counts before names and places, and the store keeps it
     workers    local processes; 0: this process; None: one per core
@@ -36,6 +38,7 @@ class IngestOptions:
     min_good: float | None = None
     dtype: str | None = None
     medium: str | None = None
+    wave_unit: str | None = None
     checksum: str = "verify"
     aliases: str | None = None
     targets: str | None = None
@@ -64,7 +67,7 @@ class IngestOptions:
     @property
     def read(self) -> ReadOptions:
         """The options of the readers."""
-        return ReadOptions(checksum=self.checksum, medium=self.medium)
+        return ReadOptions(checksum=self.checksum, medium=self.medium, wave_unit=self.wave_unit)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,15 @@ from ..grid import SPEED_OF_LIGHT, Grid, convert_medium, log_grid
 from ..spectrum import Spectrum
 from ..store.layout import Layout
 from ..store.prepare import PrepareOptions, prepare
+from ..targets.assignment import file_keys, no_match
 from .listing import FileEntry, spread
 
 SAMPLE_FILES = 200
 TIMED_FILES = 6
 TIMED_SHARE = 50  # one file of this many is timed: a small archive is not to spend its time on the estimate
+# Identifiers are read from so many files before a table of targets is called foreign. One with a row for
+# every fifth file would be met among fifty with a chance of 1 - 1e-5.
+NAMED_FILES, NAMED_SHARE = 50, 5
 COMMON = 0.95  # share of the files whose range the proposed grid lies within
 
 
@@ -61,6 +65,34 @@ def propose_grid(files: Sequence[FileEntry], *, options: ReadOptions) -> tuple[G
         "their finest pixel"
     )
     return grid, words
+
+
+def refuse_foreign_targets(
+    files: Sequence[FileEntry], targets: Mapping[str, str], source: str, *, read: ReadOptions
+) -> None:
+    """Refuse a table of targets that names none of these files and no spectrum of a sample of them.
+
+    Before the work, that is. A table of few rows may name a spectrum outside the sample: not judged here.
+    """
+    if any(key in targets for entry in files for key in file_keys(entry.path)):
+        return
+    sample = spread(files, NAMED_FILES)
+    if len(sample) < len(files) and len(targets) < len(files) / NAMED_SHARE:
+        return
+    found: list[str] = []
+    for entry in sample:
+        try:
+            for item, outcome in enumerate(read_file(entry.path, options=read)):
+                if isinstance(outcome, Spectrum):
+                    if outcome.identifier in targets:
+                        return
+                    found.append(outcome.identifier)
+                if item >= NAMED_FILES and len(sample) < len(files):
+                    break
+        except (SpectrumError, OSError):
+            continue
+    if found:
+        raise no_match(source, targets, found, then="repeat the command: nothing has been ingested yet")
 
 
 def _common_range(lows: np.ndarray, highs: np.ndarray) -> tuple[float, float]:

@@ -26,7 +26,30 @@ MAD_THRESHOLD = 0.02  # Sedaghat et al. (2021), section 6.1
 EFFECT = 0.003  # the weakest cause that counts, as an even change of the flux, in units of the continuum
 LEAST_BOUND = 1.0  # nats: a node that saves less does not pay for the half nat that makes it informative
 ALIKE = 0.95  # rank correlation of codes that is reported where there is no decoder to look for copies with
+WIDE = 2  # causes between the ends of a range, or as many as were counted: above that it says little
 COPY_OVERLAP = 0.5  # share of what two nodes do to the spectrum that is the same
+
+
+def causes_in_words(k: int) -> str:
+    """So many causes."""
+    return f"{k} cause{'s' * (k != 1)}"
+
+
+def is_wide(low: int, high: int, k: int) -> bool:
+    """Whether a range says so little that another count within it is no confirmation."""
+    return high - low > max(WIDE, k)
+
+
+def agreement(first: CountSummary, second: CountSummary) -> str:
+    """What two counts say together, in words: equal ones of a wide range have not confirmed each other."""
+    wide = [one for one in (first, second) if is_wide(one.low, one.high, one.k)]
+    if wide and first.k == second.k:
+        most = max(wide, key=lambda one: one.high - one.low)
+        return (
+            f"the two counts are equal, but as {most.low} to {most.high} are possible this says little: read "
+            f"them as {min(first.low, second.low)} or more"
+        )
+    return "the two counts agree" if first.k == second.k else "the two counts DISAGREE"
 
 
 @dataclass(frozen=True)
@@ -103,17 +126,24 @@ class Count:
             "copies_of": None if copy < 0 else copy,
         }
 
+    @property
+    def agreement(self) -> str:
+        """What the two counts say together, in words; '' where one was not made."""
+        if self.statistical is None or self.information is None:
+            return ""
+        return agreement(self.statistical.summary(), self.information.summary())
+
     def text(self) -> str:
         """A short text for people."""
         ways = (("switching nodes off", self.statistical), ("information", self.information))
         lines = [
-            f"{one.k} causes by {way} ({one.low} to {one.high}; nodes "
+            f"{causes_in_words(one.k)} by {way} ({one.low} to {one.high}; nodes "
             f"{', '.join(map(str, one.nodes)) or 'none'}; bound {one.bound:.3g} nats)"
             for way, one in ways
             if one
         ]
         if self.agree is not None:
-            lines.append("the two counts agree" if self.agree else "the two counts DISAGREE")
+            lines.append(self.agreement)
         elif self.statistical is None:
             lines.append(
                 "the statistical count was not made: it needs a decoder; give `ablation`, the rise of the "

@@ -50,6 +50,7 @@ TABLE = (
         r"TELESCOP|INSTRUME|OBSERVAT|^SITE|^LATITUDE|^LONGITUD|^READER$",
         Meaning("instrument", "the telescope and instrument", 2),
     ),
+    (r"OBSERVER", Meaning("instrument", "the observer", 3)),
     (r"PLATE|^TILE|CARTID|PLUG|^FIELD ?ID", Meaning("instrument", "the plate", 3)),
     (r"FIB(ER|RE)|\bIFU|SLITLET|BUNDLE", Meaning("instrument", "the fibre", 4)),
     (
@@ -77,13 +78,14 @@ TABLE = (
         Meaning("instrument", "the detector's settings"),
     ),
     (
-        r"\bINS\b|FOCUS|SLIT|GRAT|GRISM|FILTER|\bARM\b|COLLIM|ROTAT|\bADC\b|LAMP|SHUTTER",
+        r"\bINS\b|FOCUS|SLIT|GRAT|GRISM|PRISM|DISPERS|FILTER|\bARM\b|COLLIM|ROTAT|\bADC\b|LAMP|SHUTTER|MODE\b",
         Meaning("instrument", "the instrument's settings"),
     ),
     (
         r"^NORM$|^NSTD|^NWORDER|^SPEC ?RES|^RESOLUTION|^OFFSET",
         Meaning("instrument", "the instrument's settings"),
     ),
+    (r"VERSION|^VERS|VERS$|PIPELINE|PROCVER|SOFTWARE|REDUC", Meaning("instrument", "the reduction")),
     (
         r"^COEFF\d|^CRVAL|^CRPIX|^CDELT|^CD\d|WAVE ?L?(MIN|MAX)|SPEC ?BIN|DISP",
         Meaning("instrument", "the wavelength axis"),

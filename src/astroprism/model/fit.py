@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .loop import Training
     from .response import Response
 
+POOR_BEGINS = "chi2 is "  # the warning of a poor fit
 POOR = 1.5  # held-out chi2 per pixel from which spectra are not yet described
 OVERFIT = 1.5  # held-out chi2 over training chi2, from which spectra were too few
 FEWEST_STEPS = 100  # below that no schedule means anything
@@ -491,22 +492,20 @@ def _facts(
         kept=kept,
         response=response,
         events=[Event(x["step"], x["event"]) for x in training.status.moments if x["event"]],
-        warnings=[*warnings, *_unlearned(network), *_warnings(chi2, kept=kept, spectra=trained_on.spectra)],
+        warnings=[
+            *warnings,
+            *_warnings(chi2, kept=kept, spectra=trained_on.spectra, learned=_learned(network)),
+        ],
     )
 
 
-def _unlearned(network: Prism | PaperNetwork) -> list[str]:
-    """A warning where the errors stayed as stated because too little was fitted to learn them."""
-    if getattr(network, "learns_noise", None) is None or bool(network.learns_noise):
-        return []
-    return [
-        "errors are taken as stated: too much is unexplained to tell wrong errors from causes that are not "
-        "learned yet. Train for more steps"
-    ]
+def _learned(network: Prism | PaperNetwork) -> bool:
+    """Whether the errors were learned, or are not to be: they stay as stated where too little was fitted."""
+    return getattr(network, "learns_noise", None) is None or bool(network.learns_noise)
 
 
-def _warnings(chi2: Chi2, *, kept: list[int], spectra: int) -> list[str]:
-    """What a user must know before trusting the model."""
+def _warnings(chi2: Chi2, *, kept: list[int], spectra: int, learned: bool = True) -> list[str]:
+    """What a user must know before trusting the model; of a short training in one warning, not in two."""
     found = []
     if chi2.valid is None:
         found.append(
@@ -525,18 +524,24 @@ def _warnings(chi2: Chi2, *, kept: list[int], spectra: int) -> list[str]:
             )
         )
     if (worst := chi2.train if chi2.valid is None else chi2.valid) is not None and worst > POOR:
-        found.append(poor_fit(worst))
+        found.append(poor_fit(worst, learned=learned))
+    elif not learned:
+        found.append(
+            "errors are taken as stated: too much is unexplained to tell wrong errors from causes that are "
+            "not learned yet. Train for more steps"
+        )
     if not kept:
         found.append("no node was kept: the spectra do not differ beyond their noise, or training was short")
     return found
 
 
-def poor_fit(chi2: float) -> str:
-    """What a chi2 far above 1 means for whoever counts causes."""
+def poor_fit(chi2: float, *, learned: bool = True) -> str:
+    """What a chi2 far above 1 means for whoever counts causes; `learned`: whether errors were learned."""
+    errors = "" if learned else " (which it could not yet tell apart: errors are taken as stated)"
     return (
-        f"chi2 is {chi2:.3g} a pixel, and 1 would be the noise alone: the network does not describe these "
-        "spectra yet, or their errors are stated too small. Causes that it has not learned are not counted: "
-        "read the counts as lower limits, and train for more steps"
+        f"{POOR_BEGINS}{chi2:.3g} a pixel, and 1 would be the noise alone: the network does not describe "
+        f"these spectra yet, or their errors are stated too small{errors}. Causes that it has not learned "
+        "are not counted: read the counts as lower limits, and train for more steps"
     )
 
 

@@ -86,8 +86,17 @@ class Store:
         return _to_pandas(self._tables.read("index"))
 
     def keywords(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Numeric header keywords in the order of positions, all or the named columns; NaN where absent."""
-        return _to_pandas(self._tables.read("keywords", columns=columns))
+        """Header keywords in the order of positions, all or the named columns.
+
+        Numbers, NaN where absent, and texts that may say by what a spectrum was made, None where absent.
+        """
+        numbers = self._tables.read("keywords", columns=columns)
+        if columns is None:
+            words = self._tables.read("words", optional=True)
+            for name in words.column_names:
+                if name not in numbers.column_names:
+                    numbers = numbers.append_column(name, words[name])
+        return _to_pandas(numbers)
 
     @cached_property
     def rejects(self) -> pd.DataFrame:
@@ -312,13 +321,19 @@ class Tables:
         if self.rows.size and (self.rows[0] < 0 or np.any(np.diff(self.rows) < 1)):
             raise StoreError(f"{main} names a row twice or below 0; it is damaged: ingest again")
 
-    def read(self, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-        """The table `name`, 'index' or 'keywords', in the order of `rows`."""
+    def read(self, name: str, *, columns: Sequence[str] | None = None, optional: bool = False) -> pa.Table:
+        """The table `name`, 'index', 'keywords' or 'words', in the order of `rows`.
+
+        optional  whether rows that have no such table, of an older version, are blank instead of an error
+        """
         import pyarrow as pa
 
         tables = []
         for prefix, take in self._sources:
             place = Path(f"{prefix}{name}.parquet")
+            if optional and not place.exists():
+                tables.append(pa.table({"row": pa.nulls(take.size, pa.int64())}))
+                continue
             table = _parquet(place, columns=columns)
             if take.size and table.num_rows <= take[-1]:
                 raise StoreError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,20 +26,36 @@ class Assigned(NamedTuple):
     target   (n,) the table's, or where it has none the one given
     listed   spectra that the table names
     unknown  keys of the table that name no spectrum
+    keys     number of its keys
     """
 
     target: NDArray[np.object_]
     listed: int
     unknown: tuple[str, ...]
+    keys: int
 
     def line(self) -> str:
         """What the table did, in a sentence."""
         text = f"--targets: {self.listed:,} of {self.target.size:,} spectra have their target by the table"
         if missing := self.target.size - self.listed:
-            text += f"; {missing:,} are not in it and are grouped by name and place"
+            are = "is" if missing == 1 else "are"
+            text += f"; {missing:,} {are} not in it and {are} grouped by name and place"
         if self.unknown:
-            text += f"; {len(self.unknown):,} rows name no spectrum here (first: {self.unknown[0]})"
+            text += (
+                f"; {len(self.unknown):,} of its {self.keys:,} rows name no spectrum here (first: "
+                f"{self.unknown[0]})"
+            )
         return text
+
+
+def no_match(source: str, keys: Collection[str], spectra: Iterable[str], *, then: str) -> CatalogError:
+    """What is raised where a table of targets names no spectrum: names of both sides, and what to do."""
+    table, archive = (", ".join(map(repr, islice(names, 2))) for names in (keys, spectra))
+    return CatalogError(
+        f"--targets {source}: none of its {len(keys):,} rows names a spectrum of this archive. The table has "
+        f"{table}, the archive {archive}: write the identifiers of the spectra, or the names of their files, "
+        f"into the column spectrum, and {then}"
+    )
 
 
 def read_assignment(table: object) -> dict[str, str]:
@@ -76,14 +93,19 @@ def assign(index: pd.DataFrame, target: NDArray[np.object_], assignment: Mapping
     made, used = target.copy(), set()
     listed = 0
     for row, (identifier, path) in enumerate(zip(index["spectrum_id"], index["path"], strict=True)):
-        name = Path(path).name
-        for key in (identifier, path, name, name.partition(".fits")[0], Path(path).stem):
+        for key in (identifier, *file_keys(path)):
             if key in assignment:
                 made[row] = assignment[key]
                 used.add(key)
                 listed += 1
                 break
-    return Assigned(made, listed, tuple(key for key in assignment if key not in used))
+    return Assigned(made, listed, tuple(key for key in assignment if key not in used), len(assignment))
+
+
+def file_keys(path: str) -> tuple[str, ...]:
+    """By what a table may name the spectra of a file: its path, its name, and that without its ending."""
+    name = Path(path).name
+    return path, name, name.partition(".fits")[0], Path(path).stem
 
 
 def _texts(column: pd.Series[Any]) -> list[str]:
