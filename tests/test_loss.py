@@ -10,9 +10,9 @@ from astroprism.model.loss import (
     absolute_difference,
     blur,
     chi2_per_pixel,
+    evened,
     gaussian_nll,
     kl_per_node,
-    evened,
     prune_bound,
     residual,
 )
@@ -137,7 +137,8 @@ def test_no_bright_star_rules_the_bounds():
     assert prune_bound(sigma) == pytest.approx(alike[0], rel=1e-5)
     assert ablation_bound(sigma.numpy(), floor=0.0) == pytest.approx(alike[1])
     share = evened(1 / sigma[:, 0] ** 2)
-    assert share[3] == pytest.approx(0.0025) and (share[:3] == 1).all()
+    assert share[3] == pytest.approx(0.0025)
+    assert (share[:3] == 1).all()
 
 
 def test_pruning_asks_for_less_than_the_count():

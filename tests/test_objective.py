@@ -205,7 +205,7 @@ def test_compiled_it_gives_the_same_loss():
 
 
 def test_a_deep_band_stays_in_the_air():
-    """The pull of the air towards 1 holds a wing of 2 %, as a square would, and lets go of a band of half the light."""
+    """The pull towards 1 holds a wing of 2 %, as a square would, and lets go of a band of half the light."""
     from astroprism.model.objective import shallow
 
     depth = torch.tensor([0.02, 0.5])

@@ -4,8 +4,8 @@ Arrays in, a frozen result out. Every array has a row per spectrum, one held-out
 docs/design/measures.md has the definitions, and what was measured of them.
 
 Two bounds limit what switching a node off costs, in nats. `ablation_bound` here decides which nodes count as
-causes, at a change of the flux by .0017. `prune_bound` in model/loss.py decides which nodes training keeps, at
-.0014: lower, so that training does not remove what the count would find.
+causes, at a change of the flux by .0017. `prune_bound` in model/loss.py decides which nodes training keeps,
+at .0014: lower, so that training does not remove what the count would find.
 """
 
 from __future__ import annotations
