@@ -93,7 +93,7 @@ def prune_bound(sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0
     A mean over spectra, evened: so must be the rises that are held against it. It grows with pixels and with
     SNR^2 as the data do. It is not the bound of the count, which requires .0017 (measures/count.py): that one
     decides which nodes are claimed, this one which are dropped for good in the middle of a training. A cause
-    that is half learned at .38 of the steps must survive to be counted, so pruning has to be the more lenient.
+    that is half learned at .38 of the steps must survive to be counted, so pruning must be the more lenient.
     """
     total = inverse_variance(sigma, good=good, floor=floor).sum(1)
     return 0.5 * LEAST_EFFECT**2 * float((total * evened(total)).mean())
