@@ -35,14 +35,6 @@ from .velocity import CLEAR, better_shifts, shifts_of
 MOST_SCATTER = 0.05  # relative flux: the most that is learned as scatter; more is a cause not fitted yet
 
 
-SHALLOW = 0.05  # depth from which the pull of the atmosphere towards 1 weakens
-
-
-def shallow(depth: Tensor) -> Tensor:
-    """depth^2, but hardly more for a deep band: the air keeps its own, and takes no wing of a star's line."""
-    return SHALLOW**2 * torch.log1p((depth / SHALLOW) ** 2)
-
-
 class Terms(NamedTuple):
     """What the schedule gives for a step; weights of penalties in nats per pixel, or per pixel^2."""
 
@@ -155,7 +147,7 @@ class PrismObjective(nn.Module):
         if terms.air > 0:
             weight = inverse_variance(batch.sigma, good=batch.good, floor=terms.floor)
             usual = weight.median(1).values.median()
-            penalty = penalty + terms.air * usual * shallow(parts.atmosphere - 1).sum(1).mean()
+            penalty = penalty + terms.air * usual * ((parts.atmosphere - 1) ** 2).sum(1).mean()
         return penalty + terms.still * (drift(parts.star, middle) ** 2).mean()
 
     @torch.no_grad()
