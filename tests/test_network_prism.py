@@ -47,7 +47,12 @@ def sample(config, *, count=32, seed=0):
     return flux + sigma * torch.randn(flux.shape, generator=generator), sigma, berv
 
 
-KINDS = {"physics": {}, "moving air": {"moving_air": True}, "agnostic": {"agnostic": True}}
+KINDS = {
+    "physics": {},
+    "moving air": {"moving_air": True},
+    "free air": {"free_air": True},
+    "agnostic": {"agnostic": True},
+}
 
 
 @pytest.fixture(params=KINDS)
@@ -147,6 +152,43 @@ def test_encoder_looks_at_the_atmosphere_at_rest():
     assert torch.allclose(scores, scores[1].expand(3, -1), atol=1e-4)
     # and a star that moves with it in the observer's frame is moving in the barycentric one
     assert torch.allclose(first - first[1], pixels_of(berv, STEP), atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_node_moves_a_free_atmosphere_and_leaves_the_star():
+    config = tiny(free_air=True)
+    network = Prism(config)
+    star, air = torch.ones(1, config.width), torch.ones(1, config.width)
+    star[0], air[0] = line(config.pad + 150.0, config.width), line(config.pad + 350.0, config.width)
+    network.decoder.star, network.decoder.air = (Fixed((part - 1) / config.depth) for part in (star, air))
+    z = torch.zeros(1, config.n_latent)
+    still, moved = network.decode(z), network.decode(z + torch.eye(config.n_latent)[1])
+    assert float((moved - still)[0, :250].abs().max()) < 1e-4
+    wanted = config.air_gain / STEP
+    assert float(moved[0].argmin() - 350) == pytest.approx(wanted, abs=1.0)
+    assert float(network.air_velocity(z + 2 * torch.eye(config.n_latent)[1])) == 2 * config.air_gain
+    # neither velocity is read by what draws star and atmosphere
+    assert network.decoder.body[0].in_features == config.n_latent - 2
+    with pytest.raises(ConfigError, match="of its own"):
+        Prism(tiny()).air_velocity(z)
+
+
+def test_an_atmosphere_is_told_or_free():
+    with pytest.raises(ConfigError, match="drop one of them"):
+        tiny(moving_air=True, free_air=True)
+    with pytest.raises(ConfigError, match="none is left"):
+        tiny(free_air=True, n_latent=2)
+
+
+class Fixed(torch.nn.Module):
+    """A layer that gives the same whatever comes in."""
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+
+    def forward(self, x):
+        return self.out.expand(len(x), -1)
 
 
 def test_barycentric_velocity_is_required_or_refused():

@@ -22,7 +22,7 @@ from astroprism.network import PaperConfig, PaperNetwork, Prism, PrismConfig
 from astroprism.network.doppler import pixels_of, velocity_of
 
 PIXELS, STEP, BATCH, NODES = 256, 5.0, 8, 6
-TERMS = Terms(3.0, 0.01, 4.0, 10.0, 1000.0)
+TERMS = Terms(beta=3.0, move_beta=3.0, floor=0.01, blur=4.0, agree=10.0, still=1000.0)
 
 
 def batch(*, good=True, berv=True, seed=0):
@@ -46,6 +46,7 @@ def objectives():
     paper = PaperNetwork(PaperConfig(PIXELS, n_latent=NODES))
     return {
         "physics": PrismObjective(prism()),
+        "free air": PrismObjective(prism(free_air=True, moving_air=False)),
         "agnostic": PrismObjective(prism(agnostic=True, moving_air=False)),
         "paper": PaperObjective(paper),
         "paper, likelihood": PaperObjective(paper, likelihood=True),
@@ -62,7 +63,29 @@ def run(objective, x):
     return loss, gradients
 
 
-@pytest.mark.parametrize("kind", ["physics", "agnostic", "paper", "paper, likelihood"])
+def test_no_more_scatter_is_granted_than_was_measured_before_it_was_used():
+    """Errors that grow make a network miss more, and would grow with what it misses."""
+    objective, noise = PrismObjective(prism()), noise_of(3, seed=1, batch=BATCH, nodes=NODES)
+    learning = TERMS._replace(scatter=0.2)
+    for _ in range(60):
+        objective(batch(), noise, learning._replace(applied=False))
+    assert float(objective.network.scatter.max()) == 0.0
+    measured = objective.ceiling.clone()
+    assert float(measured.median()) > 0.03**2
+    worse = batch()._replace(flux=1 + 3 * (batch().flux - 1))
+    for _ in range(60):
+        objective(worse, noise, learning)
+    assert bool((objective.network.excess <= measured + 1e-9).all())
+
+
+def test_velocities_pay_their_own_share_of_beta():
+    objective, x = PrismObjective(prism()), batch()
+    noise = noise_of(3, seed=1, batch=BATCH, nodes=NODES)
+    dear, cheap = (objective(x, noise, TERMS._replace(move_beta=beta)) for beta in (3.0, 1.0))
+    assert float(dear.total - cheap.total) == pytest.approx(2 * float(dear.kl[0]), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["physics", "free air", "agnostic", "paper", "paper, likelihood"])
 @pytest.mark.parametrize("garbage", [1e6, float("nan"), float("inf")])
 def test_masked_pixels_change_neither_loss_nor_gradient(kind, garbage):
     objective, x = objectives()[kind], batch()

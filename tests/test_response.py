@@ -215,6 +215,17 @@ def test_a_shift_is_a_shift_on_any_grid(grid):
     assert np.abs(moved - star(0.0, wavelength=wavelength))[inner].max() > 0.2
 
 
+def test_a_free_atmosphere_moves_and_leaves_the_star():
+    changes = Changes(WAVELENGTH, free_air=True)
+    air = np.ones(WAVELENGTH.size)
+    air[100:104] = 0.5
+    lines = star(0.0)
+    moved = changes("air_per_kms", 15.0, observed(lines * air, air=air))[0].numpy()
+    assert moved[106:108] == pytest.approx(0.5 * lines[106:108], rel=0.1)  # 15 km/s are five pixels
+    assert moved[200:] == pytest.approx(lines[200:], abs=1e-3)
+    assert "air_per_kms" not in Changes(WAVELENGTH).sizes
+
+
 def test_rotation_widens_lines_and_keeps_their_strength():
     changes = Changes(WAVELENGTH)
     before = star(0.0)
