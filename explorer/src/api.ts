@@ -60,7 +60,7 @@ export interface Study {
   grid: { low: number; high: number; step_kms: number | null; pixels: number; medium: string };
   network: null | { kind: string; nodes: number; agnostic: boolean; moving_air: boolean; parts: boolean; steps: number };
   count: null | Record<string, { k: number; low: number; high: number }>;
-  agree: boolean | null;
+  agreement: string;
   nodes: StudyNode[];
   labels: { name: string; kind: "number" | "text"; n: number; unit: string }[];
   axes: Axis[];

@@ -45,7 +45,7 @@ function list(host: HTMLElement, study: Study): View {
     survival(one.survival),
   ]);
   const count = study.count;
-  const counted = count ? `${count["statistical"]?.k} causes by switching nodes off (${count["statistical"]?.low} to ${count["statistical"]?.high}), ${count["information"]?.k} by information (${count["information"]?.low} to ${count["information"]?.high}): ${study.agree ? "the two counts agree." : "the two counts disagree; read them as a range."}` : "";
+  const counted = count ? `${count["statistical"]?.k} causes by switching nodes off (${count["statistical"]?.low} to ${count["statistical"]?.high}), ${count["information"]?.k} by information (${count["information"]?.low} to ${count["information"]?.high}): ${study.agreement}.` : "";
   put(host,
     heading("Nodes", h("p", { class: "lead" }, counted || "What each node of the model is, by which evidence.")),
     study.has.findings ? null : notice("empty", "No findings yet.", "Run `astroprism find` on this study, then reload. These are the nodes that training kept."),

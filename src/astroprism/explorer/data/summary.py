@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ... import __version__
 from ...figures.words import moved_words, node_title
 from ...grid import SPEED_OF_LIGHT, Grid, convert_medium
+from ...measures.count import agreement
 from ...measures.line_tables import atomic_groups, band_groups, place_names, telluric_groups
-from ...schema import Findings, Match, ModelFacts
+from ...schema import Counts, Findings, Match, ModelFacts
 from ..refusals import tidy
 from .axes import Axes, has_umap, unit_of
 from .columns import Columns
@@ -59,7 +60,7 @@ def summary(columns: Columns, axes: Axes, *, titles: Mapping[int, str]) -> dict[
         },
         "network": _network(columns.model_facts),
         "count": None if count is None else count.to_json(),
-        "agree": None if count is None else count.agree,
+        "agreement": _agreement(count),
         "nodes": nodes,
         "labels": [
             {"name": name, "kind": kind, "n": _known(columns.label(name)), "unit": unit_of(name)}
@@ -84,6 +85,13 @@ def summary(columns: Columns, axes: Axes, *, titles: Mapping[int, str]) -> dict[
             "apply": has_apply,
         },
     }
+
+
+def _agreement(count: Counts | None) -> str:
+    """What the two counts say together, in words; '' where one was not made."""
+    if count is None or count.statistical is None or count.information is None:
+        return ""
+    return agreement(count.statistical, count.information)
 
 
 def _network(facts: ModelFacts | None) -> dict[str, Any] | None:
