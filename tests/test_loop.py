@@ -530,3 +530,18 @@ def test_the_model_reads_back(tmp_path):
     assert float(whole.keep.sum()) == 6 > float(kept.keep.sum())
     mean, _ = nodes.codes(kept, job.sample)
     assert torch.equal(mean, nodes.codes(job.network, job.sample)[0])
+
+
+# --- an end before the last step
+
+
+def test_where_nothing_varies_training_ends_early():
+    rng = np.random.default_rng(1)
+    sigma = np.full((SPECTRA, PIXELS), 0.01)
+    noise = Source.from_arrays(1 + sigma * rng.normal(size=sigma.shape), sigma, step=5.0)
+    job = build(noise, recipe=dataclasses.replace(SMALL, steps=400, scatter_from=1.0))
+    moments = exhaust(job)
+    assert "nothing varies beyond the noise: ended at step" in events(job)
+    assert moments[-1].step == job.status.step == 400
+    assert len(moments) < 30
+    assert not bool(job.network.keep.any())

@@ -239,9 +239,23 @@ class Training:
                 if status.step % CHECK == 0 or status.step == recipe.steps:
                     self._check(sums)
                 if status.step % self.every == 0 or status.step == recipe.steps:
+                    if self._nothing_is_left():
+                        status.events.append(f"nothing varies beyond the noise: ended at step {status.step:,}")
+                        status.step = recipe.steps
                     took = max(time.monotonic() - last, 1e-9)
                     yield self._moment(sums, terms, rate=rate, took=took, waited=feed.waited - waited)
                     sums, last, waited = Sums(), time.monotonic(), feed.waited
+                    if status.step == recipe.steps:
+                        return
+
+    def _nothing_is_left(self) -> bool:
+        """Whether no node is on, and all that the spectra differ by is less than one must explain."""
+        status = self.status
+        if self.surgery is None or not status.pruned or status.step == self.recipe.steps:
+            return False
+        fraction = status.step / self.recipe.steps
+        bare = not bool(self.surgery.network.keep.any())
+        return bare and status.signal <= self.surgery.bound(fraction, status)
 
     def _operate(self) -> None:
         """Prune nodes and give them back where the recipe says so."""
