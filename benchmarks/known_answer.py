@@ -163,7 +163,8 @@ def measure(
             for i in range(mean.shape[1])
         ]
     )
-    rise = nodes.ablation(network, mean, batch, floor=floor).mean(0).numpy()
+    share = nodes.counts_for(batch, floor=floor)[:, None]
+    rise = (share * nodes.ablation(network, mean, batch, floor=floor)).mean(0).numpy()
     bound = prune_bound(batch.sigma, good=batch.good, floor=floor)  # the trials count by it, too
     by_info, by_rise = np.flatnonzero(info > 0.5), np.flatnonzero(rise > bound)
     both = np.intersect1d(by_info, by_rise)

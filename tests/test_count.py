@@ -7,6 +7,7 @@ import pytest
 
 from astroprism.measures import EvidenceError
 from astroprism.measures.count import (
+    EFFECT,
     ablation_bound,
     agreement,
     causes_in_words,
@@ -122,7 +123,7 @@ def test_the_bound_scales_with_pixels_and_snr_squared():
     assert ablation_bound(np.full((3, 4000), 0.01), floor=0.0) == pytest.approx(2 * one)
     assert ablation_bound(sigma / 2, floor=0.0) == pytest.approx(4 * one)
     assert ablation_bound(sigma, floor=0.01) == pytest.approx(one / 2)
-    assert one == pytest.approx(0.5 * 2000 * (0.003 / 0.01) ** 2)
+    assert one == pytest.approx(0.5 * 2000 * (EFFECT / 0.01) ** 2)
     bad = np.zeros((3, 2000), dtype=bool)
     bad[:, ::2] = True
     assert ablation_bound(sigma, floor=0.0, good=~bad) == pytest.approx(one / 2)

@@ -10,6 +10,7 @@ from astroprism.model.loss import (
     absolute_difference,
     blur,
     chi2_per_pixel,
+    evened,
     gaussian_nll,
     kl_per_node,
     prune_bound,
@@ -120,6 +121,26 @@ def test_absolute_difference_is_the_mean_over_good_pixels(batch):
     assert torch.allclose(absolute_difference(flux, out, good=good), (flux - out).abs()[good].mean())
 
 
+def evened_mean(good):
+    """Of the weights of spectra with these pixels, at sigma .01 and floor .003."""
+    count = good.sum(1).double()
+    return float(count.clamp(max=count.median()).mean()) / (0.01**2 + 0.003**2)
+
+
+def test_no_bright_star_rules_the_bounds():
+    """One star in ten at S/N 1,000 made the bound forty times that of the others."""
+    from astroprism.measures.count import ablation_bound
+
+    sigma = torch.full((10, 400), 0.02)
+    alike = prune_bound(sigma), ablation_bound(sigma.numpy(), floor=0.0)
+    sigma[3] = 0.001
+    assert prune_bound(sigma) == pytest.approx(alike[0], rel=1e-5)
+    assert ablation_bound(sigma.numpy(), floor=0.0) == pytest.approx(alike[1])
+    share = evened(1 / sigma[:, 0] ** 2)
+    assert share[3] == pytest.approx(0.0025)
+    assert (share[:3] == 1).all()
+
+
 def test_pruning_asks_for_less_than_the_count():
     """One formula, two numbers: what is pruned in training must lie below what is counted in the end."""
     from astroprism.measures.count import EFFECT, ablation_bound
@@ -129,8 +150,8 @@ def test_pruning_asks_for_less_than_the_count():
     good = torch.rand(5, 400, generator=torch.Generator().manual_seed(1)) > 0.2
     limits = {"floor": 0.003, "good": good.numpy()}
     pruned = prune_bound(sigma, good=good, floor=0.003)
-    assert pruned == pytest.approx(0.5 * 0.002**2 * float(good.sum(1).double().mean()) / (0.01**2 + 0.003**2))
-    assert LEAST_EFFECT == 0.002 < EFFECT
+    assert pruned == pytest.approx(0.5 * LEAST_EFFECT**2 * evened_mean(good))
+    assert LEAST_EFFECT < EFFECT
     assert pruned == pytest.approx(ablation_bound(sigma.numpy(), effect=LEAST_EFFECT, **limits), rel=1e-5)
     assert pruned < ablation_bound(sigma.numpy(), **limits)
 

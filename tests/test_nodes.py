@@ -155,3 +155,21 @@ def test_pieces_are_the_whole():
     assert torch.equal(torch.cat([part.flux for part in parts]), batch.flux)
     assert nodes.sizing(327_680, 300_000).sample == 819
     assert nodes.sizing(2048, 50) == (50, 50)
+
+
+def test_few_spectra_show_what_leads_they_have():
+    """384 features of 300 spectra predict no lead with the ridge that serves thousands."""
+    generator = torch.Generator().manual_seed(3)
+    count, features = 300, 384
+    cause = torch.randn(count, generator=generator)
+    read = torch.randn(count, features, generator=generator)
+    read[:, :60] += 0.7 * cause[:, None]
+    g = torch.nn.functional.pad(read, (0, 1), value=1.0)
+    scores = cause + 0.5 * torch.randn(count, generator=generator)
+    scores[::3] += 20 * torch.randn(count // 3, generator=generator)  # of faint stars
+    sure = torch.ones(count)
+    sure[::3] = 0.0025
+    assert nodes._lead(scores, g, 50.0, sure=sure).predicted > 0.5
+    assert nodes._lead(scores, g, 50.0, sure=torch.ones(count)).predicted < nodes.LED
+    nothing = torch.randn(count, generator=generator)
+    assert nodes._lead(nothing, g, 50.0, sure=sure).predicted < nodes.LED

@@ -52,7 +52,7 @@ class Effects:
     """What nodes do.
 
     rows       (s,) of the source
-    rise       (s, n) nats by which the misfit rises with the node at its mean
+    rise       (s, n) nats by which the misfit rises with the node at its mean, evened (`loss.evened`)
     null       (up to 300, n) the same where the node's code was another spectrum's
     bound      nats, see `count.ablation_bound`
     overlap    (n, n) share of what two nodes do that is the same; 0 for nodes that do next to nothing
@@ -106,7 +106,16 @@ def measure(
     """
     import torch
 
-    from ..model.nodes import ablation, derivatives, misfit, moving_nodes, overlaps, sizing, substitution
+    from ..model.nodes import (
+        ablation,
+        counts_for,
+        derivatives,
+        misfit,
+        moving_nodes,
+        overlaps,
+        sizing,
+        substitution,
+    )
 
     network, floor = model.network, model.floor
     size = sizing(source.pixels, len(rows))
@@ -122,6 +131,8 @@ def measure(
         honest = torch.from_numpy(np.ascontiguousarray(out_of_fold[order], dtype=np.float32))
         lost = substitution(network, z, batch, honest.to(model.device), floor=floor)
         rise -= lost.double().cpu().numpy()
+    share = counts_for(batch, floor=floor).double().cpu().numpy()[:, None]  # no bright star rules a mean
+    rise *= share
 
     # the null: from another spectrum's code to the mean code, what a node without information saves
     codes, few, middle = z[:NULL_SAMPLE], batch.at(slice(NULL_SAMPLE)), z.mean(0)
@@ -132,7 +143,7 @@ def measure(
             other[:, node] = codes[torch.from_numpy(rng.permutation(len(codes))).to(z.device), node]
             fixed[:, node] = middle[node]
             saved = misfit(network, fixed, few, floor=floor) - misfit(network, other, few, floor=floor)
-            null[:, node] = saved.double().cpu().numpy()
+            null[:, node] = saved.double().cpu().numpy() * share[:NULL_SAMPLE, 0]
 
     good = None if batch.good is None else batch.good.cpu().numpy()
     bound = ablation_bound(batch.sigma.cpu().numpy(), floor=floor, good=good)

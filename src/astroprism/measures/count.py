@@ -4,8 +4,8 @@ Arrays in, a frozen result out. Every array has a row per spectrum, one held-out
 docs/design/measures.md has the definitions, and what was measured of them.
 
 Two bounds limit what switching a node off costs, in nats. `ablation_bound` here decides which nodes count as
-causes, at a change of the flux by .003. `prune_bound` in model/loss.py decides which nodes training keeps, at
-.002: lower, so that training does not remove what the count would find.
+causes, at a change of the flux by .0017. `prune_bound` in model/loss.py decides which nodes training keeps,
+at .0014: lower, so that training does not remove what the count would find.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .spacing import FEWEST, LEVEL, code_information
 INFORMATION_BOUND, INFORMATION_SOFT = 0.5, 0.1  # nats
 SOFT_SHARE = 1 / 3  # the soft bound of ablation and of the paper's dispersion, as a share of the bound
 MAD_THRESHOLD = 0.02  # Sedaghat et al. (2021), section 6.1
-EFFECT = 0.003  # the weakest cause that counts, as an even change of the flux, in units of the continuum
+EFFECT = 0.0017  # the weakest cause that counts, as an even change of the flux, in units of the continuum
 LEAST_BOUND = 1.0  # nats: a node that saves less does not pay for the half nat that makes it informative
 ALIKE = 0.95  # rank correlation of codes that is reported where there is no decoder to look for copies with
 WIDE = 2  # causes between the ends of a range, or as many as were counted: above that it says little
@@ -269,7 +269,8 @@ def ablation_bound(
 
     sigma: (spectra, pixels) or (pixels,), the errors of the normalised flux; floor: what training adds to
     them in quadrature. Pixels that are not good, or whose sigma is not finite, do not count. The bound grows
-    with the pixels and with SNR^2, as the rise does that a given cause makes.
+    with the pixels and with SNR^2, as the rise does that a given cause makes; it is a mean in which a
+    spectrum that tells more than the median one counts as that one, as the rises must be (`loss.evened`).
     """
     sigma = np.atleast_2d(np.asarray(sigma))
     if not (np.isfinite(floor) and floor >= 0):
@@ -282,10 +283,9 @@ def ablation_bound(
         raise EvidenceError(
             f"none of the {sigma.size} pixels has a usable sigma; an ablation bound needs some"
         )
-    total = 0.0
-    for row, use in zip(sigma, counted, strict=True):  # row by row: an archive's sigma is large
-        total += float((1 / (row[use].astype(np.float64) ** 2 + floor**2)).sum())
-    return max(LEAST_BOUND, 0.5 * effect**2 * total / len(sigma))
+    rows = zip(sigma, counted, strict=True)  # row by row: an archive's sigma is large
+    total = np.array([(1 / (row[use].astype(np.float64) ** 2 + floor**2)).sum() for row, use in rows])
+    return max(LEAST_BOUND, 0.5 * effect**2 * float(np.minimum(total, np.median(total)).mean()))
 
 
 def find_copies(

@@ -240,7 +240,9 @@ class Training:
                     self._check(sums)
                 if status.step % self.every == 0 or status.step == recipe.steps:
                     if self._nothing_is_left():
-                        status.events.append(f"nothing varies beyond the noise: ended at step {status.step:,}")
+                        status.events.append(
+                            f"nothing varies beyond the noise: ended at step {status.step:,}"
+                        )
                         status.step = recipe.steps
                     took = max(time.monotonic() - last, 1e-9)
                     yield self._moment(sums, terms, rate=rate, took=took, waited=feed.waited - waited)

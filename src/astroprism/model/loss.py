@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..network.doppler import fast_length
 
-LEAST_EFFECT = 0.002  # relative flux, rms: of `prune_bound`
+LEAST_EFFECT = 0.0014  # relative flux, rms: of `prune_bound`
 
 
 def residual(flux: Tensor, reconstruction: Tensor, *, good: Tensor | None = None) -> Tensor:
@@ -90,13 +90,23 @@ def blur(residuals: Tensor, *, width: float, good: Tensor | None = None) -> Tens
 def prune_bound(sigma: Tensor, *, good: Tensor | None = None, floor: float = 0.0) -> float:
     """Nats per spectrum that a change of LEAST_EFFECT in every pixel is worth: the least to keep a node for.
 
-    It grows with pixels and with SNR^2 as the data do. It is not the bound of the count, which requires .003
-    (measures/count.py): that one decides which nodes are claimed, this one which are dropped for good in the
-    middle of a training. A cause that is half learned at .38 of the steps must survive to be counted, so
-    pruning has to be the more lenient of the two.
+    A mean over spectra, evened: so must be the rises that are held against it. It grows with pixels and with
+    SNR^2 as the data do. It is not the bound of the count, which requires .0017 (measures/count.py): that one
+    decides which nodes are claimed, this one which are dropped for good in the middle of a training. A cause
+    that is half learned at .38 of the steps must survive to be counted, so pruning must be the more lenient.
     """
-    weight = inverse_variance(sigma, good=good, floor=floor)
-    return 0.5 * LEAST_EFFECT**2 * float(weight.sum(1).mean())
+    total = inverse_variance(sigma, good=good, floor=floor).sum(1)
+    return 0.5 * LEAST_EFFECT**2 * float((total * evened(total)).mean())
+
+
+def evened(total: Tensor) -> Tensor:
+    """What a spectrum's nats count for in a mean that no bright star rules, (b,), 1 at most.
+
+    A spectrum that tells more than the median one counts as if it told as much.
+
+    total  (b,) each spectrum's sum over pixels of 1 / (sigma^2 + floor^2)
+    """
+    return (total.quantile(0.5) / total.clamp(min=1e-30)).clamp(max=1)
 
 
 def signal_nats(flux: Tensor, sigma: Tensor, *, good: Tensor | None, floor: float) -> float:

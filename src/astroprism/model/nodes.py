@@ -25,7 +25,7 @@ from ..network.doppler import pixels_of, shift
 from ..network.prism import cut, widened
 from .data import PIECE, Tensors
 from .history import Status
-from .loss import gaussian_nll, kl_per_node, prune_bound, residual
+from .loss import evened, gaussian_nll, inverse_variance, kl_per_node, prune_bound, residual
 from .noise import learned
 from .recipe import Recipe
 
@@ -34,6 +34,7 @@ ENERGY = 0.9  # share of a node's effect that its directions must hold
 POLISH_STEPS = 2
 DAMPING = (1.0, 0.3, 0.1)  # shares of a step of the polish that are tried, until one is better
 LED = 0.2  # share of a lead that the encoder's features must predict
+RIDGES = (10.0, 100.0, 1000.0)  # of the standardised features that predict a lead: the one that does it best
 
 
 class Network(Protocol):
@@ -224,6 +225,11 @@ def _gauss_newton(network: Network, z: Tensor, x: Tensors, *, nodes: Sequence[in
     return step
 
 
+def counts_for(batch: Tensors, *, floor: float) -> Tensor:
+    """What each spectrum's nats count for where nodes are weighed, (b,): see `loss.evened`."""
+    return evened(inverse_variance(batch.sigma, good=batch.good, floor=floor).sum(1))
+
+
 class Choice(NamedTuple):
     """Which nodes stay."""
 
@@ -255,7 +261,8 @@ def choose(
     carried = kl_per_node(mean, logvar).mean(0)
     alive = [i for i in carried.argsort(descending=True).tolist() if network.keep[i] > 0 and carried[i] > kl]
     some = batch.at(slice(max(few, 512)))
-    rise = ablation(network, mean[: max(few, 512)], some, floor=floor, nodes=alive).mean(0)
+    rise = ablation(network, mean[: max(few, 512)], some, floor=floor, nodes=alive)
+    rise = (rise * counts_for(some, floor=floor)[:, None]).mean(0)
     strong = [i for i in alive if rise[i] > bound]
     moves = len(moving_nodes(network, range(len(carried))))
     # worth its cost: a shift is a cause of its own, however little it explains
@@ -293,9 +300,8 @@ def _without(
     fixed = mean.clone()
     fixed[:, node] = 0.0
     fixed = polish(network, fixed, batch, nodes=others, floor=floor, steps=4)
-    return float(
-        (misfit(network, fixed, batch, floor=floor) - misfit(network, base, batch, floor=floor)).mean()
-    )
+    lost = misfit(network, fixed, batch, floor=floor) - misfit(network, base, batch, floor=floor)
+    return float((lost * counts_for(batch, floor=floor)).mean())
 
 
 class Lead(NamedTuple):
@@ -325,14 +331,18 @@ def leads(network: Prism, batch: Tensors, *, floor: float, most: int = 4) -> lis
             places = [parts.shift, parts.air_shift if sky is None else sky]
             moves.append(torch.stack([place for place in places if place is not None]))
     g = functional.pad((features - features.mean(0)) / (features.std(0) + 1e-6), (0, 1), value=1.0)
-    amplitude = batch.sigma.median(1).values
+    # no bright star rules the components, no faint one what is read of them
+    total = inverse_variance(batch.sigma, good=batch.good, floor=floor).sum(1)
+    share, sure = evened(total), evened(1 / total.clamp(min=1e-30))
+    amplitude = batch.sigma.median(1).values / share.sqrt()
     found = []
-    for view in _views(torch.cat(residuals), network, moves):
+    for view in _views(torch.cat(residuals) * share.sqrt()[:, None], network, moves):
         energy, vectors = torch.linalg.eigh(view @ view.T)
         for j in range(1, 1 + min(most, len(view) // 4)):
             # Residuals over sigma make scores grow with SNR: back to amplitudes, which a code can hold.
             t = vectors[:, -j] * amplitude
-            found.append(_lead((t - t.mean()) / (t.std() + 1e-12), g, float(energy[-j]) / 2 / len(view)))
+            t = (t - t.mean()) / (t.std() + 1e-12)
+            found.append(_lead(t, g, float(energy[-j]) / 2 / len(view), sure=sure))
     return sorted(found, key=lambda lead: -lead.gain)
 
 
@@ -351,18 +361,28 @@ def _views(residuals: Tensor, network: Prism, moves: list[Tensor]) -> Iterator[T
             yield cut(shift(wide, -place), config=config)
 
 
-def _lead(t: Tensor, g: Tensor, energy: float) -> Lead:
-    """Scores t (b,) of a component of that energy, as a ridge of the features g (b, features + 1)."""
-    half = len(t) // 2
-    ridge = 10.0 * torch.eye(g.shape[1]).to(g)
+def _lead(t: Tensor, g: Tensor, energy: float, *, sure: Tensor) -> Lead:
+    """Scores t (b,) of a component of that energy, as a ridge of the features g (b, features + 1).
 
-    def head(rows: slice) -> Tensor:
-        weight: Tensor = torch.linalg.solve(g[rows].T @ g[rows] + ridge, g[rows].T @ t[rows])
+    sure  (b,) weight of each spectrum
+    """
+    half = len(t) // 2
+
+    def head(rows: slice, ridge: float) -> Tensor:
+        weighted = g[rows] * sure[rows, None]
+        matrix = weighted.T @ g[rows] + ridge * torch.eye(g.shape[1]).to(g)
+        weight: Tensor = torch.linalg.solve(matrix, weighted.T @ t[rows])
         return weight
 
-    ahead, rest = g[half:] @ head(slice(half)), t[half:]
-    predicted = 1 - float(((rest - ahead) ** 2).mean() / rest.var().clamp(min=1e-12))
-    weight = head(slice(len(t)))
+    def ahead(ridge: float) -> float:
+        rest, w = t[half:], sure[half:]
+        miss = (w * (rest - g[half:] @ head(slice(half), ridge)) ** 2).sum()
+        middle = (w * rest).sum() / w.sum()
+        return 1 - float(miss / (w * (rest - middle) ** 2).sum().clamp(min=1e-12))
+
+    # some hundred spectra, as many features: the one that serves thousands predicts nothing there
+    predicted, ridge = max((ahead(ridge), ridge) for ridge in RIDGES)
+    weight = head(slice(len(t)), ridge)
     return Lead(energy * max(predicted, 0.0), predicted, g @ weight, weight)
 
 
@@ -479,8 +499,11 @@ class Surgery:
     def bound(self, fraction: float, status: Status) -> float:
         """Nats per spectrum that a node must explain to be kept."""
         floor = self.recipe.floor_at(fraction)
-        own = prune_bound(self.sample.sigma, good=self.sample.good, floor=floor)
-        return max(own, self.recipe.prune_share * status.misfit)
+        sample = self.sample
+        own = prune_bound(sample.sigma, good=sample.good, floor=floor)
+        total = inverse_variance(sample.sigma, good=sample.good, floor=floor).sum(1)
+        evenly = float((total * evened(total)).sum() / total.sum().clamp(min=1e-30))  # of a mean over all
+        return max(own, self.recipe.prune_share * status.misfit * evenly)
 
     def prune(self, kl: float, fraction: float, status: Status) -> str:
         """Switch weak nodes and copies off; constant spectra leave none."""

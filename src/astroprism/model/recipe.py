@@ -78,11 +78,11 @@ class Recipe:
 
     # --- nodes: weak ones and copies are switched off, all come back to a cleaner residual
     prune_at: tuple[float, ...] = (0.38, 0.6, 0.75)  # fractions
-    prune_kl: tuple[float, ...] = (0.3, 1.0, 1.0)  # nats of KL that a node must carry
+    prune_kl: tuple[float, ...] = (0.3, 0.5, 0.5)  # nats of KL that a node must carry, as to be counted
     prune_share: float = 0.02  # of the misfit that a node must explain, where that is more than `prune_bound`
     overlap: float = 0.5  # of what two nodes do to the spectra, from which the weaker is a copy
-    give_back: tuple[float, ...] = (0.48, 0.85)  # fractions; after the last, none is pruned
-    seeds: int = 2  # nodes that start on a lead in the residuals when nodes first come back
+    give_back: tuple[float, ...] = (0.48, 0.62, 0.85)  # fractions; after the last, none is pruned
+    seeds: int = 2  # nodes that start on a lead in the residuals when nodes come back, but for the last time
 
     # --- penalties
     agree: float = 10.0  # nats per pixel by which the first look must agree with the decoder's shift
