@@ -11,6 +11,7 @@ from astroprism.measures.line_tables import (
     band_groups,
     band_widths,
     complete_from,
+    in_sky_bands,
     is_of,
     known_name,
     near_known,
@@ -197,3 +198,8 @@ def test_completeness_and_chance():
     assert near_known(6566.0, reach=4000.0, window=(3700.0, 9000.0)) is None
     assert near_known(7000.0, reach=200.0, window=(3700.0, 9000.0)) is None
     assert parse_grid("3700:9000:69kms").wavelength[0] >= LOW
+
+
+def test_bands_of_the_sky_have_room_to_move():
+    wavelength = np.array([5000.0, 6564.6, 6866.0, 6870.0, 7620.0, 8000.0, 8542.0])
+    assert in_sky_bands(wavelength).tolist() == [False, False, True, True, True, False, False]

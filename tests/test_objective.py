@@ -225,3 +225,20 @@ def test_compiled_it_gives_the_same_loss():
     for name, p in objective.named_parameters():
         scale = float(gradients[name].abs().max())
         assert torch.allclose(p.grad, gradients[name], rtol=1e-2, atol=1e-3 * scale + 1e-6)
+
+
+def test_the_air_is_not_pulled_where_it_is_known_to_absorb():
+    objective, x = PrismObjective(prism()), batch()
+    noise = noise_of(3, seed=1, batch=BATCH, nodes=NODES)
+
+    def pulled():
+        some, none = (objective(x, noise, TERMS._replace(weaker=w)).total.detach() for w in (0.5, 0.0))
+        return float(some - none)
+
+    everywhere = pulled()
+    half = torch.zeros(objective.network.config.width, dtype=torch.bool)
+    half[::2] = True
+    objective.bands = half
+    assert 0.2 * everywhere < pulled() < 0.8 * everywhere
+    objective.bands = torch.ones_like(half)
+    assert pulled() == pytest.approx(0.0, abs=1e-3 * everywhere)

@@ -27,6 +27,7 @@ NEWS = (
     "cross-fitting:",
     "a smooth part",
     "the range is too short",
+    "no barycentric velocity",
 )
 Outcome = tuple[str, str, dict[str, Any]]  # state, a line, the step's own report
 

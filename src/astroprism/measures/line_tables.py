@@ -33,6 +33,7 @@ WEAKEST = 0.02  # depth below which a line is left out
 DOMINATES = 0.5  # share of the absorption in a resolution element from which a place has one species' name
 TOGETHER = 0.6  # the same of two species, for a blend's name
 WATER_MM, AIRMASS = 3.0, 1.2  # a usual sky: sets how telluric lines are weighed
+ROOM = 200.0  # km/s by which bands of the atmosphere move, and low resolutions widen them
 SEVERAL = 0.15  # share of its species that a second line needs to make a blend of one species
 RARELY = 0.05  # share of a spectrum that may lie near a line of a name, where a residual is named after it
 FEWEST = 20  # lines of a window below which nothing is said of completeness
@@ -206,6 +207,17 @@ def telluric_groups() -> tuple[Group, ...]:
         mine = mine & (depth > WEAKEST)
         groups.append(Group(name, name, "sky", table.wavelength[mine], depth[mine], strength[mine]))
     return tuple(groups)
+
+
+def in_sky_bands(wavelength: Floats) -> NDArray[np.bool_]:
+    """Whether wavelengths (n,), vacuum angstrom, lie in a band of the atmosphere, or as near as it moves."""
+    inside = np.zeros(len(wavelength), dtype=bool)
+    for group in band_groups():
+        if group.frame == "sky" and group.high is not None:
+            for low, high in zip(group.wavelength, group.high, strict=True):
+                room = low * ROOM / SPEED_OF_LIGHT
+                inside |= (wavelength >= low - room) & (wavelength <= high + room)
+    return inside
 
 
 @functools.cache

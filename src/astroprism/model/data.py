@@ -52,6 +52,9 @@ class Source:
     berv_unknown: int  # spectra whose frame or BERV is unknown; `berv` has 0 for them
     complete: bool  # every pixel of every spectrum is good
     in_memory: bool  # reading is copying
+    first: float | None = (
+        None  # vacuum angstrom of the first pixel, where it is known and the grid logarithmic
+    )
 
     @classmethod
     def from_arrays(
@@ -133,6 +136,7 @@ class Source:
             berv_unknown=unknown,
             complete=bool((index["n_good"] == p).all()),
             in_memory=in_memory,
+            first=float(store.grid.wavelength[0]) if store.grid.kind == "log" else None,
         )
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ So a training that was killed and resumed ends with the same weights, bit for bi
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..errors import AstroprismError, ConfigError, ModelError, TrainingFailed
-from ..network import PaperNetwork, Prism
+from ..measures.line_tables import in_sky_bands
+from ..network import PaperNetwork, Prism, PrismConfig
+from ..network.doppler import SPEED_OF_LIGHT as LIGHT
 from ..network.doppler import pixels_of
 from ..network.paper import level
 from .checkpoint import State, network_facts, read_state, restore, state_tensors, write_state
@@ -129,6 +132,8 @@ class Training:
         self.ceiling: Tensor | None = None
         if isinstance(objective, PrismObjective):
             self.ceiling = objective.ceiling = objective.ceiling.to(self.fabric.device)
+            if (bands := self._open_pixels()) is not None:
+                objective.bands = bands.to(self.fabric.device)
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
 
         self.sample = sample.to(self.fabric.device)
@@ -180,6 +185,18 @@ class Training:
             self.movers = objective.movers = both.to(device)
             if not both.star_first:
                 objective.network.decoder.air_first()
+
+    def _open_pixels(self) -> Tensor | None:
+        """Where the atmosphere is known to absorb, of its pixels; None where wavelengths are not."""
+        config = self.network.config
+        if self.source.first is None or not isinstance(config, PrismConfig) or config.agnostic:
+            return None
+        wide = config.moving_air or config.free_air
+        first, count = (-config.pad, config.width) if wide else (0, config.pixels)
+        place = np.arange(first, first + count)
+        return torch.from_numpy(
+            in_sky_bands(self.source.first * np.exp(place * math.log1p(config.step / LIGHT)))
+        )
 
     def _signal(self, sample: Tensors, *, floor: float) -> float:
         """Nats per spectrum that the archive's variance is worth; that the atmosphere moves is no signal.

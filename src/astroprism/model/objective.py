@@ -76,6 +76,7 @@ class PrismObjective(nn.Module):
 
     template  (w,) star that cross-correlation seeks in the spectra, where that is of use
     movers    the same of a star and an atmosphere that move apart
+    bands     pixels of the atmosphere in which it is known to absorb: there it is not pulled towards 1
     ceiling   (p,) the most that is granted as scatter
     over_all  gives the mean over all processes: drift is measured against the whole batch
     share     of the training spectra that one batch, of all processes, holds
@@ -94,6 +95,8 @@ class PrismObjective(nn.Module):
         self.processes, self.share = processes, share
         self.template: Tensor | None = None
         self.movers: Movers | None = None
+        # pixels of the atmosphere in which it is known to absorb
+        self.bands = torch.zeros((), dtype=torch.bool)
         # (p,) the most that is granted as scatter
         self.ceiling = torch.full((network.config.pixels,), math.inf)
         self.over_all = over_all
@@ -170,9 +173,11 @@ class PrismObjective(nn.Module):
         if terms.weaker > 0:
             weight = inverse_variance(batch.sigma, good=batch.good, floor=terms.floor)
             usual = weight.median(1).values.median()
-            air_first = self.movers is not None and not self.movers.star_first
-            second = parts.star if air_first else parts.atmosphere
-            penalty = penalty + terms.weaker * usual * ((second - 1) ** 2).sum(1).mean()
+            if self.movers is not None and not self.movers.star_first:
+                away = parts.star - 1
+            else:
+                away = (parts.atmosphere - 1).masked_fill(self.bands, 0.0)
+            penalty = penalty + terms.weaker * usual * (away**2).sum(1).mean()
         return penalty
 
     @torch.no_grad()
