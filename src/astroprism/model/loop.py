@@ -132,8 +132,7 @@ class Training:
         self.ceiling: Tensor | None = None
         if isinstance(objective, PrismObjective):
             self.ceiling = objective.ceiling = objective.ceiling.to(self.fabric.device)
-            if (bands := self._open_pixels()) is not None:
-                objective.bands = bands.to(self.fabric.device)
+            objective.bands = self._sky_bands().to(self.fabric.device)
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
 
         self.sample = sample.to(self.fabric.device)
@@ -186,17 +185,15 @@ class Training:
             if not both.star_first:
                 objective.network.decoder.air_first()
 
-    def _open_pixels(self) -> Tensor | None:
-        """Where the atmosphere is known to absorb, of its pixels; None where wavelengths are not."""
+    def _sky_bands(self) -> Tensor:
+        """Of the atmosphere's pixels, those in which it is known to absorb; none where wavelengths are not."""
         config = self.network.config
         if self.source.first is None or not isinstance(config, PrismConfig) or config.agnostic:
-            return None
+            return torch.zeros((), dtype=torch.bool)
         wide = config.moving_air or config.free_air
         first, count = (-config.pad, config.width) if wide else (0, config.pixels)
-        place = np.arange(first, first + count)
-        return torch.from_numpy(
-            in_sky_bands(self.source.first * np.exp(place * math.log1p(config.step / LIGHT)))
-        )
+        steps = np.arange(first, first + count) * math.log1p(config.step / LIGHT)
+        return torch.from_numpy(in_sky_bands(self.source.first * np.exp(steps)))
 
     def _signal(self, sample: Tensors, *, floor: float) -> float:
         """Nats per spectrum that the archive's variance is worth; that the atmosphere moves is no signal.
