@@ -186,7 +186,7 @@ class Training:
                 objective.network.decoder.air_first()
 
     def _sky_bands(self) -> Tensor:
-        """Of the atmosphere's pixels, those in which it is known to absorb; none where wavelengths are not."""
+        """Of the atmosphere's pixels, those in which it is known to absorb; none without wavelengths."""
         config = self.network.config
         if self.source.first is None or not isinstance(config, PrismConfig) or config.agnostic:
             return torch.zeros((), dtype=torch.bool)
