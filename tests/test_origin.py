@@ -11,6 +11,7 @@ from astroprism.findings.assemble import text_of
 from astroprism.findings.visits import Visits, followed
 from astroprism.measures.keywords import meaning
 from astroprism.measures.match import sweep_keywords
+from astroprism.measures.origin import origin_words, origins
 from studies import findings_of
 
 N = 600
@@ -240,3 +241,17 @@ def test_a_text_keyword_is_a_cause_like_a_number():
     assert origin.share.value > 0.7
     assert found.nodes[1].origin is None
     assert found.keywords_left_out == 1  # an observer for every second target is a name, not a cause
+
+
+def test_a_moving_atmosphere_that_no_keyword_tells_is_no_question():
+    """The decoder alone tells: there is no keyword, and no number of one."""
+    rng = np.random.default_rng(1)
+    codes = rng.normal(size=(N, 2))
+    none = sweep_keywords(codes, {}, nodes=[0, 1])
+    found = origins(
+        codes, mean=codes, matches=none, keywords=none, labels={}, values={}, nodes=[0, 1], splits={}, air=[1]
+    )
+    assert list(found) == [1]
+    assert found[1].explains
+    assert found[1].keyword == ""
+    assert origin_words(found[1]) == "the atmosphere's motion, which no keyword tells"
