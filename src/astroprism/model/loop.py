@@ -182,8 +182,13 @@ class Training:
                 both = behind_air(sample, config=config, floor=floor)
         if both is not None:
             self.movers = objective.movers = both.to(device)
-            if not both.star_first:
+            if self.air_first:
                 objective.network.decoder.air_first()
+
+    @property
+    def air_first(self) -> bool:
+        """Whether the atmosphere is what moves most."""
+        return self.movers is not None and not self.movers.star_first
 
     def _sky_bands(self) -> Tensor:
         """Of the atmosphere's pixels, those in which it is known to absorb; none without wavelengths."""
@@ -297,7 +302,7 @@ class Training:
         beta = recipe.beta_at(fraction, signal=status.signal, misfit=status.misfit) * status.gentle
         return Terms(
             beta=beta,
-            move_beta=recipe.move_beta(beta),
+            move_beta=recipe.move_beta(beta) if self.air_first else beta,
             floor=recipe.floor_at(fraction),
             blur=recipe.blur_at(fraction) / (self.source.step or 1.0),
             agree=recipe.agree,

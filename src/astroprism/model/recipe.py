@@ -57,8 +57,8 @@ class Recipe:
     # causes are learned first, while their misfit hides weak ones.
     beta: Points = ((0.06, 0.018), (0.25, 1.4e-3), (0.38, 2.6e-4), (0.5, 9e-5), (0.7, 3.5e-5))
     least_beta: float = 2.0
-    # Of beta, what nodes that move star or atmosphere pay. A faint star before a deep atmosphere, which rules
-    # the signal, would not be worth the five nats that its velocity takes.
+    # Of beta, what nodes that move star or atmosphere pay where the latter moves most: a faint star before a
+    # deep atmosphere, which rules the signal, would not be worth the five nats that its velocity takes.
     move_share: float = 0.1
     # The lock: beta is never below misfit / lock. A node whose codes cost 3 nats must then explain a tenth of
     # what is unexplained; without it, the misfit of strong causes feeds every node before they are fitted.
