@@ -119,9 +119,8 @@ class Header:
         return int(value)
 
 
-@lru_cache(
-    maxsize=8192
-)  # the files of an archive share their keywords: a search for each would double the cost
+# the files of an archive share their keywords: a search for each would double the cost
+@lru_cache(maxsize=8192)
 def is_maker(keyword: str) -> bool:
     """Whether the text of a keyword may say by what a spectrum was made."""
     return _MAKERS.search(keyword) is not None

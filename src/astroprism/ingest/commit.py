@@ -55,9 +55,8 @@ INDEX_COLUMNS: dict[str, str] = {
     "digest": "str",
     "warnings": "str",
 }
-MOST_WORDS = (
-    1 / 3
-)  # of the spectra that have a text keyword, as different texts: with more it names each of them
+# of the spectra that have a text keyword, as different texts: with more it names each of them
+MOST_WORDS = 1 / 3
 REJECT_COLUMNS = {"path": "str", "item": "int64", "spectrum_id": "str", "reason": "str", "message": "str"}
 
 

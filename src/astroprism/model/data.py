@@ -52,9 +52,8 @@ class Source:
     berv_unknown: int  # spectra whose frame or BERV is unknown; `berv` has 0 for them
     complete: bool  # every pixel of every spectrum is good
     in_memory: bool  # reading is copying
-    first: float | None = (
-        None  # vacuum angstrom of the first pixel, where it is known and the grid logarithmic
-    )
+    # vacuum angstrom of the first pixel, where it is known and the grid logarithmic
+    first: float | None = None
 
     @classmethod
     def from_arrays(

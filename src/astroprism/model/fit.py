@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..network import PaperNetwork, Prism
     from ..store import Store
     from .loop import Training
+    from .movers import Movers
     from .response import Response
 
 POOR_BEGINS = "chi2 is "  # the warning of a poor fit
@@ -120,10 +121,10 @@ def train(
     if reason:
         progress(message(reason))
     stars = store.index["target"].nunique()
-    free_air, why = _free_air(options, source, response, rows["train"], stars=stars)
+    found, why = _free_air(options, source, response, rows["train"], stars=stars)
     if why:
         progress(message(why))
-    if free_air:
+    if found is not None:
         source, warnings = source.with_air(moving=False), []
 
     def build(recipe: Recipe | PaperRecipe, save_to: Path | None = None) -> Training:
@@ -131,7 +132,7 @@ def train(
 
         return Training(
             source,
-            _network(options, source, response, free_air=free_air, spectra=len(rows["train"])),
+            _network(options, source, response, free_air=found is not None, spectra=len(rows["train"])),
             recipe=recipe,
             **rows,
             seed=options.seed,
@@ -139,6 +140,7 @@ def train(
             fabric=fabric,
             save_to=save_to,
             save_every=save_every,
+            found=found,
         )
 
     # the recipe: of the plan that is there, or the options' own, its steps timed where minutes are given
@@ -361,12 +363,12 @@ def _free_air(
     train: NDArray[np.intp],
     *,
     stars: int,
-) -> tuple[bool, str]:
-    """Whether spectra that do not tell their barycentric velocity show it, and what was found."""
+) -> tuple[Movers | None, str]:
+    """Star and atmosphere where spectra show a barycentric velocity that no one tells; in words, too."""
     if options.network != "prism" or options.agnostic or options.whiten:
-        return False, ""
+        return None, ""
     if source.step is None or 2 * source.berv_unknown <= len(source):
-        return False, ""
+        return None, ""
     from ..network import sized_for
     from .data import fair
     from .movers import movers, sample_size
@@ -378,13 +380,13 @@ def _free_air(
     floor = options.recipe(spectra=len(train), pixels=source.pixels).floor_at(0.0)
     untold = "no barycentric velocity is told or can be computed"
     if stars < FEW_STARS:
-        return False, (
+        return None, (
             f"{untold}, and of {stars} stars the spectra do not tell which lines are the atmosphere's: it is "
             "taken to stand still. Where it does not, node 0 may be its motion"
         )
-    if movers(batch, config=config, floor=floor) is None:
-        return False, f"{untold}, and the spectra do not show one: the atmosphere is taken to stand still"
-    return True, (
+    if (found := movers(batch, config=config, floor=floor)) is None:
+        return None, f"{untold}, and the spectra do not show one: the atmosphere is taken to stand still"
+    return found, (
         f"{untold}, but the spectra show lines that move apart from the star's: node 1 is the atmosphere's "
         "velocity"
     )

@@ -80,11 +80,13 @@ class Training:
         fabric: Fabric | None = None,
         save_to: Path | None = None,
         save_every: float = 60.0,
+        found: Movers | None = None,
     ) -> None:
         """
         train, valid  rows of the source; training is judged on valid, which decides nothing
         save_to       file of the unfinished training; None saves nothing
         save_every    seconds between two writes of it
+        found         what `movers` gave of the training spectra; sought for a free atmosphere if not given
         """
         self.source, self.network, self.recipe, self.seed = source, network, recipe, seed
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
@@ -101,7 +103,7 @@ class Training:
         size, floor = sizing(source.pixels, len(self.train)), recipe.floor_at(0.0)
         sample = self._sample(self.train, size.sample)
 
-        self.movers: Movers | None = None
+        self.movers = found
         fast: list[Tensor] = []  # parameters with a rate of their own
         if isinstance(network, Prism):
             network.calibrate(sample.flux, sigma=sample.sigma, good=sample.good, berv=sample.berv)
@@ -170,9 +172,9 @@ class Training:
         over are undone by other nodes, and never given back.
         """
         config, device = objective.network.config, self.fabric.device
-        both = None
+        both = self.movers
         if config.free_air:
-            both = movers(sample, config=config, floor=floor)
+            both = movers(sample, config=config, floor=floor) if both is None else both
         else:
             template = template_of(sample, config=config, floor=floor)
             moving = whose(sample, template, config=config, floor=floor)

@@ -37,9 +37,6 @@ REACH = 64.0  # km/s between two velocities of the Earth, at most: 2 x (29.8 + .
 WITHIN = 0.9  # share of the spectra that must keep to it
 AGREE = 0.5  # of the spread of velocities: from which halves of the pixels do not agree on them
 APART = 0.5  # the same for the difference from the star's velocities, below which they are the star's
-STILL = (
-    0.6  # of what a star that stands still leaves must be left by one that moves, if that is to be preferred
-)
 BLOCK = 32  # pixels; the halves are every second block
 FEWEST = 24  # spectra
 
