@@ -29,6 +29,7 @@ from ..figures.words import (
     share_words,
     short,
 )
+from ..measures.count import agreement
 from ..measures.origin import origin_words
 from ..measures.variance import part_words
 from .collect import MOST_CARDS, ReportData
@@ -165,6 +166,8 @@ def environment() -> Environment:
         "thousands": lambda number: f"{number:,}",
     }
     found.globals |= {
+        "agreement": agreement,
+        "sentence": lambda text: text[:1].upper() + text[1:],
         "change_words": change_words,
         "element_words": element_words,
         "feature_words": FEATURES,
