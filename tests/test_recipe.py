@@ -51,6 +51,8 @@ def test_beta_never_falls_below_its_bounds():
         {"prune_at": (0.6, 0.38, 0.75)},
         {"prune_at": (0.5,)},
         {"give_back": (0.9, 0.9)},
+        {"scatter_watched": -3.0},
+        {"move_share": 0.0},
     ],
 )
 def test_contradictions_are_refused(wrong):

@@ -95,7 +95,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _positive(self, "steps", "batch", "rate", "velocity_rate", "least_beta", "lock", "overlap")
-        _positive(self, "blur_lock", "most_beta")
+        _positive(self, "blur_lock", "most_beta", "move_share")
+        _rising("scatter_watched", (self.scatter_watched,))
         for name in ("beta", "floor", "blur"):
             _rising(name, [at for at, _ in getattr(self, name)])
         _rising("prune_at", self.prune_at)
