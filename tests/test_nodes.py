@@ -147,6 +147,38 @@ def test_nodes_come_back_with_the_moments_of_the_living(agnostic):
     nodes.reset_moments(optimizer, network.places([]))
 
 
+@torch.no_grad()
+def test_a_led_node_moves_what_draws_nothing_yet():
+    network = tiny()
+    batch, _ = spectra(shapes())
+    network.calibrate(batch.flux, sigma=batch.sigma)
+    mean, _ = nodes.codes(network, batch)
+    network.keep[[2, 4]] = 0.0
+    network.renew([2, 4], seed=1)
+    for writer in (network.decoder.star, network.decoder.air):
+        writer[0].weight[:, 8:] = 0.0  # half of the features draw nothing
+    body, z = network.decoder.body, torch.zeros(1, network.config.n_latent - 1)
+    nodes._give_room(network, mean, [2, 4])
+    effect, reach = [], []
+    for node in (1, 2, 4):  # 1 lives
+        code = torch.zeros(1, network.config.n_latent)
+        code[0, node] = 1.0
+        reach.append(float((body(code[:, 1:]) - body(z)).norm()))
+        effect.append(float((network.decode(code) - network.decode(0 * code)).norm()))
+    assert min(reach[1:]) > 0.1 * reach[0]
+    assert max(effect[1:]) / max(reach[1:]) < 0.2 * effect[0] / reach[0]
+
+
+def test_a_lead_that_living_codes_tell_is_theirs():
+    generator = torch.Generator().manual_seed(4)
+    known = torch.randn(400, 4, generator=generator)
+    bend = known[:, 1] ** 2 + 0.5 * known[:, 0] * known[:, 2] + 0.3 * torch.randn(400, generator=generator)
+    assert nodes.told_by(known, bend) > nodes.TOLD
+    assert nodes.told_by(known, torch.randn(400, generator=generator)) < 0.1
+    assert nodes.told_by(known[:, :0], bend) == 0
+    assert nodes.told_by(known[:1], bend[:1]) == 0
+
+
 def test_pieces_are_the_whole():
     batch, _ = spectra(shapes())
     parts = [part for _, part in batch.pieces(10 * PIXELS)]

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from astroprism.model import noise
 from astroprism.model.data import Tensors
-from astroprism.model.noise import ENOUGH, OUTLYING, learned, log_scales
+from astroprism.model.noise import ENOUGH, OUTLYING, SPREAD, learned, log_scales
 from astroprism.network import Prism, PrismConfig
 
 PIXELS, SIGMA = 1024, 0.01
@@ -68,7 +68,7 @@ def test_errors_that_are_right_stay():
 def test_a_scale_is_shrunk_by_its_error_to_what_the_archive_shows():
     left = residuals(3.0, n=5)
     whole = errors(left, noisy(spread=1.0)).median()
-    half = errors(left, noisy(spread=(2.4 / math.sqrt(ENOUGH)) ** 2)).median()
+    half = errors(left, noisy(spread=(SPREAD / math.sqrt(ENOUGH)) ** 2)).median()
     assert float(whole) == pytest.approx(3 * SIGMA, rel=0.03)
     assert float(half) == pytest.approx(math.sqrt(3) * SIGMA, rel=0.03)
 

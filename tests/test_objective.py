@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from astroprism.model.data import Tensors
 from astroprism.model.loss import kl_per_node, signal_nats
 from astroprism.model.objective import (
+    SPARED,
     PaperObjective,
     PrismObjective,
     Sums,
@@ -76,6 +77,16 @@ def test_no_more_scatter_is_granted_than_was_measured_before_it_was_used():
     for _ in range(60):
         objective(worse, noise, learning)
     assert bool((objective.network.excess <= measured + 1e-9).all())
+
+
+def test_a_node_that_began_on_a_lead_pays_little():
+    objective = PrismObjective(prism())
+    x, noise = batch(), noise_of(3, seed=1, batch=BATCH, nodes=NODES)
+    whole = objective(x, noise, TERMS)
+    spared = objective(x, noise, TERMS._replace(spared=(4,)))
+    saved = (1 - SPARED) * TERMS.beta * float(whole.kl[4])
+    assert saved > 0
+    assert float((whole.total - spared.total).detach()) == pytest.approx(saved, rel=1e-3)
 
 
 def test_velocities_pay_their_own_share_of_beta():

@@ -3,6 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from astroprism.model import response
 from astroprism.model.data import Tensors
 from astroprism.model.response import Response, measured, spline_count
 
@@ -30,9 +31,24 @@ def batch_of(flux, good=None):
     return Tensors(flux, torch.full_like(flux, 0.01), good, None)
 
 
-def test_splines_are_wider_than_lines_and_a_short_range_has_none():
+def test_splines_are_wider_than_lines_and_a_very_short_range_has_none():
     assert spline_count(3822, 69.0) == 29
-    assert spline_count(2048, 5.0) == 0
+    assert spline_count(3048, 5.0) == 6
+    assert spline_count(2048, 5.0) == 5
+    assert spline_count(500, 5.0) == 0
+
+
+def test_a_mean_star_has_no_bend_of_its_own():
+    star = 1 - 0.7 * np.exp(-0.5 * ((np.arange(PIXELS) - 0.9 * PIXELS) / (0.005 * PIXELS)) ** 2)
+    star[::37] -= 0.1  # lines
+    bent = star * (1 + 0.3 * np.linspace(-1, 1, PIXELS) ** 2)
+    seen = torch.ones(PIXELS, dtype=torch.bool)
+    seen[:10] = False
+    count = spline_count(PIXELS, STEP)
+    level = response._levelled(torch.tensor(bent, dtype=torch.float32), seen, count=count)
+    clear = star > 0.99
+    assert float((level.numpy()[10:][clear[10:]] - 1).std()) < 0.01
+    assert float(level[9]) == 1
 
 
 def test_a_response_that_drowns_the_lines_is_taken_out():

@@ -52,6 +52,8 @@ class Status:
     slow: float = 1.0  # factor on the rate, after setbacks
     gentle: float = 1.0  # factor on beta, after a collapse
     watched: int = 0  # steps in which the scatter was measured, and not yet used
+    led: list[int] = field(default_factory=list)  # nodes that began on a lead when nodes last came back
+    led_at: int = 0  # the step of it
     careful: int = 0  # steps before this one are checked one by one: training failed among them
     left_out: int = 0  # how many of these were left out
     setbacks: list[str] = field(default_factory=list)  # all of them, in words

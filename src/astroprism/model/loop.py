@@ -305,6 +305,7 @@ class Training:
         return Terms(
             beta=beta,
             move_beta=recipe.move_beta(beta) if self.air_first else beta,
+            spared=tuple(status.led) if status.step < status.led_at + recipe.spare * recipe.steps else (),
             floor=recipe.floor_at(fraction),
             blur=recipe.blur_at(fraction) / (self.source.step or 1.0),
             agree=recipe.agree,

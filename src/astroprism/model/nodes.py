@@ -34,6 +34,10 @@ ENERGY = 0.9  # share of a node's effect that its directions must hold
 POLISH_STEPS = 2
 DAMPING = (1.0, 0.3, 0.1)  # shares of a step of the polish that are tried, until one is better
 LED = 0.2  # share of a lead that the encoder's features must predict
+TOLD = (
+    0.3  # share of a lead that the codes of living nodes tell, from which it is theirs: a bend, no new cause
+)
+ROOM = 0.03  # of the farthest that a direction moves the decoder's features, below which it is of no use
 RIDGES = (10.0, 100.0, 1000.0)  # of the standardised features that predict a lead: the one that does it best
 
 
@@ -398,6 +402,8 @@ def give_back(
     dead = [i for i in range(config.n_latent) if network.keep[i] == 0]
     free = [i for i in dead if i >= config.moves]
     found = leads(network, batch, floor=floor) if seeds and free else []
+    alive = [i for i in range(config.n_latent) if network.keep[i] > 0]
+    known = codes(network, batch)[0][:, alive] if found else batch.flux[:, :0]
     network.renew(dead, seed=seed, quiet=quiet)
     taken: dict[int, Lead] = {}
     for lead in found:
@@ -405,7 +411,8 @@ def give_back(
             break
         scores = [torch.stack([lead.scores, other.scores]) for other in taken.values()]
         fresh = all(abs(float(torch.corrcoef(pair)[0, 1])) < 0.5 for pair in scores)
-        if lead.predicted > LED and lead.gain > bound and fresh:
+        strong = lead.predicted > LED and lead.gain > bound
+        if strong and fresh and told_by(known, lead.scores) < TOLD:
             # the node's mean code becomes the lead's scores, scaled to unit spread
             features = _features(network, batch)
             centre, width = features.mean(0), features.std(0) + 1e-6
@@ -416,7 +423,53 @@ def give_back(
             heads.weight[config.n_latent + node] = 0.0
             heads.bias[config.n_latent + node] = -2.0
             taken[node] = lead
+    if taken and not config.agnostic:
+        few = batch.at(slice(sizing(config.pixels, len(batch.flux)).few))
+        _give_room(network, codes(network, few)[0], list(taken))
     return dead, {node: lead.gain for node, lead in taken.items()}
+
+
+def told_by(known: Tensor, scores: Tensor) -> float:
+    """Share of the variance of scores (b,) that a quadric of codes (b, k) predicts, on the other half."""
+    if not known.shape[1] or len(scores) < 4:
+        return 0.0
+    z = (known - known.mean(0)) / known.std(0).clamp(min=1e-6)
+    i, j = torch.triu_indices(z.shape[1], z.shape[1])
+    x = torch.cat([torch.ones_like(scores)[:, None], z, z[:, i] * z[:, j]], 1)
+    missed, half = torch.zeros_like(scores), torch.arange(len(scores), device=z.device) % 2 == 0
+    for fit in (half, ~half):
+        matrix = x[fit].T @ x[fit] + torch.eye(x.shape[1]).to(x)
+        missed[~fit] = (scores - x @ torch.linalg.solve(matrix, x[fit].T @ scores[fit]))[~fit]
+    return 1 - float(missed.var() / scores.var().clamp(min=1e-12))
+
+
+@torch.no_grad()
+def _give_room(network: Prism, mean: Tensor, nodes: Sequence[int]) -> None:
+    """Let nodes move the decoder's features where that draws nothing yet, half as far as the living ones do.
+
+    With columns of zeros neither they nor what they could draw has a gradient to speak of, and KL is quicker.
+
+    mean  (b, n) codes at which the directions are sought
+    """
+    decoder, moves = network.decoder, network.config.moves
+    weight = decoder.body[0].get_parameter("weight")  # (h, n - moves)
+    draws = [writer[0].get_parameter("weight") for writer in (decoder.star, decoder.air)]
+    drawn = torch.stack([w.T @ w for w in draws]).sum(0)  # (h, h)
+    inside = decoder.body[0]((mean * network.keep)[:, moves:])
+    seen, reach = torch.zeros_like(drawn), torch.zeros_like(drawn)
+    for row in inside:
+        slope: Tensor = torch.func.jacrev(decoder.body[1:])(row)  # (h, h)
+        seen += slope.T @ drawn @ slope
+        reach += slope.T @ slope
+    size, axes = torch.linalg.eigh(reach)
+    far = size > ROOM * size[-1]
+    axes = axes[:, far] / size[far].sqrt()  # each moves the features by one
+    still = axes @ torch.linalg.eigh(axes.T @ seen @ axes).eigenvectors[:, : len(nodes)]
+    living = weight[:, network.keep[moves:] > 0]
+    usual = (living * (reach @ living)).sum(0).sqrt()
+    usual = usual[usual > 0].median() if bool((usual > 0).any()) else usual.new_ones(())
+    for place, node in enumerate(nodes):
+        weight[:, node - moves] = 0.5 * usual * still[:, place % still.shape[1]]
 
 
 @torch.no_grad()
@@ -533,12 +586,13 @@ class Surgery:
             self.network,
             self.sample,
             seed=self.seed + 7919 * status.back,
-            seeds=0 if last else self.recipe.seeds,
+            seeds=self.recipe.seeds,
             quiet=last,  # their codes at the end are counted
             floor=self.recipe.floor[-1][1],
             bound=self.bound(1.0, status),
         )
         self.network.train()
         reset_moments(self.optimizer, self.network.places(dead))
+        status.led, status.led_at = list(started), status.step
         led = "".join(f", {node} on {nats:.0f} nats of residual" for node, nats in started.items())
         return f"{len(dead)} nodes given back{led}"

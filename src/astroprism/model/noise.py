@@ -23,9 +23,9 @@ from ..network import Prism
 from .data import Tensors
 from .loss import residual
 
-MEDIAN = 0.4549  # of chi2 with one degree of freedom
-SPREAD = 2.4  # error of log scale^2, times sqrt(1 / pixels), by simulation
-TURNS = 3  # of solving for the scale beside the scatter
+CUT, CUT_MEAN = 3.0, 0.99487  # sigma, from which a residual tells no more of a scale; mean of min(z^2, CUT^2)
+SPREAD = 1.5  # error of log scale^2, times sqrt(1 / pixels), by simulation
+TURNS = 6  # of solving for the scale beside the scatter
 OUTLYING = 5.0  # sigma
 MOST = math.log(10.0**2)  # |log scale^2|: errors wrong by more are no errors
 ENOUGH = 1024  # pixels that tell a scale well enough, to 4 %
@@ -73,14 +73,14 @@ def log_scales(residuals: Tensor, batch: Tensors, scatter: Tensor) -> tuple[Tens
     good = torch.ones_like(residuals, dtype=torch.bool) if batch.good is None else batch.good[:, some]
     count = good.sum(1)
     value, share = residuals.new_zeros(len(residuals)), residuals.new_ones(len(residuals))
-    nothing = torch.full_like(residuals, float("nan"))
+    known = count.clamp(min=1)
     for _ in range(TURNS):
         own = value.exp()[:, None] * sigma2
         whole = own + scatter
-        middle = torch.where(good, residuals**2 / whole, nothing).nanmedian(1).values / MEDIAN
+        chi2 = (residuals**2 / whole).clamp(max=CUT**2).masked_fill(~good, 0).sum(1) / known / CUT_MEAN
         # of the variance, what the stated errors make
-        share = torch.where(good, own / whole, nothing).nanmedian(1).values.clamp(min=1e-3)
-        value = (value + (middle.clamp(min=1e-6).log() / share).clamp(-2, 2)).clamp(-MOST, MOST)
+        share = ((own / whole).masked_fill(~good, 0).sum(1) / known).clamp(min=1e-3)
+        value = (value + (chi2.clamp(min=1e-6).log() / share).clamp(-2, 2)).clamp(-MOST, MOST)
     error = SPREAD / (count.clamp(min=1).sqrt() * share)
     usable = (count >= FEWEST) & torch.isfinite(value)
     return torch.where(usable, value, 0.0), torch.where(usable, error, math.inf)

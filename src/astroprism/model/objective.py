@@ -33,6 +33,7 @@ from .movers import Movers
 from .noise import errors, log_scales, with_scatter
 from .velocity import CLEAR, Shifts, better_shifts, shifts_of
 
+SPARED = 0.1  # share of beta that a node pays which has just begun on a lead
 MOST_SCATTER = 0.05  # relative flux: the most that is learned as scatter; more is a cause not fitted yet
 
 
@@ -41,6 +42,7 @@ class Terms(NamedTuple):
 
     beta: float  # weight of KL; in the paper's loss, of its mean over nodes
     move_beta: float = 0.0  # the same of nodes that move star or atmosphere
+    spared: tuple[int, ...] = ()  # nodes that pay SPARED of beta
     floor: float = 0.0  # relative flux
     blur: float = 0.0  # pixels
     agree: float = 0.0  # of the first look with the Doppler node
@@ -132,7 +134,8 @@ class PrismObjective(nn.Module):
             noise_nats = noise_nats * min(1.0, 1 / (2 * math.sqrt(math.pi) * terms.blur))  # white, blurred
             loss = loss._replace(misfit=(nll.detach() - noise_nats).clamp(min=0))
         moves = network.config.moves
-        cost = terms.move_beta * loss.kl[:moves].sum() + terms.beta * loss.kl[moves:].sum()
+        others = loss.kl[moves:].sum() - (1 - SPARED) * loss.kl[list(terms.spared)].sum()
+        cost = terms.move_beta * loss.kl[:moves].sum() + terms.beta * others
         return loss._replace(total=nll + cost + penalty, kl=loss.kl.detach())
 
     def _penalty(self, batch: Tensors, look: Look, parts: Parts, terms: Terms) -> Tensor:

@@ -81,8 +81,10 @@ class Recipe:
     prune_kl: tuple[float, ...] = (0.3, 0.5, 0.5)  # nats of KL that a node must carry, as to be counted
     prune_share: float = 0.02  # of the misfit that a node must explain, where that is more than `prune_bound`
     overlap: float = 0.5  # of what two nodes do to the spectra, from which the weaker is a copy
-    give_back: tuple[float, ...] = (0.48, 0.62, 0.85)  # fractions; after the last, none is pruned
-    seeds: int = 2  # nodes that start on a lead in the residuals when nodes come back, but for the last time
+    give_back: tuple[float, ...] = (0.48, 0.62, 0.78)  # fractions; after the last, none is pruned
+    seeds: int = 2  # nodes that start on a lead in the residuals when nodes come back
+    # fraction in which these pay little: the encoder has them at once, the decoder must learn what they do
+    spare: float = 0.05
 
     # --- penalties
     agree: float = 10.0  # nats per pixel by which the first look must agree with the decoder's shift
@@ -97,6 +99,7 @@ class Recipe:
         _positive(self, "steps", "batch", "rate", "velocity_rate", "least_beta", "lock", "overlap")
         _positive(self, "blur_lock", "most_beta", "move_share")
         _rising("scatter_watched", (self.scatter_watched,))
+        _rising("spare", (self.spare,))
         for name in ("beta", "floor", "blur"):
             _rising(name, [at for at, _ in getattr(self, name)])
         _rising("prune_at", self.prune_at)
@@ -211,6 +214,7 @@ class PaperRecipe:
     prune_share: float = 0.0
     overlap: float = 1.0
     seeds: int = 0
+    spare: float = 0.0
     agree: float = 0.0
     still: float = 0.0
     air: float = 0.0
@@ -262,7 +266,7 @@ class PaperRecipe:
 
 # fmt: off
 INERT = ("alone", "velocity_rate", "prune_at", "prune_kl", "give_back", "prune_share", "overlap", "seeds",
-         "agree", "still", "air", "scatter_from", "scatter_rate", "scatter_watched")
+         "spare", "agree", "still", "air", "scatter_from", "scatter_rate", "scatter_watched")
 # fmt: on
 
 

@@ -24,7 +24,11 @@ from ..network import PaperNetwork, Prism
 from .data import Tensors
 
 KNOTS = 10_000.0  # km/s between knots: wider than the wings of any line, Balmer lines of A stars included
-FEWEST = 5  # splines; a shorter range shows no more of a response than a level and a tilt
+PARTS, LEAST_KNOTS = (
+    8,
+    5_000.0,
+)  # a range too short for so many of those has them closer, km/s, but not below that
+FEWEST, SHORTEST = 5, 5_000.0  # splines, and the range in km/s that wings of one line may fill
 BINS = 2048  # the products of splines are summed over that many bins at least
 SOFT = 10.0  # prior sd of a spline's coefficient: none where anything is measured
 FLOOR = 0.03  # relative flux: what the mean star leaves unexplained in a pixel, added to sigma in the fit
@@ -32,6 +36,11 @@ CAUCHY = 2.0  # sigma, from which a pixel loses weight
 LEAST = 0.05  # of the response
 REFITS = 3  # of each fit: with plain weights, then with Cauchy's
 ROUNDS = 6  # of fitting responses and averaging
+LEVELS, ABOVE, BELOW = (
+    10,
+    0.005,
+    0.02,
+)  # of fits of the star's own level; what counts as above it; weight below
 
 # the evidence
 DROWNS = 0.25  # share of the archive's signal, from which the smooth part drowns the lines
@@ -44,8 +53,11 @@ FOLDS, RIDGE = 5, 0.01
 
 def spline_count(pixels: int, step: float) -> int:
     """How many splines a range of so many pixels of `step` km/s has; 0 where it is too short for any."""
-    count = int(pixels * step / KNOTS) + 3
-    return count if count >= FEWEST else 0
+    wide = pixels * step
+    if wide < SHORTEST:
+        return 0
+    knots = min(KNOTS, max(LEAST_KNOTS, wide / PARTS))
+    return max(FEWEST, int(wide / knots) + 3)
 
 
 class Response:
@@ -164,7 +176,9 @@ def measured(sample: Tensors, *, count: int) -> tuple[Response, Evidence]:
         mean = (weight * flux).sum(0) / weight.sum(0).clamp(min=1e-9)
         return torch.where(seen, mean, 1.0)
 
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS):
+        if turn == ROUNDS - 1:
+            star = _levelled(star, seen, count=count)
         over = Response(star, count=count).divided(sample)
         star = averaged(over.flux, over.sigma)
     response = Response(star, count=count)
@@ -187,6 +201,21 @@ def measured(sample: Tensors, *, count: int) -> tuple[Response, Evidence]:
     typical = float((rms - noise).clamp(min=0).median().sqrt())
     share = max(0.0, 1 - after / before) if before > 0 else 0.0
     return response, Evidence(share, typical, typical * _untold(smooth, over, good) ** 0.5)
+
+
+def _levelled(star: Tensor, seen: Tensor, *, count: int) -> Tensor:
+    """The mean star (p,) over the smooth curve through its highest parts.
+
+    The fits tell the star only up to a smooth factor, for the responses take up its inverse. A bend that is
+    left in the star moves with it, and is undone by a node that follows the velocity.
+    """
+    flat = Response(torch.ones_like(star), count=count)
+    curve = torch.ones_like(star)
+    for _ in range(LEVELS):
+        above = star > curve * (1 - ABOVE)
+        weight = torch.where(above, 1.0, BELOW).masked_fill(~seen, 0) / ABOVE**2
+        curve = (flat.coefficients(star[None], weight[None]) @ flat.fine.T)[0].clamp(min=LEAST)
+    return torch.where(seen, star / curve, 1.0)
 
 
 def _untold(smooth: Tensor, over: Tensors, good: Tensor) -> float:
