@@ -3,11 +3,12 @@
     sigma'^2 = (scale * sigma)^2 + scatter        and wider in pixels beyond OUTLYING of it
 
 `scatter` (p,) is the archive's, a running mean in the second half of training (objective.py). `scale` is a
-spectrum's own, from the median of its squared residuals, as far as the archive shows that scales differ: log
-scale^2 is drawn towards the archive's mean by the ratio of its error to the spread between spectra. Where the
-stated errors are right both are nothing. An outlying pixel counts with Huber's weight, so that a cosmic ray
-pulls as five sigma do. (Differences of residuals two or eight pixels apart, which no smooth misfit reaches,
-were tried for the scale: resampled noise is correlated, and they read errors .6 times too small on a survey.)
+spectrum's own, from the mean of its squared residuals, none counting beyond CUT sigma, as far as the archive
+shows that scales differ: log scale^2 is drawn towards the archive's mean by the ratio of its error to the
+spread between spectra. Where the stated errors are right both are nothing. An outlying pixel counts with
+Huber's weight, so that a cosmic ray pulls as five sigma do. (Differences of residuals two or eight pixels
+apart, which no smooth misfit reaches, were tried for the scale: resampled noise is correlated, and they read
+errors .6 times too small on a survey. The median of squares knows the noise's core, and not its wings.)
 
 Shapes: b spectra, p pixels.
 """
@@ -66,7 +67,7 @@ def errors(residuals: Tensor, batch: Tensors, network: Prism, scales: tuple[Tens
 def log_scales(residuals: Tensor, batch: Tensors, scatter: Tensor) -> tuple[Tensor, Tensor]:
     """(log scale^2, its error) of each spectrum, (b,) each; an infinite error where nothing tells.
 
-    From at most ENOUGH pixels, evenly taken: medians are most of the cost of a step.
+    From at most ENOUGH pixels, evenly taken.
     """
     some = slice(None, None, max(1, residuals.shape[1] // ENOUGH))
     residuals, sigma2, scatter = residuals[:, some], batch.sigma[:, some] ** 2, scatter[some]

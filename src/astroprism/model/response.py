@@ -24,10 +24,7 @@ from ..network import PaperNetwork, Prism
 from .data import Tensors
 
 KNOTS = 10_000.0  # km/s between knots: wider than the wings of any line, Balmer lines of A stars included
-PARTS, LEAST_KNOTS = (
-    8,
-    5_000.0,
-)  # a range too short for so many of those has them closer, km/s, but not below that
+PARTS, LEAST_KNOTS = 8, 5_000.0  # a range of fewer such parts has knots closer together, down to that
 FEWEST, SHORTEST = 5, 5_000.0  # splines, and the range in km/s that wings of one line may fill
 BINS = 2048  # the products of splines are summed over that many bins at least
 SOFT = 10.0  # prior sd of a spline's coefficient: none where anything is measured
@@ -36,11 +33,8 @@ CAUCHY = 2.0  # sigma, from which a pixel loses weight
 LEAST = 0.05  # of the response
 REFITS = 3  # of each fit: with plain weights, then with Cauchy's
 ROUNDS = 6  # of fitting responses and averaging
-LEVELS, ABOVE, BELOW = (
-    10,
-    0.005,
-    0.02,
-)  # of fits of the star's own level; what counts as above it; weight below
+# of the star's own level: fits, relative flux below it from which a pixel is a line's, weight of those
+LEVELS, ABOVE, BELOW = 10, 0.005, 0.02
 
 # the evidence
 DROWNS = 0.25  # share of the archive's signal, from which the smooth part drowns the lines
