@@ -34,9 +34,7 @@ ENERGY = 0.9  # share of a node's effect that its directions must hold
 POLISH_STEPS = 2
 DAMPING = (1.0, 0.3, 0.1)  # shares of a step of the polish that are tried, until one is better
 LED = 0.2  # share of a lead that the encoder's features must predict
-TOLD = (
-    0.3  # share of a lead that the codes of living nodes tell, from which it is theirs: a bend, no new cause
-)
+TOLD = 0.3  # share of a lead that codes of living nodes tell, from which it is a bend of theirs, no new cause
 ROOM = 0.03  # of the farthest that a direction moves the decoder's features, below which it is of no use
 RIDGES = (10.0, 100.0, 1000.0)  # of the standardised features that predict a lead: the one that does it best
 
@@ -402,8 +400,7 @@ def give_back(
     dead = [i for i in range(config.n_latent) if network.keep[i] == 0]
     free = [i for i in dead if i >= config.moves]
     found = leads(network, batch, floor=floor) if seeds and free else []
-    alive = [i for i in range(config.n_latent) if network.keep[i] > 0]
-    known = codes(network, batch)[0][:, alive] if found else batch.flux[:, :0]
+    mean, alive = codes(network, batch)[0], network.keep > 0
     network.renew(dead, seed=seed, quiet=quiet)
     taken: dict[int, Lead] = {}
     for lead in found:
@@ -412,7 +409,7 @@ def give_back(
         scores = [torch.stack([lead.scores, other.scores]) for other in taken.values()]
         fresh = all(abs(float(torch.corrcoef(pair)[0, 1])) < 0.5 for pair in scores)
         strong = lead.predicted > LED and lead.gain > bound
-        if strong and fresh and told_by(known, lead.scores) < TOLD:
+        if strong and fresh and told_by(mean[:, alive], lead.scores) < TOLD:
             # the node's mean code becomes the lead's scores, scaled to unit spread
             features = _features(network, batch)
             centre, width = features.mean(0), features.std(0) + 1e-6
@@ -424,8 +421,7 @@ def give_back(
             heads.bias[config.n_latent + node] = -2.0
             taken[node] = lead
     if taken and not config.agnostic:
-        few = batch.at(slice(sizing(config.pixels, len(batch.flux)).few))
-        _give_room(network, codes(network, few)[0], list(taken))
+        _give_room(network, mean[: sizing(config.pixels, len(mean)).few], list(taken))
     return dead, {node: lead.gain for node, lead in taken.items()}
 
 
@@ -449,7 +445,7 @@ def _give_room(network: Prism, mean: Tensor, nodes: Sequence[int]) -> None:
 
     With columns of zeros neither they nor what they could draw has a gradient to speak of, and KL is quicker.
 
-    mean  (b, n) codes at which the directions are sought
+    mean  (b, n) codes at which the directions are sought; those of nodes just returned do not count yet
     """
     decoder, moves = network.decoder, network.config.moves
     weight = decoder.body[0].get_parameter("weight")  # (h, n - moves)
