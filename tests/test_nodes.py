@@ -147,6 +147,33 @@ def test_nodes_come_back_with_the_moments_of_the_living(agnostic):
     nodes.reset_moments(optimizer, network.places([]))
 
 
+def test_of_few_stars_only_led_nodes_come_back():
+    network = tiny()
+    batch, _ = spectra(shapes())
+    network.calibrate(batch.flux, sigma=batch.sigma)
+    network.keep[[0, 2, 3, 4]] = 0.0
+    back, started = nodes.give_back(network, batch, seed=1, seeds=1, floor=0.01, bound=1.0, crowd=False)
+    assert back == [0, *started]  # and the velocity
+    assert len(started) == 1
+    assert network.keep.nonzero()[:, 0].tolist() == sorted({0, 1, 5, *started})
+
+
+def test_errors_of_codes_are_what_the_noise_leaves_open():
+    """Of a linear network: the inverse of the curvature, which repeated noise repeats."""
+    basis = shapes()
+    basis[1] += 0.5 * basis[0]  # what two nodes share is sure of neither
+    network, sigma = Lines(basis), 0.05
+    batch, _ = spectra(basis, sigma=sigma)
+    same = batch.at(torch.zeros(64, dtype=torch.long))
+    clean = network.decode(torch.zeros(64, len(basis)))
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
+    same = same._replace(flux=clean + sigma * noise, sigma=torch.full_like(clean, sigma))
+    z = nodes.polish(network, torch.zeros(64, len(basis)), same, nodes=[0, 1], floor=0.0)
+    told = nodes.code_errors(network, z, same, nodes=[0, 1], floor=0.0)
+    assert told.shape == (64, 2)
+    assert told[0].numpy() == pytest.approx(z[:, :2].std(0).numpy(), rel=0.3)
+
+
 @torch.no_grad()
 def test_a_led_node_moves_what_draws_nothing_yet():
     network = tiny()

@@ -83,6 +83,30 @@ def test_only_kept_nodes_are_polished():
     assert torch.equal(none.encode(batch, relock=False).mean, first)
 
 
+def test_codes_of_few_stars_are_polished_from_the_middle_too():
+    """What an encoder that few spectra trained says of others may be far off."""
+    network = tiny()
+    batch, _ = spectra(shapes())
+    with torch.no_grad():
+        network.encoder.heads.bias[1] = 40.0
+    few = TrainedModel(
+        network, facts=facts_of(network, kept=[1, 4], trained_on={"spectra": 50, "targets": 1})
+    )
+    many = TrainedModel(network, facts=facts_of(network, kept=[1, 4]))
+    assert (few.few, many.few) == (True, False)
+
+    def nats(model):
+        z = model.encode(batch, relock=False).mean
+        made = network.decode(z)
+        prior = 0.5 * (z[:, [1, 4]] ** 2).sum(1)
+        return gaussian_nll(residual(batch.flux, made), batch.sigma, good=None, floor=few.floor) + prior
+
+    assert float((nats(few) - nats(many)).max()) < 1.0
+    assert float((nats(many) - nats(few)).median()) > 1.0
+    raw = few.encode(batch, relock=False, polished=False).mean
+    assert torch.equal(raw, few.first_look(batch)[0])
+
+
 def test_the_papers_codes_stay_as_its_encoder_gives_them():
     model, flux = TrainedModel(paper()), 1 + 0.1 * torch.randn(5, 64)
     batch = Source.from_arrays(flux.numpy(), np.full(flux.shape, 0.01)).tensors(np.arange(5))

@@ -307,19 +307,24 @@ def _unit_warnings(shares: Split, targets: int) -> tuple[str, ...]:
 def _visits(folder: StudyFolder, *, codes: pd.DataFrame, held: NDArray[np.bool_], device: str) -> Visits:
     """Every encoded spectrum; codes by identifier, held (spectra of the store,)."""
     index, keywords = folder.index, folder.store.keywords()
-    polished = folder.codes().set_index("spectrum_id")
+    polished, model = folder.codes().set_index("spectrum_id"), folder.model(device=device)
+    if not model.moves_star and model.few:
+        # a star at rest needs no such node, but that it is at rest is to be seen
+        polished, model = codes, folder.model(unpruned=True, device=device)
     both = index["spectrum_id"].isin(codes.index) & index["spectrum_id"].isin(polished.index)
     rows = np.flatnonzero(both.to_numpy())
     names = index["spectrum_id"].iloc[rows]
     mean, sd = mean_and_sd(codes.loc[names])
+    source = model.source(Source.from_store(folder.store, memory=0))
     return visits_of(
         index.iloc[rows],
         keywords.iloc[rows],
         mean=mean,
         sd=sd,
         held=held[rows],
-        model=folder.model(device=device),
+        model=model,
         polished=mean_and_sd(polished.loc[names]),
+        spectra=lambda some: source.tensors(rows[some]),
     )
 
 

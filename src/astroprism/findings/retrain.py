@@ -204,7 +204,7 @@ def options_of(
 def encoded(
     store: Store, into: Path, rows: NDArray[np.intp], *, device: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(facts, columns) of the codes of some rows, as the encoder of the model in `into`/model gives them."""
+    """(facts, columns) of codes of some rows by the model in `into`, as codes_unpruned.parquet has them."""
     from ..model.trained import TrainedModel
 
     model = TrainedModel.read(into / "model", unpruned=True, device=device)
@@ -215,7 +215,7 @@ def encoded(
     means, sds = [], []
     for start in range(0, len(rows), size):
         batch = model.to_device(source.tensors(rows[start : start + size]))
-        codes = model.encode(batch, polished=False)
+        codes = model.encode(batch, polished=model.few)
         means.append(codes.mean.cpu().numpy())
         sds.append(codes.sd.cpu().numpy())
     columns: dict[str, Any] = {"spectrum_id": store.index["spectrum_id"].iloc[rows].tolist()}

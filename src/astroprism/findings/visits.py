@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from ..schema import Series, VariancePart, VarianceSplit, Varying
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
+    from ..model.data import Tensors
     from ..model.trained import TrainedModel
 
 ENOUGH = 30  # held-out targets with repeats from which the training targets are not needed
@@ -63,11 +65,14 @@ def visits_of(
     held: NDArray[np.bool_],
     model: TrainedModel | None = None,
     polished: tuple[Floats, Floats] | None = None,
+    spectra: Callable[[NDArray[np.intp]], Tensors] | None = None,
 ) -> Visits:
     """The visits of a store: rows of index, keywords, codes and `held` belong together, n of each.
 
-    model, polished  the pruned network, and mean and sd of its codes: velocities are read from them, which
+    model, polished  a network, and mean and sd of its polished codes: velocities are read from them, which
                      are several times more precise than the encoder's first look
+    spectra          gives the spectra of rows, from which follows how sure these codes are; without them
+                     their sd say so
     """
 
     def numbers(name: str) -> Floats:
@@ -85,14 +90,15 @@ def visits_of(
         held=held,
         names=_instruments(index, keywords, targets),
     )
-    if model is None or not model.physical or 0 not in model.kept:
+    if model is None or not model.moves_star:
         return found
     mean, sd = (mean, sd) if polished is None else polished
     rows = np.flatnonzero(np.isin(targets, followed(found)))
     velocity, error = np.full((2, len(index)), np.nan)
     for start in range(0, rows.size, BATCH):
         some = rows[start : start + BATCH]
-        velocity[some], error[some] = _velocities(model, mean[some], sd[some])
+        batch = None if spectra is None else spectra(some)
+        velocity[some], error[some] = _velocities(model, mean[some], sd[some], batch=batch)
     return replace(found, velocity=velocity, velocity_sd=error)
 
 
@@ -240,18 +246,31 @@ def follow(visits: Visits, nodes: Sequence[int], *, seed: int = 0) -> tuple[list
     return found, tables
 
 
-def _velocities(model: TrainedModel, mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
-    """Velocity of codes (b, n) in km/s, and its sd from theirs."""
+def _velocities(
+    model: TrainedModel, mean: Floats, sd: Floats, *, batch: Tensors | None
+) -> tuple[Floats, Floats]:
+    """Velocity of codes (b, n) in km/s, and its sd: from the spectra if they are given, else from theirs."""
     import torch
 
+    from ..model.nodes import code_errors
+
+    def tensor(codes: Floats) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(codes, dtype=np.float32)).to(model.device)
+
     def speed(codes: Floats) -> Floats:
-        z = torch.from_numpy(np.ascontiguousarray(codes, dtype=np.float32)).to(model.device)
-        found = model.decode(z).velocity
+        found = model.decode(tensor(codes)).velocity
         assert found is not None
         return found.double().cpu().numpy()
 
+    nodes = sorted({0, *model.kept})
+    if batch is not None:
+        sure = code_errors(
+            model.network, tensor(mean), model.to_device(batch), nodes=nodes, floor=model.floor
+        )
+        sd = sd.copy()
+        sd[:, nodes] = sure.double().cpu().numpy()
     middle, variance = speed(mean), np.zeros(len(mean))
-    for node in sorted({0, *model.kept}):
+    for node in nodes:
         moved = mean.copy()
         moved[:, node] += sd[:, node]
         variance += (speed(moved) - middle) ** 2

@@ -33,7 +33,7 @@ from ..targets import split
 from ..targets.plan import TEST, Plan, plan_split
 from .data import Source
 from .history import Moment, write_history
-from .recipe import RECIPES, PaperRecipe, Recipe, TrainOptions, from_mapping
+from .recipe import FEW_STARS, RECIPES, PaperRecipe, Recipe, TrainOptions, from_mapping
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -42,13 +42,16 @@ if TYPE_CHECKING:
     from ..store import Store
     from .loop import Training
     from .movers import Movers
+    from .parting import Parted
     from .response import Response
 
 POOR_BEGINS = "chi2 is "  # the warning of a poor fit
 POOR = 1.5  # held-out chi2 per pixel from which spectra are not yet described
 OVERFIT = 1.5  # held-out chi2 over training chi2, from which spectra were too few
 FEWEST_STEPS = 100  # below that no schedule means anything
-FEW_STARS = 8  # below which nothing but its lines tells the star's motion from the atmosphere's
+LEAST_GAIN = (
+    0.2  # pixels of velocity per unit of the Doppler node with which the training of a few stars begins
+)
 SPARE = 0.08  # share of --minutes kept for what is not a step: taking chi2, pruning, writing
 TIMED = 2000  # steps of the recipe whose beginning is timed
 
@@ -127,12 +130,22 @@ def train(
     if found is not None:
         source, warnings = source.with_air(moving=False), []
 
+    apart = _apart(options, source, response, rows["train"]) if stars < FEW_STARS else None
+
     def build(recipe: Recipe | PaperRecipe, save_to: Path | None = None) -> Training:
         from .loop import Training
 
         return Training(
             source,
-            _network(options, source, response, free_air=found is not None, spectra=len(rows["train"])),
+            _network(
+                options,
+                source,
+                response,
+                free_air=found is not None,
+                apart=apart,
+                spectra=len(rows["train"]),
+                few_stars=stars < FEW_STARS,
+            ),
             recipe=recipe,
             **rows,
             seed=options.seed,
@@ -141,6 +154,7 @@ def train(
             save_to=save_to,
             save_every=save_every,
             found=found,
+            apart=apart,
         )
 
     # the recipe: of the plan that is there, or the options' own, its steps timed where minutes are given
@@ -150,7 +164,7 @@ def train(
     else:
         if first:
             clear(folder)
-        recipe = options.recipe(spectra=len(rows["train"]), pixels=source.pixels)
+        recipe = options.recipe(spectra=len(rows["train"]), pixels=source.pixels, few_stars=stars < FEW_STARS)
         if options.minutes is not None:
             progress(message("timing some steps"))
             steps = _steps_in(options.minutes * 60, begun, build=build, recipe=recipe)
@@ -392,8 +406,34 @@ def _free_air(
     )
 
 
+def _apart(
+    options: TrainOptions, source: Source, response: Response | None, train: NDArray[np.intp]
+) -> Parted | None:
+    """Mean star and mean atmosphere of a few stars, where the motion of both tells them apart."""
+    if options.network != "prism" or options.agnostic or source.step is None or source.berv is None:
+        return None
+    from ..network import sized_for
+    from .data import fair
+    from .movers import sample_size
+    from .parting import parted
+
+    rows = fair(train, sample_size(source.pixels), source=source, seed=options.seed)
+    batch = source.tensors(rows)
+    batch = batch if response is None else response.divided(batch)
+    config = sized_for(source.pixels, step=source.step, moving_air=True)
+    floor = options.recipe(spectra=len(train), pixels=source.pixels).floor_at(0.0)
+    return parted(batch, config=config, floor=floor)
+
+
 def _network(
-    options: TrainOptions, source: Source, response: Response | None, *, free_air: bool, spectra: int
+    options: TrainOptions,
+    source: Source,
+    response: Response | None,
+    *,
+    free_air: bool,
+    apart: Parted | None,
+    spectra: int,
+    few_stars: bool,
 ) -> Prism | PaperNetwork:
     from ..network import PaperConfig, PaperNetwork, Prism, sized_for
 
@@ -408,7 +448,12 @@ def _network(
         free_air=free_air,
         splines=0 if response is None else response.count,
         spectra=spectra,
+        few_stars=few_stars,
     )
+    if apart is not None:
+        # with the gain of an archive of many stars, codes that are not sure yet would blur a star at rest
+        gain = source.step * max(LEAST_GAIN, float(apart.velocity.std()))
+        config = replace(config, shift_gain=min(config.shift_gain, gain))
     network = Prism(config, seed=options.seed)
     if response is not None:
         network.usual.copy_(response.star)

@@ -49,6 +49,7 @@ from .objective import (
     displacements_of,
     noise_of,
 )
+from .parting import Parted
 from .recipe import PaperRecipe, Recipe
 from .response import response_of
 from .velocity import template_of, whose
@@ -81,12 +82,14 @@ class Training:
         save_to: Path | None = None,
         save_every: float = 60.0,
         found: Movers | None = None,
+        apart: Parted | None = None,
     ) -> None:
         """
         train, valid  rows of the source; training is judged on valid, which decides nothing
         save_to       file of the unfinished training; None saves nothing
         save_every    seconds between two writes of it
         found         what `movers` gave of the training spectra; sought for a free atmosphere if not given
+        apart         mean star and atmosphere of a few stars, which training begins with
         """
         self.source, self.network, self.recipe, self.seed = source, network, recipe, seed
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
@@ -114,6 +117,8 @@ class Training:
                 processes=self.fabric.world_size,
                 share=min(1.0, recipe.batch / len(self.train)),
             )
+            if apart is not None:
+                network.begin(apart.star, apart.air)
             fast = [] if network.config.agnostic else [network.decoder.log_gain]
             if fast and recipe.alone > 0 and recipe.seek > 0:
                 self._seek(prism, sample, floor=floor)
@@ -365,6 +370,8 @@ class Training:
         """Switch weak nodes and copies off for good; returns the weights with every node on."""
         status = self.status
         self._regauge()
+        if self.surgery:
+            self.surgery.idle()
         unpruned = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         if self.surgery and self.surgery.recipe.prune_at:
             try:

@@ -1,7 +1,7 @@
 """What each node does to the spectra, which nodes are worth keeping, and how they are given back in training.
 
     codes, misfit, ablation      what the encoder gives, and what nodes are worth to the likelihood
-    polish                       codes moved to the best fit under the decoder
+    polish, code_errors          codes moved to the best fit under the decoder, and how sure that is
     derivatives, overlaps        what nodes do to the spectra, and which two do the same
     choose                       weak nodes and copies against those that stay
     leads, give_back             what a returning node could explain
@@ -215,16 +215,36 @@ def polish(
 
 def _gauss_newton(network: Network, z: Tensor, x: Tensors, *, nodes: Sequence[int], floor: float) -> Tensor:
     """The full step (b, k) of `nodes` for a Gaussian likelihood and a unit Gaussian prior."""
-    slopes = derivatives(network, z, x, nodes=nodes)  # (b, k, p), in sigma
-    soft = x.sigma / (x.sigma**2 + floor**2).sqrt()
-    slopes = slopes * soft[:, None]
+    slopes, matrix, soft = _curvature(network, z, x, nodes=nodes, floor=floor)
     residuals = residual(x.flux, network.decode(z, berv=x.berv), good=x.good) / x.sigma * soft
     if x.good is not None:
         residuals = residuals.masked_fill(~x.good, 0)
-    matrix = slopes @ slopes.transpose(1, 2) + torch.eye(len(nodes)).to(slopes)
     right = (slopes @ residuals[:, :, None])[:, :, 0] - z[:, nodes]
     step: Tensor = torch.linalg.solve(matrix, right)
     return step
+
+
+def _curvature(
+    network: Network, z: Tensor, x: Tensors, *, nodes: Sequence[int], floor: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(slopes (b, k, p) in sigma, matrix (b, k, k), share (b, p) of sigma in sigma and floor)."""
+    soft = x.sigma / (x.sigma**2 + floor**2).sqrt()
+    slopes = derivatives(network, z, x, nodes=nodes) * soft[:, None]
+    return slopes, slopes @ slopes.transpose(1, 2) + torch.eye(len(nodes)).to(slopes), soft
+
+
+@torch.no_grad()
+def code_errors(network: Network, z: Tensor, batch: Tensors, *, nodes: Sequence[int], floor: float) -> Tensor:
+    """Standard deviations (b, k) of polished codes of `nodes`, all of them free: what the noise leaves open.
+
+    The encoder's are larger where a node pays more than a nat for a nat, and a guess where few spectra
+    trained it.
+    """
+    found = []
+    for rows, x in batch.pieces(PIECE // max(1, len(nodes) // 4)):
+        matrix = _curvature(network, z[rows], x, nodes=nodes, floor=floor)[1]
+        found.append(torch.linalg.inv(matrix).diagonal(dim1=1, dim2=2).clamp(min=0).sqrt())
+    return torch.cat(found)
 
 
 def counts_for(batch: Tensors, *, floor: float) -> Tensor:
@@ -390,18 +410,30 @@ def _lead(t: Tensor, g: Tensor, energy: float, *, sure: Tensor) -> Lead:
 
 @torch.no_grad()
 def give_back(
-    network: Prism, batch: Tensors, *, seed: int, seeds: int, floor: float, bound: float, quiet: bool = False
+    network: Prism,
+    batch: Tensors,
+    *,
+    seed: int,
+    seeds: int,
+    floor: float,
+    bound: float,
+    crowd: bool = True,
+    quiet: bool = False,
 ) -> tuple[list[int], dict[int, float]]:
     """Switch all nodes on again, up to `seeds` of them on leads; (nodes returned, nats of each lead).
 
-    quiet  the others start with codes near zero
+    crowd  whether those without a lead come back, too; those that move always do
+    quiet  they start with codes near zero
     """
     config, heads = network.config, network.encoder.heads
     dead = [i for i in range(config.n_latent) if network.keep[i] == 0]
     free = [i for i in dead if i >= config.moves]
     found = leads(network, batch, floor=floor) if seeds and free else []
     mean, alive = codes(network, batch)[0], network.keep > 0
-    network.renew(dead, seed=seed, quiet=quiet)
+    features = _features(network, batch)
+    centre, width = features.mean(0), features.std(0) + 1e-6
+    back = dead if crowd else [i for i in dead if i < config.moves]
+    network.renew(back, seed=seed, quiet=quiet)
     taken: dict[int, Lead] = {}
     for lead in found:
         if len(taken) == min(seeds, len(free)):
@@ -411,9 +443,10 @@ def give_back(
         strong = lead.predicted > LED and lead.gain > bound
         if strong and fresh and told_by(mean[:, alive], lead.scores) < TOLD:
             # the node's mean code becomes the lead's scores, scaled to unit spread
-            features = _features(network, batch)
-            centre, width = features.mean(0), features.std(0) + 1e-6
             node = free[len(taken)]
+            if node not in back:
+                back.append(node)
+                network.renew([node], seed=seed)
             weight = lead.weight / lead.scores.std().clamp(min=1e-12)
             heads.weight[node] = weight[:-1] / width
             heads.bias[node] = weight[-1] - (weight[:-1] / width * centre).sum()
@@ -422,7 +455,7 @@ def give_back(
             taken[node] = lead
     if taken and not config.agnostic:
         _give_room(network, mean[: sizing(config.pixels, len(mean)).few], list(taken))
-    return dead, {node: lead.gain for node, lead in taken.items()}
+    return back, {node: lead.gain for node, lead in taken.items()}
 
 
 def told_by(known: Tensor, scores: Tensor) -> float:
@@ -531,7 +564,9 @@ class Surgery:
             done.append("the two velocities begin alone" if both else "the Doppler node begins alone")
         if not status.joined and fraction >= recipe.alone:
             status.joined = True
-            if physics and recipe.alone > 0:
+            if physics and recipe.alone > 0 and not recipe.crowd:
+                done.append(self._give_back(status, last=False))
+            elif physics and recipe.alone > 0:
                 network.keep.fill_(1.0)
                 reset_moments(
                     self.optimizer, network.places(range(network.config.moves, network.config.n_latent))
@@ -576,6 +611,12 @@ class Surgery:
         copies = "".join(f", {node} a copy of {other}" for node, other in choice.copies.items())
         return f"pruned to {len(choice.kept)} nodes {choice.kept} (bound {bound:.0f} nats){copies}"
 
+    def idle(self) -> None:
+        """Let nodes that are off at the end be on and do nothing: they are counted like the others."""
+        moves = self.network.config.moves
+        dead = [i for i, on in enumerate(self.network.keep.tolist()) if not on and i >= moves]
+        self.network.renew(dead, seed=self.seed, quiet=True)
+
     def _give_back(self, status: Status, *, last: bool) -> str:
         self.network.eval()
         dead, started = give_back(
@@ -583,6 +624,7 @@ class Surgery:
             self.sample,
             seed=self.seed + 7919 * status.back,
             seeds=self.recipe.seeds,
+            crowd=self.recipe.crowd,
             quiet=last,  # their codes at the end are counted
             floor=self.recipe.floor[-1][1],
             bound=self.bound(1.0, status),

@@ -31,8 +31,11 @@ from .checkpoint import read_model
 from .data import Source, Tensors
 from .nodes import polish
 from .noise import learned
+from .recipe import FEW_STARS
 from .response import response_of
-from .velocity import relocked
+from .velocity import cost, relocked
+
+MORE_STEPS = 6  # of the polish of codes of few stars
 
 
 class Codes(NamedTuple):
@@ -63,6 +66,7 @@ class TrainedModel:
     facts    model.json; None for the seed paper's released weights
     kept     nodes that the decoder reads
     floor    error floor in relative flux under which it was trained: what the network need not explain
+    few      whether few stars trained it: series
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class TrainedModel:
         self.nodes = int(network.config.n_latent)
         self.kept = list(range(self.nodes)) if facts is None else list(facts.kept)
         self.floor = 0.0 if facts is None else facts.floor
+        self.few = facts is not None and 0 < facts.trained_on.targets < FEW_STARS
         self.to(torch.device(device))
 
     @classmethod
@@ -100,6 +105,12 @@ class TrainedModel:
     def physical(self) -> bool:
         """Whether the decoder has a star, an atmosphere and a velocity."""
         return isinstance(self.network, Prism) and not self.network.config.agnostic
+
+    @property
+    def moves_star(self) -> bool:
+        """Whether node 0 is on, and the star's velocity."""
+        network = self.network
+        return isinstance(network, Prism) and self.physical and float(network.keep[0]) > 0
 
     @property
     def moving_air(self) -> bool:
@@ -162,9 +173,29 @@ class TrainedModel:
         if isinstance(self.network, Prism):
             if relock:
                 mean, logvar = relocked(self.network, mean, logvar, batch, floor=self.floor)
-            nodes = self.kept if polished is True else list(polished or ())
-            mean = polish(self.network, mean, batch, nodes=nodes, floor=self.floor)
+            if polished is not False:
+                wanted = self.kept if polished is True else list(polished)
+                mean = self._polished(self.network, mean, batch, nodes=wanted)
         return Codes(mean, (0.5 * logvar).exp())
+
+    def _polished(self, network: Prism, mean: Tensor, batch: Tensors, *, nodes: Sequence[int]) -> Tensor:
+        """Means (b, n) with those of `nodes` at the best fit.
+
+        Of few stars there are few spectra, and an encoder that these trained may be far off for others: the
+        middle of all codes is tried as a beginning, too, and the better fit stays. Velocities are fitted, be
+        they kept or not.
+        """
+        if not self.few:
+            return polish(network, mean, batch, nodes=nodes, floor=self.floor)
+        nodes = sorted({*nodes, *range(network.config.moves)})
+        middle = mean.clone()
+        middle[:, nodes] = 0.0
+        found = [
+            polish(network, begun, batch, nodes=nodes, floor=self.floor, steps=MORE_STEPS)
+            for begun in (mean, middle)
+        ]
+        nats = [cost(network, z, batch, floor=self.floor) for z in found]
+        return torch.where((nats[1] < nats[0])[:, None], found[1], found[0])
 
     # --- codes to spectra
 

@@ -218,12 +218,12 @@ def better_shifts(
         return Better(rows, found.pixels[rows], mean[rows], mean[rows])
     some = batch.at(rows)
     again = network.look(some.flux, good=some.good, berv=some.berv, at=found.pixels[rows])
-    saved = _cost(network, mean[rows], some, floor=floor) - _cost(network, again.mean, some, floor=floor)
+    saved = cost(network, mean[rows], some, floor=floor) - cost(network, again.mean, some, floor=floor)
     clear = saved > CLEAR
     return Better(rows[clear], found.pixels[rows][clear], again.mean[clear], again.logvar[clear])
 
 
-def _cost(network: Prism, z: Tensor, batch: Tensors, *, floor: float) -> Tensor:
+def cost(network: Prism, z: Tensor, batch: Tensors, *, floor: float) -> Tensor:
     """Likelihood times prior of codes (b, n), as nats (b,) to be small."""
     kept = z * network.keep
     return misfit(network, z, batch, floor=floor) + 0.5 * (kept**2).sum(1)

@@ -33,6 +33,7 @@ from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 
 BODY, LEAST_BODY, PER_FEATURE = 256, 32, 8  # features of a decoder; spectra that each needs
+LEAST_OF_FEW = 8  # features, where few stars differ by little
 SECOND = 0.1  # of its usual start, for the part of star and atmosphere that comes second
 PATCH = 128  # pixels of `drift`: wide enough for some lines
 
@@ -129,6 +130,7 @@ def sized_for(
     free_air: bool = False,
     splines: int = 0,
     spectra: int | None = None,
+    few_stars: bool = False,
 ) -> PrismConfig:
     """The sizes that were tried: those of the defaults, and leaner ones for long spectra.
 
@@ -136,6 +138,7 @@ def sized_for(
     a basis of 42 M numbers. Long spectra repeat each cause in many lines, so a patch needs less of its own.
     """
     long = pixels > 65_536
+    least = LEAST_OF_FEW if few_stars else LEAST_BODY
     return PrismConfig(
         pixels,
         step,
@@ -143,7 +146,7 @@ def sized_for(
         patch=128 if agnostic and not long else 64,
         rank=8 if long else 64 if agnostic else 16,
         whitened=16 if long else 128,
-        body=BODY if spectra is None or agnostic else min(BODY, max(LEAST_BODY, spectra // PER_FEATURE)),
+        body=BODY if spectra is None or agnostic else min(BODY, max(least, spectra // PER_FEATURE)),
         splines=splines,
         agnostic=agnostic,
         moving_air=moving_air,
@@ -360,6 +363,14 @@ class Decoder(nn.Module):
         self.air[-1].get_parameter("weight").div_(SECOND)
         self.star[-1].get_parameter("weight").mul_(SECOND)
 
+    @torch.no_grad()
+    def begin(self, star: Tensor, air: Tensor) -> None:
+        """Let a new decoder draw this star and this atmosphere, (w,) each, where all its codes are 0."""
+        at_zero = self.body(star.new_zeros(1, self.config.n_latent - self.config.moves))
+        for write, wanted in ((self.star, star), (self.air, air)):
+            away = (wanted - 1) / self.config.depth
+            write[-1].get_parameter("bias").add_(away - write(at_zero)[0])
+
     def parts(self, z: Tensor) -> Parts:
         """z (b, n) -> star at rest, atmosphere, shift.
 
@@ -531,6 +542,12 @@ class Prism(nn.Module):
         found = whitening(x, count=self.config.whitened, noise=float(noise))
         self.encoder.basis.zero_()
         self.encoder.basis[:, : found.shape[1]] = found
+
+    @torch.no_grad()
+    def begin(self, star: Tensor, air: Tensor) -> None:
+        """Let a new network begin with this star and this atmosphere, (w,) each, and no velocity."""
+        self.decoder.begin(star, air)
+        self.encoder.velocity.weight.zero_()
 
     def still(self, flux: Tensor, *, good: Tensor | None, air: Tensor) -> Tensor:
         """Spectra (b, p) with their atmosphere, at the shifts `air` (b,) in pixels, moved back to rest."""
