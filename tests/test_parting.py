@@ -8,7 +8,7 @@ from astroprism.network.prism import Prism, cut
 from test_movers import AIR, CONFIG, PIXELS, SIGMA, STAR, STEP, lines
 
 
-def visits(n=60, *, orbit=0.0, berv=12.0, still=False, bad=0.0):
+def visits(n=60, *, orbit=0.0, berv=12.0, still=False, observed=False, bad=0.0):
     """Spectra of one star, its velocity (pixels) and what star and atmosphere are at rest."""
     from astroprism.model.data import Tensors
 
@@ -17,6 +17,8 @@ def visits(n=60, *, orbit=0.0, berv=12.0, still=False, bad=0.0):
     star = torch.sin(2.2 * phase)
     star = orbit / STEP * (star - star.mean())
     air = torch.zeros(n) if still else berv / STEP * torch.sin(phase)
+    if observed:
+        star, air = star - (air - air.mean()), torch.zeros(n)
     one, none = torch.ones(n), torch.zeros(n)
     flux = (1 - lines(STAR, star, one)) * (1 - lines(AIR, air, one))
     flux = flux + SIGMA * torch.randn(n, PIXELS, generator=random)
@@ -26,10 +28,25 @@ def visits(n=60, *, orbit=0.0, berv=12.0, still=False, bad=0.0):
     return batch, star, (1 - lines(STAR, none, one)[0], 1 - lines(AIR, none, one)[0])
 
 
-@pytest.mark.parametrize("given", [{}, {"orbit": 1.0}, {"orbit": 60.0}, {"orbit": 30.0, "bad": 0.1}])
+def earth_of(given, n=60):
+    """How the Earth's motion moves the star's lines, where the observer's frame is told."""
+    return -12.0 * torch.sin(torch.linspace(0, 9, n)) if given.get("observed") else None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"orbit": 1.0},
+        {"orbit": 60.0},
+        {"orbit": 30.0, "bad": 0.1},
+        {"observed": True, "orbit": 1.0},
+        {"observed": True, "orbit": 30.0},
+    ],
+)
 def test_each_line_goes_to_whom_it_belongs(given):
     batch, velocity, (star, air) = visits(**given)
-    found = parted(batch, config=CONFIG, floor=0.0)
+    found = parted(batch, config=CONFIG, floor=0.0, earth=earth_of(given))
     inside = slice(20, -20)
     for one, true in ((found.star, star), (found.air, air)):
         middle = cut(one[None], config=CONFIG)[0]
@@ -43,6 +60,7 @@ def test_an_atmosphere_at_rest_is_not_told_from_the_star():
     batch, *_ = visits(still=True)
     assert parted(batch, config=CONFIG, floor=0.0) is None
     assert parted(batch._replace(berv=None), config=CONFIG, floor=0.0) is None
+    assert parted(batch.at(slice(1)), config=CONFIG, floor=0.0) is None
 
 
 @torch.no_grad()

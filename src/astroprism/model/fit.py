@@ -130,7 +130,7 @@ def train(
     if found is not None:
         source, warnings = source.with_air(moving=False), []
 
-    apart = _apart(options, source, response, rows["train"]) if stars < FEW_STARS else None
+    apart = _apart(store, options, source, response, rows["train"]) if stars < FEW_STARS else None
 
     def build(recipe: Recipe | PaperRecipe, save_to: Path | None = None) -> Training:
         from .loop import Training
@@ -144,7 +144,6 @@ def train(
                 free_air=found is not None,
                 apart=apart,
                 spectra=len(rows["train"]),
-                few_stars=stars < FEW_STARS,
             ),
             recipe=recipe,
             **rows,
@@ -164,7 +163,7 @@ def train(
     else:
         if first:
             clear(folder)
-        recipe = options.recipe(spectra=len(rows["train"]), pixels=source.pixels, few_stars=stars < FEW_STARS)
+        recipe = options.recipe(spectra=len(rows["train"]), pixels=source.pixels, few_stars=apart is not None)
         if options.minutes is not None:
             progress(message("timing some steps"))
             steps = _steps_in(options.minutes * 60, begun, build=build, recipe=recipe)
@@ -407,11 +406,17 @@ def _free_air(
 
 
 def _apart(
-    options: TrainOptions, source: Source, response: Response | None, train: NDArray[np.intp]
+    store: Store,
+    options: TrainOptions,
+    source: Source,
+    response: Response | None,
+    train: NDArray[np.intp],
 ) -> Parted | None:
     """Mean star and mean atmosphere of a few stars, where the motion of both tells them apart."""
-    if options.network != "prism" or options.agnostic or source.step is None or source.berv is None:
+    if options.network != "prism" or options.agnostic or source.step is None:
         return None
+    import torch
+
     from ..network import sized_for
     from .data import fair
     from .movers import sample_size
@@ -420,9 +425,14 @@ def _apart(
     rows = fair(train, sample_size(source.pixels), source=source, seed=options.seed)
     batch = source.tensors(rows)
     batch = batch if response is None else response.divided(batch)
-    config = sized_for(source.pixels, step=source.step, moving_air=True)
+    config = sized_for(source.pixels, step=source.step, moving_air=source.berv is not None)
     floor = options.recipe(spectra=len(train), pixels=source.pixels).floor_at(0.0)
-    return parted(batch, config=config, floor=floor)
+    index = store.index.iloc[rows]
+    observed = (index["frame"] == "topocentric").to_numpy()
+    berv = index["berv"].to_numpy(np.float32)
+    known = np.isfinite(berv[observed]).all()
+    earth = torch.from_numpy(np.where(observed, -berv, 0).astype(np.float32)) if known else None
+    return parted(batch, config=config, floor=floor, earth=earth)
 
 
 def _network(
@@ -433,7 +443,6 @@ def _network(
     free_air: bool,
     apart: Parted | None,
     spectra: int,
-    few_stars: bool,
 ) -> Prism | PaperNetwork:
     from ..network import PaperConfig, PaperNetwork, Prism, sized_for
 
@@ -448,7 +457,7 @@ def _network(
         free_air=free_air,
         splines=0 if response is None else response.count,
         spectra=spectra,
-        few_stars=few_stars,
+        few_stars=apart is not None,
     )
     if apart is not None:
         # with the gain of an archive of many stars, codes that are not sure yet would blur a star at rest

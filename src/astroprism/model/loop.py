@@ -52,7 +52,7 @@ from .objective import (
 from .parting import Parted
 from .recipe import PaperRecipe, Recipe
 from .response import response_of
-from .velocity import template_of, whose
+from .velocity import polish_afresh, template_of, whose
 
 CHECK = 10  # steps between checks of the loss: each waits for the device
 RELOCK = 4  # steps between searches for velocities that fit better elsewhere
@@ -92,6 +92,7 @@ class Training:
         apart         mean star and atmosphere of a few stars, which training begins with
         """
         self.source, self.network, self.recipe, self.seed = source, network, recipe, seed
+        self.few = apart is not None
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
         self.balance, self.save_to, self.save_every = balance, save_to, save_every
         self.train, self.valid = np.asarray(train, np.intp), np.asarray(valid, np.intp)
@@ -397,7 +398,7 @@ class Training:
             regauge(self.network, self.sample)
 
     def chi2(self, rows: ArrayLike, *, stated: bool = False) -> float:
-        """Median chi2 per pixel at the mean code, over a fair sample of these rows; no floor.
+        """Median chi2 per pixel at the mean code (of few stars polished), of a fair sample of rows; no floor.
 
         stated  with the errors that came with the spectra, not with those learned
         """
@@ -413,6 +414,9 @@ class Training:
         with torch.no_grad():
             for _, x in batch.pieces():
                 mean, _ = self.network.encode(x.flux, good=x.good, berv=x.berv)
+                if self.few and isinstance(self.network, Prism):
+                    kept = self.network.keep.nonzero()[:, 0].tolist()
+                    mean = polish_afresh(self.network, mean, x, nodes=kept, floor=self.recipe.floor[-1][1])
                 residuals = residual(x.flux, self.network.decode(mean, berv=x.berv), good=x.good)
                 found.append(chi2_per_pixel(residuals, x.sigma, good=x.good))
         self.network.train()

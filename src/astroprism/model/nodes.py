@@ -36,6 +36,7 @@ DAMPING = (1.0, 0.3, 0.1)  # shares of a step of the polish that are tried, unti
 LED = 0.2  # share of a lead that the encoder's features must predict
 TOLD = 0.3  # share of a lead that codes of living nodes tell, from which it is a bend of theirs, no new cause
 ROOM = 0.03  # of the farthest that a direction moves the decoder's features, below which it is of no use
+MANY, FIFTHS = 500, 5  # spectra, of which a half is set aside to judge a lead; of fewer a fifth, five times
 RIDGES = (10.0, 100.0, 1000.0)  # of the standardised features that predict a lead: the one that does it best
 
 
@@ -388,23 +389,28 @@ def _lead(t: Tensor, g: Tensor, energy: float, *, sure: Tensor) -> Lead:
 
     sure  (b,) weight of each spectrum
     """
-    half = len(t) // 2
 
-    def head(rows: slice, ridge: float) -> Tensor:
+    def head(rows: Tensor, ridge: float) -> Tensor:
         weighted = g[rows] * sure[rows, None]
         matrix = weighted.T @ g[rows] + ridge * torch.eye(g.shape[1]).to(g)
         weight: Tensor = torch.linalg.solve(matrix, weighted.T @ t[rows])
         return weight
 
+    place = torch.arange(len(t), device=t.device)
+    # of thousands half is set aside; of some hundred a fifth at a time, since all are needed
+    asides = [place >= len(t) // 2] if len(t) >= MANY else [place % FIFTHS == i for i in range(FIFTHS)]
+
     def ahead(ridge: float) -> float:
-        rest, w = t[half:], sure[half:]
-        miss = (w * (rest - g[half:] @ head(slice(half), ridge)) ** 2).sum()
-        middle = (w * rest).sum() / w.sum()
-        return 1 - float(miss / (w * (rest - middle) ** 2).sum().clamp(min=1e-12))
+        missed = total = 0.0
+        for aside in asides:
+            rest, w = t[aside], sure[aside]
+            missed += float((w * (rest - g[aside] @ head(~aside, ridge)) ** 2).sum())
+            total += float((w * (rest - (w * rest).sum() / w.sum()) ** 2).sum())
+        return 1 - missed / max(total, 1e-12)
 
     # some hundred spectra, as many features: the one that serves thousands predicts nothing there
     predicted, ridge = max((ahead(ridge), ridge) for ridge in RIDGES)
-    weight = head(slice(len(t)), ridge)
+    weight = head(place >= 0, ridge)
     return Lead(energy * max(predicted, 0.0), predicted, g @ weight, weight)
 
 

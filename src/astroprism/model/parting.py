@@ -1,4 +1,4 @@
-"""The mean star and the mean atmosphere of spectra in which both move by known amounts, in closed form.
+"""The mean star and the mean atmosphere of spectra in which they move against each other, in closed form.
 
 A spectrum is the star at its velocity times the atmosphere at the observer's, so its logarithm is a sum, and
 a shift multiplies each Fourier mode by a phase: two unknowns per mode, from as many equations as there are
@@ -21,9 +21,10 @@ from ..network.prism import PrismConfig
 from .data import Tensors
 from .velocity import CLEAR, shifts_of
 
+FEWEST = 8  # spectra
 ROUNDS = 8  # of solving, filling what was not seen, and moving the star
 DARKEST = 0.05  # transmission: what is darker has no logarithm to speak of
-LEAST_MOTION = 0.5  # pixels by which the atmosphere must move (robust sd) to be told from a star at rest
+LEAST_MOTION = 0.5  # pixels by which star and atmosphere must move against each other (sd)
 FARTHEST = 3.0  # pixels, of one Gauss-Newton step
 
 
@@ -36,12 +37,19 @@ class Parted(NamedTuple):
 
 
 @torch.no_grad()
-def parted(batch: Tensors, *, config: PrismConfig, floor: float) -> Parted | None:
-    """Mean star and mean atmosphere; None where the atmosphere does not move enough to be told apart."""
-    if batch.berv is None:
-        return None
-    air = pixels_of(batch.berv, config.step)
-    if float(air.std()) < LEAST_MOTION:
+def parted(
+    batch: Tensors, *, config: PrismConfig, floor: float, earth: Tensor | None = None
+) -> Parted | None:
+    """Mean star and mean atmosphere; None where they do not move enough against each other to be told apart.
+
+    earth  (b,) km/s by which the Earth's motion moves the star's lines, where that is known of spectra in the
+           observer's frame
+    """
+    still = torch.zeros_like(batch.flux[:, 0])
+    air = still if batch.berv is None else pixels_of(batch.berv, config.step)
+    velocity = still if earth is None else pixels_of(earth, config.step)
+    velocity = velocity - velocity.mean()
+    if len(still) < FEWEST or float((air - velocity).std()) < LEAST_MOTION:
         return None
     good = torch.isfinite(batch.flux) if batch.good is None else batch.good & torch.isfinite(batch.flux)
     y = torch.where(good, batch.flux, 1.0).clamp(min=DARKEST).log()
@@ -52,7 +60,6 @@ def parted(batch: Tensors, *, config: PrismConfig, floor: float) -> Parted | Non
     weight = noise.median() / noise
     seen = y[good]
     pull = float(noise.median() / seen.var().clamp(min=1e-12))
-    velocity = torch.zeros_like(air)
     star = atmosphere = y.new_zeros(config.width)
     for round in range(ROUNDS):
         made = _made(star, velocity) + _made(atmosphere, air)

@@ -33,9 +33,7 @@ from .nodes import polish
 from .noise import learned
 from .recipe import FEW_STARS
 from .response import response_of
-from .velocity import cost, relocked
-
-MORE_STEPS = 6  # of the polish of codes of few stars
+from .velocity import polish_afresh, relocked
 
 
 class Codes(NamedTuple):
@@ -174,28 +172,10 @@ class TrainedModel:
             if relock:
                 mean, logvar = relocked(self.network, mean, logvar, batch, floor=self.floor)
             if polished is not False:
-                wanted = self.kept if polished is True else list(polished)
-                mean = self._polished(self.network, mean, batch, nodes=wanted)
+                nodes = self.kept if polished is True else list(polished)
+                improve = polish_afresh if self.few else polish
+                mean = improve(self.network, mean, batch, nodes=nodes, floor=self.floor)
         return Codes(mean, (0.5 * logvar).exp())
-
-    def _polished(self, network: Prism, mean: Tensor, batch: Tensors, *, nodes: Sequence[int]) -> Tensor:
-        """Means (b, n) with those of `nodes` at the best fit.
-
-        Of few stars there are few spectra, and an encoder that these trained may be far off for others: the
-        middle of all codes is tried as a beginning, too, and the better fit stays. Velocities are fitted, be
-        they kept or not.
-        """
-        if not self.few:
-            return polish(network, mean, batch, nodes=nodes, floor=self.floor)
-        nodes = sorted({*nodes, *range(network.config.moves)})
-        middle = mean.clone()
-        middle[:, nodes] = 0.0
-        found = [
-            polish(network, begun, batch, nodes=nodes, floor=self.floor, steps=MORE_STEPS)
-            for begun in (mean, middle)
-        ]
-        nats = [cost(network, z, batch, floor=self.floor) for z in found]
-        return torch.where((nats[1] < nats[0])[:, None], found[1], found[0])
 
     # --- codes to spectra
 

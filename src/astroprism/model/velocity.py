@@ -16,6 +16,7 @@ Shapes: b spectra, p pixels, n nodes, w pixels with room for a shift on both sid
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ from ..network.doppler import fast_length, pixels_of
 from ..network.prism import Parts, PrismConfig, seen_air
 from .data import Tensors
 from .loss import inverse_variance
-from .nodes import Network, misfit
+from .nodes import Network, misfit, polish
 
 CLEAR = 12.5  # nats by which a shift must beat none at all: five standard deviations
 
@@ -40,6 +41,7 @@ LEAST = 1.5  # pixels of spread
 # of second looks
 APART = 20.0  # km/s: nearer than this the encoder's second look and the polish find the way
 LOOKS = 2
+MORE_STEPS = 6  # of the polish of codes of few stars
 LEAST_SKY = 0.05  # transmission, below which a pixel does not constrain the star
 
 
@@ -218,12 +220,12 @@ def better_shifts(
         return Better(rows, found.pixels[rows], mean[rows], mean[rows])
     some = batch.at(rows)
     again = network.look(some.flux, good=some.good, berv=some.berv, at=found.pixels[rows])
-    saved = cost(network, mean[rows], some, floor=floor) - cost(network, again.mean, some, floor=floor)
+    saved = _cost(network, mean[rows], some, floor=floor) - _cost(network, again.mean, some, floor=floor)
     clear = saved > CLEAR
     return Better(rows[clear], found.pixels[rows][clear], again.mean[clear], again.logvar[clear])
 
 
-def cost(network: Prism, z: Tensor, batch: Tensors, *, floor: float) -> Tensor:
+def _cost(network: Prism, z: Tensor, batch: Tensors, *, floor: float) -> Tensor:
     """Likelihood times prior of codes (b, n), as nats (b,) to be small."""
     kept = z * network.keep
     return misfit(network, z, batch, floor=floor) + 0.5 * (kept**2).sum(1)
@@ -244,3 +246,20 @@ def relocked(
                 break
             mean[rows][better.rows], logvar[rows][better.rows] = better.mean, better.logvar
     return mean, logvar
+
+
+@torch.no_grad()
+def polish_afresh(
+    network: Prism, mean: Tensor, batch: Tensors, *, nodes: Sequence[int], floor: float
+) -> Tensor:
+    """Codes (b, n) polished from where they are and from the middle of all; the better fit stays.
+
+    For few stars: an encoder that their few spectra trained may be far off for others. Velocities are fitted,
+    be they among `nodes` or not.
+    """
+    nodes = sorted({*nodes, *range(network.config.moves)})
+    middle = mean.clone()
+    middle[:, nodes] = 0.0
+    found = [polish(network, z, batch, nodes=nodes, floor=floor, steps=MORE_STEPS) for z in (mean, middle)]
+    nats = [_cost(network, z, batch, floor=floor) for z in found]
+    return torch.where((nats[1] < nats[0])[:, None], found[1], found[0])

@@ -33,7 +33,7 @@ from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 
 BODY, LEAST_BODY, PER_FEATURE = 256, 32, 8  # features of a decoder; spectra that each needs
-LEAST_OF_FEW = 8  # features, where few stars differ by little
+LEAST_OF_FEW, PER_FEATURE_OF_FEW = 6, 32  # the same of few stars, which differ by little
 SECOND = 0.1  # of its usual start, for the part of star and atmosphere that comes second
 PATCH = 128  # pixels of `drift`: wide enough for some lines
 
@@ -138,7 +138,7 @@ def sized_for(
     a basis of 42 M numbers. Long spectra repeat each cause in many lines, so a patch needs less of its own.
     """
     long = pixels > 65_536
-    least = LEAST_OF_FEW if few_stars else LEAST_BODY
+    least, each = (LEAST_OF_FEW, PER_FEATURE_OF_FEW) if few_stars else (LEAST_BODY, PER_FEATURE)
     return PrismConfig(
         pixels,
         step,
@@ -146,7 +146,7 @@ def sized_for(
         patch=128 if agnostic and not long else 64,
         rank=8 if long else 64 if agnostic else 16,
         whitened=16 if long else 128,
-        body=BODY if spectra is None or agnostic else min(BODY, max(least, spectra // PER_FEATURE)),
+        body=BODY if spectra is None or agnostic else min(BODY, max(least, spectra // each)),
         splines=splines,
         agnostic=agnostic,
         moving_air=moving_air,
@@ -367,6 +367,8 @@ class Decoder(nn.Module):
     def begin(self, star: Tensor, air: Tensor) -> None:
         """Let a new decoder draw this star and this atmosphere, (w,) each, where all its codes are 0."""
         at_zero = self.body(star.new_zeros(1, self.config.n_latent - self.config.moves))
+        if self.air[-1].get_parameter("bias").shape != air.shape:  # one that stands still needs no room
+            air = cut(air[None], config=self.config)[0]
         for write, wanted in ((self.star, star), (self.air, air)):
             away = (wanted - 1) / self.config.depth
             write[-1].get_parameter("bias").add_(away - write(at_zero)[0])
