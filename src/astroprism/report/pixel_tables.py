@@ -56,10 +56,11 @@ class PixelTables:
     # --- of the archive
 
     def examples(self) -> pd.DataFrame:
-        """A few spectra from low to high signal-to-noise."""
+        """A few spectra from low to high signal-to-noise, over their response where one is taken out."""
         import pandas as pd
 
         index, store = self.data.index, self.data.store
+        response = None if self.data.model_facts is None else self.data.model.response
         if not len(index):
             return pd.DataFrame({"snr": [], "spectrum_id": []})
         order = np.argsort(index["snr"].to_numpy(), kind="stable")
@@ -67,7 +68,11 @@ class PixelTables:
         parts = []
         for row in chosen:
             batch = store.read([int(row)])
-            flux, sigma = (np.where(batch.good[0], one[0], np.nan) for one in (batch.flux, batch.sigma))
+            whole = batch.flux, batch.sigma
+            if response is not None:
+                divided = response.divided(self._read(np.array([row])).to(self.data.model.device))
+                whole = divided.flux.cpu().numpy(), divided.sigma.cpu().numpy()
+            flux, sigma = (np.where(batch.good[0], one[0], np.nan) for one in whole)
             pixels = thin(pd.DataFrame({"wavelength": self.wavelength, "flux": flux, "sigma": sigma}))
             parts.append(pixels.assign(**index.iloc[row][["spectrum_id", "target", "snr"]].to_dict()))
         return pd.concat(parts, ignore_index=True)
