@@ -148,7 +148,8 @@ def train(
             recipe=recipe,
             **rows,
             seed=options.seed,
-            balance=options.balance,
+            # a night of one visit, drawn as often as a night of six, would be learned by heart
+            balance=options.balance if apart is None else "none",
             fabric=fabric,
             save_to=save_to,
             save_every=save_every,
