@@ -545,3 +545,19 @@ def test_where_nothing_varies_training_ends_early():
     assert moments[-1].step == job.status.step == 400
     assert len(moments) < 30
     assert not bool(job.network.keep.any())
+
+
+@pytest.mark.parametrize(("lines", "fitted"), [(0.0, True), (0.3, False)])
+def test_errors_stated_too_small_are_no_cause_that_is_not_fitted(lines, fitted):
+    """Three times too small; beside lines that no node draws yet, they wait."""
+    rng = np.random.default_rng(1)
+    x = np.arange(PIXELS)
+    depth = lines * rng.normal(size=(SPECTRA, 1))
+    flux = 1 - sum(depth * np.exp(-0.5 * ((x - at) / 3) ** 2) for at in range(30, 250, 40))
+    flux = flux + 0.03 * rng.normal(size=flux.shape)
+    job = build(Source.from_arrays(flux, np.full(flux.shape, 0.01), step=5.0), tiny(moving_air=False))
+    with torch.no_grad():
+        job.network.decode = lambda z, **_: torch.ones(len(z), PIXELS)
+    job.status.misfit = job.status.signal
+    assert job._fitted() == fitted
+    assert job.status.grain == pytest.approx(0.5 * 8 * PIXELS * 0.5, rel=0.15)  # the floor is .01, too

@@ -85,3 +85,21 @@ def test_until_errors_are_learned_they_are_those_that_came():
     network = small()
     batch = batch_of(1 + residuals(3.0, n=5))
     torch.testing.assert_close(learned(network, batch).sigma, batch.sigma)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("scale", "lines"), [(2.0, 0.0), (1.0, 0.0), (1.0, 0.3)])
+def test_the_grain_of_the_noise_is_told_from_lines_that_are_not_fitted(scale, lines):
+    network = small()
+    place = torch.arange(PIXELS, dtype=torch.float32)
+    line = torch.stack([torch.exp(-0.5 * ((place - at) / 2) ** 2) for at in range(40, PIXELS, 60)]).sum(0)
+    depth = torch.linspace(-1, 1, 200)[:, None]
+    left = residuals(scale) + lines * depth * line
+    network.encode = lambda flux, **_: (torch.zeros(len(flux), 3), torch.zeros(len(flux), 3))
+    network.decode = lambda z, **_: torch.zeros(len(z), PIXELS)
+    misfit = 0.5 * float(((left / SIGMA) ** 2 - 1).sum(1).mean())
+    found = noise.grain(network, batch_of(left), floor=0.0)
+    if lines:
+        assert found < 0.1 * misfit
+    else:
+        assert found == pytest.approx(0.5 * (scale**2 - 1) * PIXELS, rel=0.1, abs=0.03 * PIXELS)

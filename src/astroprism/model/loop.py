@@ -38,7 +38,7 @@ from .history import Moment, Status
 from .loss import chi2_per_pixel, residual, signal_nats
 from .movers import Movers, behind_air, movers
 from .nodes import Setback, Surgery, codes, misfit, sizing
-from .noise import learned
+from .noise import grain, learned
 from .objective import (
     Loss,
     PaperObjective,
@@ -303,8 +303,7 @@ class Training:
         recipe, status = self.recipe, self.status
         fraction, pull = status.step / recipe.steps, recipe.seek * status.signal
         alone = fraction < recipe.alone
-        # what is not fitted yet is no scatter
-        learns = fraction >= recipe.scatter_from and status.misfit < FITTED * status.signal
+        learns = fraction >= recipe.scatter_from and self._fitted()
         applied = status.watched >= recipe.scatter_watched * recipe.steps
         status.watched += learns and not applied
         beta = recipe.beta_at(fraction, signal=status.signal, misfit=status.misfit) * status.gentle
@@ -323,6 +322,24 @@ class Training:
             scatter=recipe.scatter_rate if learns else 0.0,
             applied=applied,
         )
+
+    def _fitted(self) -> bool:
+        """Whether most of the signal is fitted: what is not fitted yet is no scatter.
+
+        Errors stated far too small are nats of misfit that no fit takes away: noise from pixel to pixel is
+        told from lines, and does not count.
+        """
+        status, network = self.status, self.network
+        if status.misfit < FITTED * status.signal:
+            return True
+        if not isinstance(network, Prism) or network.config.agnostic:
+            return False
+        if status.step % self.judge_every == 0:
+            network.eval()
+            floor = self.recipe.floor_at(status.step / self.recipe.steps)
+            status.grain = grain(network, self.sample, floor=floor)
+            network.train()
+        return status.misfit - status.grain < FITTED * (status.signal - status.grain)
 
     def _backward(self, batch: Tensors, terms: Terms, *, rate: float) -> Loss:
         """One step's loss and gradients; draws are the whole batch's, of which each process takes its own."""
