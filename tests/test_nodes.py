@@ -147,7 +147,7 @@ def test_nodes_come_back_with_the_moments_of_the_living(agnostic):
     nodes.reset_moments(optimizer, network.places([]))
 
 
-def test_of_few_stars_only_led_nodes_come_back():
+def test_of_one_star_only_led_nodes_come_back():
     network = tiny()
     batch, _ = spectra(shapes())
     network.calibrate(batch.flux, sigma=batch.sigma)

@@ -76,3 +76,11 @@ def test_a_network_begins_with_both():
     assert float((((batch.flux - made) / SIGMA) ** 2).mean()) < 1.3
     first = network.look(batch.flux, berv=batch.berv).first_shift
     assert torch.allclose(first, torch.zeros_like(first), atol=1e-5) or float(first.std()) < 3
+
+
+def test_spectra_of_two_stars_are_no_star_and_its_atmosphere():
+    batch, *_ = visits()
+    other, *_ = visits(orbit=300.0)
+    turn = torch.arange(60)[:, None] % 2 == 0
+    mixed = batch._replace(flux=torch.where(turn, batch.flux, other.flux.flip(1)))
+    assert parted(mixed, config=CONFIG, floor=0.0) is None

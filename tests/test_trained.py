@@ -83,7 +83,7 @@ def test_only_kept_nodes_are_polished():
     assert torch.equal(none.encode(batch, relock=False).mean, first)
 
 
-def test_codes_of_few_stars_are_polished_from_the_middle_too():
+def test_codes_of_one_star_are_polished_from_the_middle_too():
     """What an encoder that few spectra trained says of others may be far off."""
     network = tiny()
     batch, _ = spectra(shapes())
@@ -93,7 +93,7 @@ def test_codes_of_few_stars_are_polished_from_the_middle_too():
         network, facts=facts_of(network, kept=[1, 4], trained_on={"spectra": 50, "targets": 1})
     )
     many = TrainedModel(network, facts=facts_of(network, kept=[1, 4]))
-    assert (few.few, many.few) == (True, False)
+    assert (few.one_star, many.one_star) == (True, False)
 
     def nats(model):
         z = model.encode(batch, relock=False).mean

@@ -308,7 +308,7 @@ def _visits(folder: StudyFolder, *, codes: pd.DataFrame, held: NDArray[np.bool_]
     """Every encoded spectrum; codes by identifier, held (spectra of the store,)."""
     index, keywords = folder.index, folder.store.keywords()
     polished, model = folder.codes().set_index("spectrum_id"), folder.model(device=device)
-    if not model.moves_star and model.few:
+    if not model.moves_star and model.one_star:
         # a star at rest needs no such node, but that it is at rest is to be seen
         polished, model = codes, folder.model(unpruned=True, device=device)
     both = index["spectrum_id"].isin(codes.index) & index["spectrum_id"].isin(polished.index)

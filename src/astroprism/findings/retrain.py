@@ -215,7 +215,7 @@ def encoded(
     means, sds = [], []
     for start in range(0, len(rows), size):
         batch = model.to_device(source.tensors(rows[start : start + size]))
-        codes = model.encode(batch, polished=model.few)
+        codes = model.encode(batch, polished=model.one_star)
         means.append(codes.mean.cpu().numpy())
         sds.append(codes.sd.cpu().numpy())
     columns: dict[str, Any] = {"spectrum_id": store.index["spectrum_id"].iloc[rows].tolist()}

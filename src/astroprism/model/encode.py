@@ -1,7 +1,7 @@
 """Codes of every spectrum of a store, in its order, by a trained network.
 
     codes.parquet            of model/weights, weak nodes off, means polished under the decoder
-    codes_unpruned.parquet   of model/unpruned: what the counts read; polished only where few stars trained it
+    codes_unpruned.parquet   of model/unpruned: what the counts read; polished only where one star trained it
     codes_paper.parquet      of the authors' released weights
     .codes/                  parts of an encoding that is under way
 
@@ -174,11 +174,11 @@ def _tasks(store: Store, folder: Path, options: EncodeOptions, *, progress: List
     common = {"network": facts.network.kind, "kept": facts.kept, "steps": facts.steps, "relocked": relocked}
     pruned = common | {"weights": digest(folder / "weights.safetensors"), "polished": polished}
     all_on = TrainedModel.read(folder, unpruned=True)
-    few = polished and all_on.few
-    whole = common | {"weights": digest(folder / "unpruned.safetensors"), "polished": few}
+    alone = polished and all_on.one_star
+    whole = common | {"weights": digest(folder / "unpruned.safetensors"), "polished": alone}
     return [
         Task("codes", model, polished, relocked, pruned),
-        Task("codes_unpruned", all_on, few, relocked, whole),
+        Task("codes_unpruned", all_on, alone, relocked, whole),
     ]
 
 

@@ -33,7 +33,7 @@ from ..targets import split
 from ..targets.plan import TEST, Plan, plan_split
 from .data import Source
 from .history import Moment, write_history
-from .recipe import FEW_STARS, RECIPES, PaperRecipe, Recipe, TrainOptions, from_mapping
+from .recipe import RECIPES, PaperRecipe, Recipe, TrainOptions, from_mapping
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -52,6 +52,7 @@ FEWEST_STEPS = 100  # below that no schedule means anything
 LEAST_GAIN = (
     0.2  # pixels of velocity per unit of the Doppler node with which the training of a few stars begins
 )
+FEW_STARS = 8  # below which nothing but its lines tells the star's motion from the atmosphere's
 SPARE = 0.08  # share of --minutes kept for what is not a step: taking chi2, pruning, writing
 TIMED = 2000  # steps of the recipe whose beginning is timed
 
@@ -130,7 +131,7 @@ def train(
     if found is not None:
         source, warnings = source.with_air(moving=False), []
 
-    apart = _apart(store, options, source, response, rows["train"]) if stars < FEW_STARS else None
+    apart = _apart(store, options, source, response, rows["train"]) if stars == 1 else None
 
     def build(recipe: Recipe | PaperRecipe, save_to: Path | None = None) -> Training:
         from .loop import Training
@@ -164,7 +165,7 @@ def train(
     else:
         if first:
             clear(folder)
-        recipe = options.recipe(spectra=len(rows["train"]), pixels=source.pixels, few_stars=apart is not None)
+        recipe = options.recipe(spectra=len(rows["train"]), pixels=source.pixels, one_star=apart is not None)
         if options.minutes is not None:
             progress(message("timing some steps"))
             steps = _steps_in(options.minutes * 60, begun, build=build, recipe=recipe)
@@ -413,7 +414,7 @@ def _apart(
     response: Response | None,
     train: NDArray[np.intp],
 ) -> Parted | None:
-    """Mean star and mean atmosphere of a few stars, where the motion of both tells them apart."""
+    """Mean star and mean atmosphere of a series of one star, where their motion tells them apart."""
     if options.network != "prism" or options.agnostic or source.step is None:
         return None
     import torch
@@ -458,7 +459,7 @@ def _network(
         free_air=free_air,
         splines=0 if response is None else response.count,
         spectra=spectra,
-        few_stars=apart is not None,
+        one_star=apart is not None,
     )
     if apart is not None:
         # with the gain of an archive of many stars, codes that are not sure yet would blur a star at rest

@@ -89,10 +89,10 @@ class Training:
         save_to       file of the unfinished training; None saves nothing
         save_every    seconds between two writes of it
         found         what `movers` gave of the training spectra; sought for a free atmosphere if not given
-        apart         mean star and atmosphere of a few stars, which training begins with
+        apart         mean star and atmosphere of a series of one star, which training begins with
         """
         self.source, self.network, self.recipe, self.seed = source, network, recipe, seed
-        self.few = apart is not None
+        self.one_star = apart is not None
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
         self.balance, self.save_to, self.save_every = balance, save_to, save_every
         self.train, self.valid = np.asarray(train, np.intp), np.asarray(valid, np.intp)
@@ -415,7 +415,7 @@ class Training:
             regauge(self.network, self.sample)
 
     def chi2(self, rows: ArrayLike, *, stated: bool = False) -> float:
-        """Median chi2 per pixel at the mean code (of few stars polished), of a fair sample of rows; no floor.
+        """Median chi2 per pixel at the mean code (of one star polished), of a fair sample of rows; no floor.
 
         stated  with the errors that came with the spectra, not with those learned
         """
@@ -431,7 +431,7 @@ class Training:
         with torch.no_grad():
             for _, x in batch.pieces():
                 mean, _ = self.network.encode(x.flux, good=x.good, berv=x.berv)
-                if self.few and isinstance(self.network, Prism):
+                if self.one_star and isinstance(self.network, Prism):
                     kept = self.network.keep.nonzero()[:, 0].tolist()
                     mean = polish_afresh(self.network, mean, x, nodes=kept, floor=self.recipe.floor[-1][1])
                 residuals = residual(x.flux, self.network.decode(mean, berv=x.berv), good=x.good)

@@ -2,7 +2,7 @@
 
 A spectrum is the star at its velocity times the atmosphere at the observer's, so its logarithm is a sum, and
 a shift multiplies each Fourier mode by a phase: two unknowns per mode, from as many equations as there are
-spectra. Of few stars, whose own motion may be none, this tells whose a line is; a network that begins
+spectra. Of one star, whose own motion may be none, this tells whose a line is; a network that begins
 without it draws the atmosphere into the star, and needs a node that follows the Earth's motion to undo that.
 
 Shapes: b spectra, p pixels, w pixels with room for a shift on both sides, m = w // 2 + 1 modes.
@@ -19,6 +19,7 @@ from torch import Tensor
 from ..network.doppler import pixels_of, shift
 from ..network.prism import PrismConfig
 from .data import Tensors
+from .loss import residual
 from .velocity import CLEAR, shifts_of
 
 FEWEST = 8  # spectra
@@ -26,6 +27,8 @@ ROUNDS = 8  # of solving, filling what was not seen, and moving the star
 DARKEST = 0.05  # transmission: what is darker has no logarithm to speak of
 LEAST_MOTION = 0.5  # pixels by which star and atmosphere must move against each other (sd)
 FARTHEST = 3.0  # pixels, of one Gauss-Newton step
+MOST_LEFT = 0.02  # variance that may be left, over that of the lines: else more is at work than two motions
+FARTHEST_PIXEL = 30.0  # sigma
 
 
 class Parted(NamedTuple):
@@ -40,7 +43,7 @@ class Parted(NamedTuple):
 def parted(
     batch: Tensors, *, config: PrismConfig, floor: float, earth: Tensor | None = None
 ) -> Parted | None:
-    """Mean star and mean atmosphere; None where they do not move enough against each other to be told apart.
+    """Mean star and mean atmosphere; None where they do not move enough to be told apart, or explain little.
 
     earth  (b,) km/s by which the Earth's motion moves the star's lines, where that is known of spectra in the
            observer's frame
@@ -71,7 +74,19 @@ def parted(
         else:
             velocity = velocity + _nearer(left, good, star, velocity)
         velocity = velocity - (weight * velocity).sum() / weight.sum()
+    made = (_made(star, velocity) + _made(atmosphere, air))[:, config.pad : config.pad + config.pixels].exp()
+    if _left(batch, made) > MOST_LEFT:
+        return None
     return Parted(star.exp(), atmosphere.exp(), velocity)
+
+
+def _left(batch: Tensors, made: Tensor) -> float:
+    """Variance of what `made` (b, p) leaves beyond the errors, over that of its lines."""
+    off = residual(batch.flux, made, good=batch.good).nan_to_num()
+    most = FARTHEST_PIXEL * batch.sigma  # no hit counts more
+    square = off.abs().minimum(most).square() - batch.sigma**2
+    good = torch.ones_like(off, dtype=torch.bool) if batch.good is None else batch.good
+    return float(square[good].mean().clamp(min=0) / made.var(1).mean().clamp(min=1e-12))
 
 
 def _made(template: Tensor, pixels: Tensor) -> Tensor:

@@ -29,7 +29,6 @@ from ..targets.plan import TEST, VALID, check_folds
 
 Points = tuple[tuple[float, float], ...]  # (fraction of the steps, value): a curve, straight in the logarithm
 
-FEW_STARS = 8  # below which nothing but its lines tells the star's motion from the atmosphere's
 RELAX = 0.15  # of the steps, over which `blur_lock` gives way to `lock`
 
 
@@ -84,7 +83,7 @@ class Recipe:
     overlap: float = 0.5  # of what two nodes do to the spectra, from which the weaker is a copy
     give_back: tuple[float, ...] = (0.48, 0.62, 0.78)  # fractions; after the last, none is pruned
     seeds: int = 2  # nodes that start on a lead in the residuals when nodes come back
-    # whether nodes come, and come back, without a lead, too; of few stars what they differ by is so little
+    # whether nodes come, and come back, without a lead, too; of one star spectra differ by so little
     # that the noise of thirty idle nodes hides it
     crowd: bool = True
     # fraction in which these pay little: the encoder has them at once, the decoder must learn what they do
@@ -173,13 +172,13 @@ def sized(
     spectra: int,
     pixels: int,
     agnostic: bool = False,
-    few_stars: bool = False,
+    one_star: bool = False,
 ) -> Recipe:
     """The default recipe for that many training spectra of that many pixels.
 
     overrides  fields that the user set; an unknown one is an error
     agnostic   for a network without physics
-    few_stars  for series of one star or a few
+    one_star  for series of one star
     """
     plan: Mapping[str, Any] = AGNOSTIC if agnostic else {}
     steps = plan.get("steps", 3000)
@@ -191,7 +190,7 @@ def sized(
         "batch": max(16, most),
         # more spectra deserve more steps, though not in proportion: each is drawn less often
         "steps": round(steps * min(12.0, max(1.0, spectra / 10_000)) ** 0.5 / 100) * 100,
-        "crowd": agnostic or not few_stars,
+        "crowd": agnostic or not one_star,
     }
     return from_mapping(Recipe, {**size, **(overrides or {})})
 
@@ -342,7 +341,7 @@ class TrainOptions:
         """What the configuration file sets."""
         return {} if self.config is None else read_config(self.config, network=self.network)
 
-    def recipe(self, *, spectra: int, pixels: int, few_stars: bool = False) -> Recipe | PaperRecipe:
+    def recipe(self, *, spectra: int, pixels: int, one_star: bool = False) -> Recipe | PaperRecipe:
         """The recipe for that many training spectra; options go before the file, the file before defaults."""
         found = self.in_file()
         if self.minutes is not None:
@@ -351,7 +350,7 @@ class TrainOptions:
             found["steps"] = self.steps
         found["whiten"] = self.whiten
         if self.network == "prism":
-            return sized(found, spectra=spectra, pixels=pixels, agnostic=self.agnostic, few_stars=few_stars)
+            return sized(found, spectra=spectra, pixels=pixels, agnostic=self.agnostic, one_star=one_star)
         if found.get("likelihood", True):
             return from_mapping(PaperRecipe, found)
         return released(**found)  # the absolute difference comes with the authors' schedule

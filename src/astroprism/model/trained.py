@@ -31,7 +31,6 @@ from .checkpoint import read_model
 from .data import Source, Tensors
 from .nodes import polish
 from .noise import learned
-from .recipe import FEW_STARS
 from .response import response_of
 from .velocity import polish_afresh, relocked
 
@@ -64,7 +63,7 @@ class TrainedModel:
     facts    model.json; None for the seed paper's released weights
     kept     nodes that the decoder reads
     floor    error floor in relative flux under which it was trained: what the network need not explain
-    few      whether few stars trained it: series
+    one_star whether one star trained it: a series
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class TrainedModel:
         self.nodes = int(network.config.n_latent)
         self.kept = list(range(self.nodes)) if facts is None else list(facts.kept)
         self.floor = 0.0 if facts is None else facts.floor
-        self.few = facts is not None and 0 < facts.trained_on.targets < FEW_STARS
+        self.one_star = facts is not None and facts.trained_on.targets == 1
         self.to(torch.device(device))
 
     @classmethod
@@ -173,7 +172,7 @@ class TrainedModel:
                 mean, logvar = relocked(self.network, mean, logvar, batch, floor=self.floor)
             if polished is not False:
                 nodes = self.kept if polished is True else list(polished)
-                improve = polish_afresh if self.few else polish
+                improve = polish_afresh if self.one_star else polish
                 mean = improve(self.network, mean, batch, nodes=nodes, floor=self.floor)
         return Codes(mean, (0.5 * logvar).exp())
 

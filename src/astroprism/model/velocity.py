@@ -41,7 +41,7 @@ LEAST = 1.5  # pixels of spread
 # of second looks
 APART = 20.0  # km/s: nearer than this the encoder's second look and the polish find the way
 LOOKS = 2
-MORE_STEPS = 6  # of the polish of codes of few stars
+MORE_STEPS = 6  # of the polish of codes of one star
 LEAST_SKY = 0.05  # transmission, below which a pixel does not constrain the star
 
 
@@ -254,7 +254,7 @@ def polish_afresh(
 ) -> Tensor:
     """Codes (b, n) polished from where they are and from the middle of all; the better fit stays.
 
-    For few stars: an encoder that their few spectra trained may be far off for others. Velocities are fitted,
+    For one star: an encoder that its few spectra trained may be far off for others. Velocities are fitted,
     be they among `nodes` or not.
     """
     nodes = sorted({*nodes, *range(network.config.moves)})

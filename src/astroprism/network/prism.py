@@ -33,7 +33,7 @@ from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
 
 BODY, LEAST_BODY, PER_FEATURE = 256, 32, 8  # features of a decoder; spectra that each needs
-LEAST_OF_FEW, PER_FEATURE_OF_FEW = 6, 32  # the same of few stars, which differ by little
+LEAST_OF_ONE, PER_FEATURE_OF_ONE = 6, 32  # the same of one star, whose spectra differ by little
 SECOND = 0.1  # of its usual start, for the part of star and atmosphere that comes second
 PATCH = 128  # pixels of `drift`: wide enough for some lines
 
@@ -130,7 +130,7 @@ def sized_for(
     free_air: bool = False,
     splines: int = 0,
     spectra: int | None = None,
-    few_stars: bool = False,
+    one_star: bool = False,
 ) -> PrismConfig:
     """The sizes that were tried: those of the defaults, and leaner ones for long spectra.
 
@@ -138,7 +138,7 @@ def sized_for(
     a basis of 42 M numbers. Long spectra repeat each cause in many lines, so a patch needs less of its own.
     """
     long = pixels > 65_536
-    least, each = (LEAST_OF_FEW, PER_FEATURE_OF_FEW) if few_stars else (LEAST_BODY, PER_FEATURE)
+    least, each = (LEAST_OF_ONE, PER_FEATURE_OF_ONE) if one_star else (LEAST_BODY, PER_FEATURE)
     return PrismConfig(
         pixels,
         step,
