@@ -143,6 +143,61 @@ class Event(Record, frozen=True):
     event: str
 
 
+class Axis(Record, frozen=True):
+    """Whether the codes single out a node's axis.
+
+    stability    rank correlation of what two halves of the targets find
+    shared_with  nodes of which only the space that they share with this one is known; none for an axis of its
+                 own
+    """
+
+    stability: float
+    shared_with: list[int]
+
+
+class AxesFacts(Record, frozen=True, kw_only=True):
+    """On which axes codes are read: those of the training, or those that the codes single out.
+
+    nodes      that could be turned: those kept that move nothing
+    stability  of each node's axis: rank correlation of what two halves of the targets find
+    own        whether the codes single that axis out; of the others only the space that they share
+    gains      nats of dependence between nodes that turning takes away on targets not used for it, per half
+    targets    that they were sought with
+    why        why none were sought, '' where they were
+    """
+
+    nodes: list[int]
+    turned: bool
+    stability: list[float] = []
+    own: list[bool] = []
+    gains: list[float] = []
+    targets: int = 0
+    why: str = ""
+
+    def of_node(self, node: int) -> Axis | None:
+        """A node's axis; None where it was not sought."""
+        if self.why or node not in self.nodes:
+            return None
+        place = self.nodes.index(node)
+        others = [one for one, own in zip(self.nodes, self.own, strict=True) if not own and one != node]
+        return Axis(self.stability[place], [] if self.own[place] else others)
+
+    @property
+    def text(self) -> str:
+        """What was done, in words."""
+        if self.why:
+            return f"axes are those of the training: {self.why}"
+        own, sought = sum(self.own), f"axes of {len(self.nodes)} nodes, {self.targets:,} targets"
+        if self.turned:
+            done = (
+                f"turned; nodes depend {min(self.gains):.2g} to {max(self.gains):.2g} nats less on others "
+                "for targets not used for it"
+            )
+        else:
+            done = "kept as trained: on targets not used for it no others are less dependent"
+        return f"{sought}: {done}. {own} {'is' if own == 1 else 'are'} singled out by both of two halves"
+
+
 class ModelFacts(Record, frozen=True, kw_only=True):
     """model.json: what a trained network is, and what it was made from."""
 
@@ -160,6 +215,7 @@ class ModelFacts(Record, frozen=True, kw_only=True):
     chi2: Chi2
     kept: list[int]
     response: str = ""  # why spectra are divided by a smooth response, or are not
+    axes: AxesFacts | None = None  # of a prism
     events: list[Event]
     warnings: list[str]
     versions: dict[str, str] | None = None
@@ -541,6 +597,7 @@ class Node(Record, frozen=True, kw_only=True):
     origin        the header keyword that it follows, and what that makes it; None where none explains it
     keywords      those that explain it, the strongest first
     variance      between stars, nights, instruments; None without repeat visits
+    axis          whether the codes single out its axis; None where axes were not sought
     claimed       informative, no copy, and back in the retrainings, if there were any
     """
 
@@ -574,6 +631,7 @@ class Node(Record, frozen=True, kw_only=True):
     origin: Origin | None = None
     keywords: list[Match] = []
     variance: VarianceSplit | None = None
+    axis: Axis | None = None
 
     @property
     def counted(self) -> bool:
@@ -675,6 +733,7 @@ class Findings(Record, frozen=True, kw_only=True):
     label_notes  label or column of a table -> how it was read: classes pooled, spectral types as numbers
 
 
+    axes      on which axes codes are read, in words
     response  shapes of the smooth response that spectra were divided by, and what they follow
     repeats  a sentence on repeat visits: what the variance was split on, or why it was not
     series   stars with enough dated spectra to be looked at in time
@@ -696,6 +755,7 @@ class Findings(Record, frozen=True, kw_only=True):
     provenance: dict[str, Any] = {}
     evidence: EvidenceFacts | None = None
 
+    axes: str = ""
     response: list[ResponseShape] = []
     repeats: str = ""
     series: list[Series] = []

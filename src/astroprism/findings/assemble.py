@@ -29,7 +29,7 @@ from ..measures.origin import origin_words, origins
 from ..measures.spacing import sampled_codes
 from ..measures.stability import Survival
 from ..measures.variance import SIGNIFICANT, part_words
-from ..schema import FINDINGS, EvidenceFacts, Findings, LabelSummary, Node, number
+from ..schema import FINDINGS, AxesFacts, EvidenceFacts, Findings, LabelSummary, Node, number
 from .calibration import matched_shapes
 from .effects import Effects, Profiles
 from .response import Responses, best_answer
@@ -51,6 +51,7 @@ class Evidence:
     element             resolution element in km/s, and what says so; None: two pixels
     label_notes, unusable   how labels were read; columns of the tables that are none, and why
     response            scores (rows, shapes) of the smooth response, and the share of each
+    axes                on which codes are read
     visits              every encoded spectrum, for what needs more than one per target
     warnings            about the model or the label tables, for the reader of the findings
     """
@@ -74,6 +75,7 @@ class Evidence:
     crossfit: CrossFitted | None = None
     facts: EvidenceFacts | None = None
     visits: Visits | None = None
+    axes: AxesFacts | None = None
     response: tuple[Floats, list[float]] | None = None
     warnings: tuple[str, ...] = ()
 
@@ -167,6 +169,7 @@ def assemble(
                 origin=followed.get(i),
                 keywords=[pair.summary() for pair in keywords.of_node(i) if pair.explains],
                 variance=splits.get(i),
+                axis=None if evidence.axes is None else evidence.axes.of_node(i),
                 claimed=bool(original and survival.get("returns", True)),
                 dossier=None
                 if i not in unexplained and not (i in followed and shares[i].value < readout.UNEXPLAINED)
@@ -197,6 +200,7 @@ def assemble(
         line_coverage=line_tables.coverage(),
         **FINDINGS.header,
         provenance=dict(provenance or {}),
+        axes="" if evidence.axes is None else evidence.axes.text,
         response=[]
         if evidence.response is None
         else matched_shapes(*evidence.response, labels=usable, keywords=evidence.keywords, seed=seed),
@@ -249,6 +253,8 @@ def text_of(findings: Findings) -> str:
             lines.append(f"  node {node.node:>3}  {node.information_nats:5.2f} nats  {facts}")
     if findings.repeats:
         lines.append(f"  {findings.repeats}")
+    if findings.axes:
+        lines.append(f"  {findings.axes}")
     for star in findings.series:
         lines += _series_lines(star)
     lines += [f"  warning: {one}" for one in findings.warnings]
@@ -269,6 +275,8 @@ def _facts_of(node: Node) -> list[str]:
     if node.survival is not None:
         fate = "returns" if node.returns else "DOES NOT RETURN, so it is not claimed:"
         facts.append(f"{fate} {node.survival:.2f}")
+    if node.axis is not None and node.axis.shared_with:
+        facts.append(f"no axis of its own among {', '.join(map(str, node.axis.shared_with))} and itself")
     if node.returned is not None:
         low, high = node.returned_interval or (math.nan, math.nan)
         share = f"{node.returned:.2f} [{_or_nan(low):.2f}, {_or_nan(high):.2f}] out of fold"

@@ -55,7 +55,9 @@ class Effects:
     rise       (s, n) nats by which the misfit rises with the node at its mean, evened (`loss.evened`)
     null       (up to 300, n) the same where the node's code was another spectrum's
     bound      nats, see `count.ablation_bound`
-    overlap    (n, n) share of what two nodes do that is the same; 0 for nodes that do next to nothing
+    overlap    (n, n) share of what two nodes do that is the same; 0 for nodes that do next to nothing. On the
+               axes of the training, which share as little as can be: causes of their own may be alike in the
+               spectra, as temperature and [Fe/H] are
     star, sky  see Profiles
     velocity   (few,) km/s of the stars that derivatives were taken of
     made       (up to 16, p) decoded spectra of these
@@ -116,6 +118,7 @@ def measure(
         sizing,
         substitution,
     )
+    from ..network import Prism
 
     network, floor = model.network, model.floor
     size = sizing(source.pixels, len(rows))
@@ -154,7 +157,10 @@ def measure(
     if alive:
         z, few = z[: size.few], batch.at(slice(size.few))
         slopes = derivatives(network, z, few, nodes=alive)
-        overlap[np.ix_(alive, alive)] = overlaps(slopes, moving=moving_nodes(network, alive)).cpu().numpy()
+        apart = slopes
+        if isinstance(network, Prism) and network.turn is not None:
+            apart = derivatives(network, z, few, directions=network.trained_axes()[alive])
+        overlap[np.ix_(alive, alive)] = overlaps(apart, moving=moving_nodes(network, alive)).cpu().numpy()
         with torch.no_grad():
             made = np.asarray(network.decode(z, berv=few.berv).double().cpu().numpy())
         velocity = star_velocities(wavelength, made)

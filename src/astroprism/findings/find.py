@@ -217,6 +217,7 @@ def gather(
         moves=moves,
         at_labels=at_labels,
         responses=responses,
+        axes=facts.axes,
         response=response_shapes(model, source, held),
         element=resolution_element(wavelength, effects.made, resolution=stated),
         crossfit=None if folds is None else folds.codes,

@@ -205,6 +205,8 @@ def train(
     # the model
     unpruned = training.finish()
     facts = _facts(training, store, shares, request=request, parts=parts, warnings=warnings, response=reason)
+    if facts.axes is not None:
+        progress(message(facts.axes.text))
     for text in facts.warnings:
         progress(warning(text))
     if first:
@@ -549,6 +551,7 @@ def _facts(
         chi2=chi2,
         kept=kept,
         response=response,
+        axes=training.axes,
         events=[Event(x["step"], x["event"]) for x in training.status.moments if x["event"]],
         warnings=[
             *warnings,

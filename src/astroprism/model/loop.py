@@ -31,6 +31,8 @@ from ..network import PaperNetwork, Prism, PrismConfig
 from ..network.doppler import SPEED_OF_LIGHT as LIGHT
 from ..network.doppler import pixels_of
 from ..network.paper import level
+from ..schema import AxesFacts
+from .axes import turn_to_axes
 from .checkpoint import State, network_facts, read_state, restore, state_tensors, write_state
 from .data import Draws, Feed, Source, Tensors, fair
 from .gauge import regauge
@@ -105,7 +107,9 @@ class Training:
         self.judge_every = max(1, round(recipe.steps / 20 / self.every)) * self.every  # steps between chi2
         self.response = response_of(network)
         size, floor = sizing(source.pixels, len(self.train)), recipe.floor_at(0.0)
-        sample = self._sample(self.train, size.sample)
+        self.rows_of_sample = fair(self.train, size.sample, source=source, seed=seed)
+        sample = self._prepared(source.tensors(self.rows_of_sample).with_air(moving=self.moving))
+        self.axes: AxesFacts | None = None  # known once training is over
 
         self.movers = found
         fast: list[Tensor] = []  # parameters with a rate of their own
@@ -406,7 +410,19 @@ class Training:
             }
             status.events = []
             self._regauge()
+            unpruned |= self._turn()
         return unpruned
+
+    def _turn(self) -> dict[str, Tensor]:
+        """Turn the nodes to the axes that their codes single out; what that adds to the weights."""
+        network, units = self.network, self.source.targets[self.rows_of_sample]
+        assert isinstance(network, Prism)
+        one_each = np.zeros(len(units), bool)
+        one_each[np.unique(units, return_index=True)[1]] = True
+        batch = learned(network, self.sample.at(torch.from_numpy(one_each).to(self.fabric.device)))
+        self.axes = turn_to_axes(network, batch, floor=self.recipe.floor[-1][1], seed=self.seed)
+        turn = {} if network.turn is None else network.turn.state_dict()
+        return {f"turn.{name}": value.detach().clone() for name, value in turn.items()}
 
     def _regauge(self) -> None:
         """Give all kinds of star one zero of velocity."""

@@ -31,6 +31,7 @@ from torch.nn import functional
 from ..checks import check_positive
 from ..errors import ConfigError
 from .doppler import LONG, fast_length, pixels_of, shift, velocity_of
+from .turn import Turn
 
 BODY, LEAST_BODY, PER_FEATURE = 256, 32, 8  # features of a decoder; spectra that each needs
 LEAST_OF_ONE, PER_FEATURE_OF_ONE = 6, 32  # the same of one star, whose spectra differ by little
@@ -65,6 +66,7 @@ class PrismConfig:
     moving_air: bool = False  # spectra come in the barycentric frame, their barycentric velocities known
     free_air: bool = False  # the atmosphere moves by what nothing tells: node 1 is its velocity
     air_gain: float = 25.0  # km/s of the atmosphere's shift per unit of that node: the Earth's is 30 at most
+    turned: bool = False  # codes are read on other axes than those of the training (turn.py)
     # radians per unit of z, of the agnostic decoder's sines
     rates: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 20.0)
     min_logvar: float = -20.0  # a velocity good to 1e-4 of the prior's spread has -18
@@ -438,6 +440,7 @@ class Prism(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.turn = Turn(config.n_latent) if config.turned else None
         self.register_buffer("keep", torch.ones(config.n_latent))
         self.register_buffer("mean", torch.ones(config.pixels))
         self.register_buffer("scale", torch.ones(()))
@@ -467,10 +470,29 @@ class Prism(nn.Module):
         """As `encode`, with the first look's shift; or the second look at a given shift `at` (b,), pixels."""
         log_gain = None if self.config.agnostic else self.decoder.log_gain
         look: Look = self.encoder(self._standard(flux, good), log_gain=log_gain, air=self._air(berv), at=at)
-        return look if self.config.agnostic or not self.gauged else self._raised(look)
+        look = look if self.config.agnostic or not self.gauged else self._raised(look)
+        if self.turn is None:
+            return look
+        mean, logvar = self.turn(look.mean, look.logvar)
+        return look._replace(mean=mean, logvar=logvar)
+
+    def to_axes(self, nodes: Sequence[int], middle: Tensor, matrix: Tensor) -> None:
+        """From now on read codes of `nodes`, none of which moves, on other axes; once training is over."""
+        self.config = replace(self.config, turned=True)
+        self.turn = Turn(self.config.n_latent).to(self.keep.device)
+        self.turn.to_axes(nodes, middle, matrix)
+
+    def trained_axes(self) -> Tensor:
+        """How codes move where one node of the training does, by one: (n, n), a row per node."""
+        return torch.eye(self.config.n_latent).to(self.keep) if self.turn is None else self.turn.there.T
+
+    def _read(self, z: Tensor) -> Tensor:
+        """What the decoder reads of codes (b, n)."""
+        z = z * self.keep
+        return z if self.turn is None else self.turn.trained(z)
 
     def _raised(self, look: Look) -> Look:
-        """The look with the Doppler node's mean where the gauge has put it."""
+        """The look, on the axes of the training, with the Doppler node's mean where the gauge has put it."""
         decoder = self.decoder
         features = decoder.body((look.mean * self.keep)[:, self.config.moves :])
         raise_by = decoder.off(features) / (self.config.gain * decoder.log_gain.exp())
@@ -483,14 +505,14 @@ class Prism(nn.Module):
 
     def decode(self, z: Tensor, *, berv: Tensor | None = None) -> Tensor:
         """z (b, n) -> spectra over their median (b, p)."""
-        spectra: Tensor = self.decoder(z * self.keep, air=self._air(berv))
+        spectra: Tensor = self.decoder(self._read(z), air=self._air(berv))
         return spectra
 
     def parts(self, z: Tensor) -> Parts:
         """Star and atmosphere apart, before they are moved; not of an agnostic network."""
         if self.config.agnostic:
             raise ConfigError("an agnostic network does not separate star and atmosphere; train with physics")
-        return self.decoder.parts(z * self.keep)
+        return self.decoder.parts(self._read(z))
 
     def join(self, parts: Parts, *, berv: Tensor | None = None) -> Tensor:
         """The spectra (b, p) that `parts` make: `decode` in two steps, for those who need both."""
