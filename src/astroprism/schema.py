@@ -187,15 +187,18 @@ class AxesFacts(Record, frozen=True, kw_only=True):
         """What was done, in words."""
         if self.why:
             return f"axes are those of the training: {self.why}"
-        own, sought = sum(self.own), f"axes of {len(self.nodes)} nodes, {self.targets:,} targets"
-        if self.turned:
-            done = (
-                f"turned; nodes depend {min(self.gains):.2g} to {max(self.gains):.2g} nats less on others "
-                "for targets not used for it"
+        count = len(self.nodes)
+        sure = f"{sum(self.own)} of {count} axes are found alike by both of two halves"
+        if not self.turned:
+            return (
+                f"{count} nodes keep the axes of the training: on targets not used for them, no others are "
+                f"less dependent ({self.targets:,} targets); {sure}"
             )
-        else:
-            done = "kept as trained: on targets not used for it no others are less dependent"
-        return f"{sought}: {done}. {own} {'is' if own == 1 else 'are'} singled out by both of two halves"
+        return (
+            f"{count} nodes were turned to the axes that their codes single out ({self.targets:,} targets): "
+            f"they depend {min(self.gains):.2g} to {max(self.gains):.2g} nats less on each other, on targets "
+            f"not used to find them; {sure}"
+        )
 
 
 class ModelFacts(Record, frozen=True, kw_only=True):
