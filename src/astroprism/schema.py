@@ -730,6 +730,19 @@ class LabelSummary(Record, frozen=True):
     guessed_rightly: float | None = None
 
 
+class FieldScores(Record, frozen=True, kw_only=True):
+    """How far nodes are single causes, by the measures of the field, with labels as the causes.
+
+    factors  the numeric labels that explain a node; nodes: those that count; n: targets
+    scores   name of a measure -> its value and 90 % interval
+    """
+
+    factors: list[str]
+    nodes: list[int]
+    n: int
+    scores: dict[str, list[float]]
+
+
 class Findings(Record, frozen=True, kw_only=True):
     """findings.json: how many causes there are, what each one is, and which ones nothing explains.
 
@@ -737,6 +750,8 @@ class Findings(Record, frozen=True, kw_only=True):
 
 
     axes      on which axes codes are read, in words
+    field     scores of the field, where two or more numeric labels explain nodes
+    total_correlation  nats by which the nodes that count depend on each other, with its 90 % interval
     response  shapes of the smooth response that spectra were divided by, and what they follow
     repeats  a sentence on repeat visits: what the variance was split on, or why it was not
     series   stars with enough dated spectra to be looked at in time
@@ -759,6 +774,8 @@ class Findings(Record, frozen=True, kw_only=True):
     evidence: EvidenceFacts | None = None
 
     axes: str = ""
+    field: FieldScores | None = None
+    total_correlation: list[float] = []
     response: list[ResponseShape] = []
     repeats: str = ""
     series: list[Series] = []

@@ -259,6 +259,7 @@ def answer_text(answer: Answer) -> str:
     lines += [_line(node) for node in answer.nodes]
     unexplained = [str(node.node) for node in answer.nodes if node.unexplained]
     lines.append(f"  unexplained by any label: {', '.join(unexplained) or 'none'}")
+    lines += _field_lines(findings)
     if answer.missed:
         lines.append(f"  NOT FOUND: {', '.join(WORDS[name] for name in answer.missed)}")
     lines += [f"  warning: {one}" for one in findings.warnings]
@@ -271,6 +272,21 @@ def answer_text(answer: Answer) -> str:
         f"  in all   {span(answer.report.seconds)}",
     ]
     return "\n".join(lines)
+
+
+def _field_lines(findings: Findings) -> list[str]:
+    """How single the nodes are by the measures of the field; each measure's own 90 % interval."""
+    if findings.field is None:
+        return []
+    lines = [
+        "",
+        "How single are the nodes? By the measures of the field, with 90 % intervals; 1 is best:",
+    ]
+    lines += [
+        f"  {name:<22} {value:.2f} [{low:.2f}, {high:.2f}]"
+        for name, (value, low, high) in findings.field.scores.items()
+    ]
+    return lines
 
 
 def _line(node: Node) -> str:

@@ -92,6 +92,16 @@ def moved_words(node: Node) -> list[str]:
 
 
 # a feature of a spectrum by its width: what it may be
+FIELD_WORDS = {
+    "DCI disentanglement": "each node matters for one label (boosted trees)",
+    "DCI completeness": "each label takes one node",
+    "DCI informativeness": "all of the labels' variance is predicted, on targets set aside",
+    "MIG": "all of a label is on its best node, nothing on the second (20 bins of equal width)",
+    "SAP": "the same by squared correlations",
+    "InfoMEC modularity": "each node holds information on one label",
+    "InfoMEC explicitness": "linear logistic regression tells ten classes of each label",
+    "InfoMEC compactness": "each label's information is on one node",
+}
 FEATURES = {
     "line": "a line that is not resolved",
     "broad line": "a broad line, or a blend",

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from .. import schema
 from ..artifacts import jsonable
-from ..measures import readout
+from ..measures import disentanglement, readout
 from ..measures.binned import bin_sweep
 from ..measures.count import Count, agreement, causes_in_words, count
 from ..measures.crossfit import CrossFitted
 from ..measures.dossier import dossier
 from ..measures.evidence import Floats
+from ..measures.evidence import column as evidence_column
 from ..measures.features import LineTables, resolution_element
 from ..measures.lines import Enrichment, match_lines
 from ..measures.match import Matches, match_labels, sweep_keywords
@@ -29,13 +30,14 @@ from ..measures.origin import origin_words, origins
 from ..measures.spacing import sampled_codes
 from ..measures.stability import Survival
 from ..measures.variance import SIGNIFICANT, part_words
-from ..schema import FINDINGS, AxesFacts, EvidenceFacts, Findings, LabelSummary, Node, number
+from ..schema import FINDINGS, AxesFacts, EvidenceFacts, FieldScores, Findings, LabelSummary, Node, number
 from .calibration import matched_shapes
 from .effects import Effects, Profiles
 from .response import Responses, best_answer
 from .visits import Visits, follow, split_visits
 
 LEAST = 1e-12  # false-alarm probability that is told
+MOST_FACTORS = 8  # labels, the strongest, of which the measures of the field are taken
 FEW = 200  # held-out targets below which there is a warning that intervals are wide
 
 
@@ -201,6 +203,8 @@ def assemble(
         **FINDINGS.header,
         provenance=dict(provenance or {}),
         axes="" if evidence.axes is None else evidence.axes.text,
+        field=_field_scores(evidence.mean, usable, matches, nodes=single, seed=seed),
+        total_correlation=_dependence(evidence.mean[:, single], seed=seed),
         response=[]
         if evidence.response is None
         else matched_shapes(*evidence.response, labels=usable, keywords=evidence.keywords, seed=seed),
@@ -413,6 +417,39 @@ def _labels(
             guessed_rightly=None if classes is None else classes.guessed,
         )
     return summaries
+
+
+def _field_scores(
+    mean: Floats, usable: Mapping[str, Any], matches: Matches, *, nodes: list[int], seed: int
+) -> FieldScores | None:
+    """The measures of the field with the numeric labels that explain a node as factors; None below two."""
+    strength: dict[str, float] = {}
+    for name in usable:
+        pairs = [pair for pair in matches.of_label(name) if pair.explains and not pair.shadow_of]
+        if pairs and evidence_column(usable[name], name, categorical=None)[1] is False:
+            strength[name] = max(pair.nats for pair in pairs)
+    factors = sorted(strength, key=lambda name: -strength[name])[:MOST_FACTORS]
+    if len(factors) < 2 or len(nodes) < 2:
+        return None
+    table = np.stack([evidence_column(usable[name], name, categorical=False)[0] for name in factors], axis=1)
+    rows = np.isfinite(table).all(axis=1)
+    if rows.sum() < disentanglement.FEWEST or (table[rows].std(axis=0) == 0).any():
+        return None
+    scores = disentanglement.all_scores(mean[rows][:, nodes], table[rows], seed=seed)
+    return FieldScores(
+        factors=factors,
+        nodes=nodes,
+        n=int(rows.sum()),
+        scores={name: [one.value, one.low, one.high] for name, one in scores.items()},
+    )
+
+
+def _dependence(codes: Floats, *, seed: int) -> list[float]:
+    """Total correlation of these codes; nothing of fewer than two, or of too few targets."""
+    if codes.shape[1] < 2 or len(codes) < disentanglement.FEWEST:
+        return []
+    found = disentanglement.total_correlation(codes, seed=seed)
+    return [found.value, found.low, found.high]
 
 
 def _warnings(evidence: Evidence, counted: Count, matches: Matches) -> list[str]:

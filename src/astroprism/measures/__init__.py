@@ -6,6 +6,8 @@ neighbours  local terms of the nearest-neighbour estimators
 nulls       equal-count bins, what chance alone puts into them, p-values
 mutual      mutual information of two columns, with interval and p
 conditional the same beyond other columns, copies among them
+axes        the directions among codes along which they are least dependent
+disentanglement  DCI, MIG, SAP, InfoMEC, MCC: how single nodes are, by the field's own measures
 count       how many causes there are, by two methods
 match       nodes with labels and header keywords, under one false-discovery rate
 readout     labels from codes and codes from labels, on targets set aside

@@ -19,6 +19,7 @@ from .. import __version__
 from ..figures.style import HALF, INK, PAPER, RULE, SOFT
 from ..figures.words import (
     FEATURES,
+    FIELD_WORDS,
     chance,
     change_words,
     count_words,
@@ -171,6 +172,7 @@ def environment() -> Environment:
         "change_words": change_words,
         "element_words": element_words,
         "feature_words": FEATURES,
+        "field_words": FIELD_WORDS,
         "node_title": node_title,
         "origin_words": origin_words,
         "part_words": part_words,
