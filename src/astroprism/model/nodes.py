@@ -34,7 +34,8 @@ ENERGY = 0.9  # share of a node's effect that its directions must hold
 POLISH_STEPS = 2
 DAMPING = (1.0, 0.3, 0.1)  # shares of a step of the polish that are tried, until one is better
 LED = 0.2  # share of a lead that the encoder's features must predict
-TOLD = 0.5  # share of a lead that codes of living nodes tell, from which it is a bend of theirs, no new cause
+TOLD = 0.3  # share of a lead that codes of living nodes tell, from which it is a bend of theirs, no new cause
+MIXED = 0.5  # the same where what they do not tell of it is worth the bound alone
 ROOM = 0.03  # of the farthest that a direction moves the decoder's features, below which it is of no use
 MANY, FIFTHS = 500, 5  # spectra, of which a half is set aside to judge a lead; of fewer a fifth, five times
 RIDGES = (10.0, 100.0, 1000.0)  # of the standardised features that predict a lead: the one that does it best
@@ -448,9 +449,10 @@ def give_back(
         fresh = all(abs(float(torch.corrcoef(pair)[0, 1])) < 0.5 for pair in scores)
         if lead.predicted <= LED or lead.gain <= bound or not fresh:
             continue
-        # Of a node that mixes two causes the other mixture is left; its codes tell some of that.
-        told = max(0.0, told_by(mean[:, alive], lead.scores))
-        if told < TOLD and lead.gain * (1 - told / lead.predicted) > bound:
+        # Of a node that mixes two causes the other mixture is left; its codes tell some of that, too.
+        told = told_by(mean[:, alive], lead.scores)
+        mixed = told < MIXED and lead.gain * (1 - told / lead.predicted) > bound
+        if told < TOLD or mixed:
             # the node's mean code becomes the lead's scores, scaled to unit spread
             node = free[len(taken)]
             if node not in back:
