@@ -50,6 +50,7 @@ class Status:
     signal: float = 0.0  # nats per spectrum that the archive's variance is worth
     misfit: float = 0.0  # nats per spectrum, a running mean
     grain: float = 0.0  # of the misfit, what is noise from pixel to pixel beyond the stated errors
+    whole: float = 0.0  # the signal at the floor of the step when that was taken
     slow: float = 1.0  # factor on the rate, after setbacks
     gentle: float = 1.0  # factor on beta, after a collapse
     watched: int = 0  # steps in which the scatter was measured, and not yet used

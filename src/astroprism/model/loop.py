@@ -331,7 +331,7 @@ class Training:
         """Whether most of the signal is fitted: what is not fitted yet is no scatter.
 
         Errors stated far too small are nats of misfit that no fit takes away: noise from pixel to pixel is
-        told from lines, and does not count.
+        told from lines, and does not count. And as the floor falls, misfit and signal both grow.
         """
         status, network = self.status, self.network
         if status.misfit < FITTED * status.signal:
@@ -342,8 +342,10 @@ class Training:
             network.eval()
             floor = self.recipe.floor_at(status.step / self.recipe.steps)
             status.grain = grain(network, self.sample, floor=floor)
+            status.whole = self._signal(self.sample, floor=floor)
             network.train()
-        return status.misfit - status.grain < FITTED * (status.signal - status.grain)
+        whole = max(status.signal, status.whole)
+        return status.misfit - status.grain < FITTED * (whole - status.grain)
 
     def _backward(self, batch: Tensors, terms: Terms, *, rate: float) -> Loss:
         """One step's loss and gradients; draws are the whole batch's, of which each process takes its own."""
