@@ -716,8 +716,21 @@ class Series(Record, frozen=True, kw_only=True):
     remarks: list[str] = []
 
 
+class Told(Record, frozen=True):
+    """What a set of nodes tells of a label, at least: nats with their 90 % interval, p of independence."""
+
+    nodes: list[int]
+    nats: float
+    low: float
+    high: float
+    p: float
+
+
 class LabelSummary(Record, frozen=True):
-    """How well one label is read from the codes of all informative nodes together."""
+    """How well one label is read from the codes of all informative nodes together.
+
+    together, pair  what all of them tell, and the two that tell most
+    """
 
     n: int
     best_node: int | None
@@ -728,6 +741,8 @@ class LabelSummary(Record, frozen=True):
     r2_knn_interval: list[float | None] | None = None
     named_rightly: Share | None = None
     guessed_rightly: float | None = None
+    together: Told | None = None
+    pair: Told | None = None
 
 
 class FieldScores(Record, frozen=True, kw_only=True):

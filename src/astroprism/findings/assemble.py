@@ -25,12 +25,24 @@ from ..measures.evidence import Floats
 from ..measures.evidence import column as evidence_column
 from ..measures.features import LineTables, resolution_element
 from ..measures.lines import Enrichment, match_lines
-from ..measures.match import Matches, match_labels, sweep_keywords
+from ..measures.match import EXPLAINS_NATS, Matches, match_labels, sweep_keywords
+from ..measures.mutual import MutualInformation
 from ..measures.origin import origin_words, origins
 from ..measures.spacing import sampled_codes
 from ..measures.stability import Survival
+from ..measures.together import told_together
 from ..measures.variance import SIGNIFICANT, part_words
-from ..schema import FINDINGS, AxesFacts, EvidenceFacts, FieldScores, Findings, LabelSummary, Node, number
+from ..schema import (
+    FINDINGS,
+    AxesFacts,
+    EvidenceFacts,
+    FieldScores,
+    Findings,
+    LabelSummary,
+    Node,
+    Told,
+    number,
+)
 from .calibration import matched_shapes
 from .effects import Effects, Profiles
 from .response import Responses, best_answer
@@ -255,6 +267,13 @@ def text_of(findings: Findings) -> str:
         if node.counted:
             facts = "; ".join(_facts_of(node)) or "nothing found"
             lines.append(f"  node {node.node:>3}  {node.information_nats:5.2f} nats  {facts}")
+    for name, label in findings.labels.items():
+        pair = label.pair or label.together
+        if pair is not None and label.best_node is None and not label.shadow_of and pair.low >= EXPLAINS_NATS:
+            lines.append(
+                f"  {name}: no node alone tells it; {_and(pair.nodes)} together do, by {pair.nats:.2f} "
+                f"[{pair.low:.2f}, {pair.high:.2f}] nats at least"
+            )
     if findings.repeats:
         lines.append(f"  {findings.repeats}")
     if findings.axes:
@@ -263,6 +282,12 @@ def text_of(findings: Findings) -> str:
         lines += _series_lines(star)
     lines += [f"  warning: {one}" for one in findings.warnings]
     return "\n".join(lines)
+
+
+def _and(nodes: Sequence[int]) -> str:
+    """1, 2 and 3."""
+    *first, last = map(str, nodes)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _or_nan(value: float | None) -> float:
@@ -405,6 +430,7 @@ def _labels(
         if out is not None and not out.categorical:
             linear, nearest = out.linear, out.nearest
         classes = out if out is not None and out.categorical else None
+        whole, pair = _together(evidence.mean, values, nodes=informative, seed=seed)
         summaries[name] = LabelSummary(
             n=best.n if best else 0,
             best_node=best.node if best and best.explains else None,
@@ -415,8 +441,26 @@ def _labels(
             r2_knn_interval=None if nearest is None else [number(nearest.low), number(nearest.high)],
             named_rightly=None if classes is None else schema.Share(**asdict(classes.nearest)),
             guessed_rightly=None if classes is None else classes.guessed,
+            together=whole,
+            pair=pair,
         )
     return summaries
+
+
+def _together(
+    mean: Floats, label: Any, *, nodes: NDArray[np.intp], seed: int
+) -> tuple[Told | None, Told | None]:
+    """What all of these nodes tell of a label, and what the best two do."""
+    found = told_together(mean[:, nodes], label, seed=seed)
+    if found is None:
+        return None, None
+
+    def told(places: Sequence[int], shared: MutualInformation) -> Told:
+        names = [int(nodes[i]) for i in places]
+        return Told(names, shared.nats, shared.low, shared.high, shared.p)
+
+    pair = None if found.pair is None or found.two is None else told(found.pair, found.two)
+    return told(range(len(nodes)), found.whole), pair
 
 
 def _field_scores(

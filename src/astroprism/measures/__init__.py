@@ -11,6 +11,7 @@ disentanglement  DCI, MIG, SAP, InfoMEC, MCC: how single nodes are, by the field
 count       how many causes there are, by two methods
 match       nodes with labels and header keywords, under one false-discovery rate
 readout     labels from codes and codes from labels, on targets set aside
+together    what a set of nodes tells of a label
 lines       a node's derivative against lines of atoms and of the atmosphere
 dossier     what is known of a node that no label explains
 stability   which nodes come back in a retraining

@@ -70,7 +70,8 @@ def predicted_by_labels(
     if rows.size < FEWEST:
         return {node: VarianceShare(0.0, 0.0, 1.0, int(rows.size)) for node in chosen}  # unknown
     return {
-        node: share_of_variance(z[rows, node], _by_labels(x[rows], z[rows, node], seed)) for node in chosen
+        node: share_of_variance(z[rows, node], predicted(x[rows], z[rows, node], seed=seed))
+        for node in chosen
     }
 
 
@@ -96,7 +97,7 @@ def moves_at_labels(
         return {}
     codes = z[rows][:, chosen]
     width = np.maximum(codes.std(0), 1e-12)
-    rest = (codes - _by_labels(x[rows], codes / width, seed) * width) / width
+    rest = (codes - predicted(x[rows], codes / width, seed=seed) * width) / width
     moves = {}
     for place, node in enumerate(chosen):
         mine = rest[:, place] - rest[:, place].mean()
@@ -216,8 +217,8 @@ def _common(classes: NDArray[Any], most: int = 30) -> NDArray[np.int64]:
     return np.asarray(np.where(classes >= 0, place[np.maximum(classes, 0)], -1), dtype=np.int64)
 
 
-def _by_labels(x: Floats, y: Floats, seed: int) -> Floats:
-    """y (rows,) or (rows, columns) from labels, each fold by the others: a parabola, then trees.
+def predicted(x: Floats, y: Floats, *, seed: int) -> Floats:
+    """y (rows,) or (rows, columns) from columns x, each fold by the others: a parabola, then trees.
 
     Trees alone follow any curve, but in steps: their residual of a steep code still depends on the label. A
     parabola removes that; labels are clipped, so that outliers do not steer it.
