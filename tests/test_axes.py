@@ -119,7 +119,7 @@ def test_facts_say_which_axes_are_shared():
     assert facts.of_node(2).shared_with == []
     assert facts.of_node(5).shared_with == [7]
     assert facts.of_node(0) is None
-    assert "0.1 to 0.2 nats less" in facts.text
+    assert "0.15 nats less" in facts.text
     assert "1 of 3 axes are found alike" in facts.text
     none = AxesFacts(nodes=[3], turned=False, why="1 node to be turned, and two are needed")
     assert none.of_node(3) is None

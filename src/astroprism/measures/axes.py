@@ -12,9 +12,9 @@ neighbours, so that axes near the trained ones are preferred: a pull of .1 (1 - 
 sum over axes of sin^2 of the angle to the node of the training that each is matched with.
 
 A Gaussian cloud has no such axes, and few targets do not show them. So the dependence must fall on targets
-that were not used to find the axes, in every one of the halves that are tried, or axes stay as trained. An
-axis is called identified where two halves find it alike and where, in every half again, turning it into any
-other makes the two more dependent.
+that were not used to find the axes, by more than twice its error over the halves that are tried, or axes stay
+as trained. An axis is called identified where two halves find it alike and where, in every half, turning it
+into any other makes the two more dependent.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ MOST = 3_000  # targets that are used
 FAR = 4.0  # robust spreads from the median, beyond which a target does not take part
 SPLITS = 4  # into halves, each of which is judged by the other; of many codes half as many
 PULL = 0.1  # nats, the most that axes far from the trained ones cost
+SURE = 2.0  # errors of the mean gain, by which it must be positive
 STARTS = 3  # random ones, beside the axes as trained and FastICA's
 MANY = 8  # codes, above which FastICA's is the only start and no planes are searched: none would be near
 STEPS = 300  # of a descent, at most
@@ -55,7 +56,7 @@ class Axes:
     margins         (k,) nats of dependence that come with turning an axis by 45 degrees into another, the
                     least over others and over halves, on targets that it was not found on
     gains           nats of dependence between nodes that are gone on the other half of the targets, per half
-    turned          whether the gain is positive in every half; else the axes are those as trained
+    turned          whether the mean gain is beyond twice its error; else the axes are those as trained
     n               targets
     """
 
@@ -101,7 +102,7 @@ def independent_axes(mean: ArrayLike, sd: ArrayLike, *, seed: int = 0) -> Axes:
     gains = np.subtract(before, after)
     margins = np.min([_margins(x[o] @ own.T) for (_, o), own in zip(sides, found, strict=True)], axis=0)
     halves_agree = [_agreement(x @ found[2 * i].T, x @ found[2 * i + 1].T) for i in range(splits)]
-    turned = bool(gains.min() > 0)
+    turned = bool(gains.mean() > SURE * gains.std() / math.sqrt(splits))  # the sides of a split are not two
     matrix = whole if turned else as_trained
     stability = np.minimum(np.median(halves_agree, axis=0), _agreement(x @ matrix.T, x @ whole.T))
     matrix = matrix @ white
