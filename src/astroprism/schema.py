@@ -196,8 +196,8 @@ class AxesFacts(Record, frozen=True, kw_only=True):
             )
         return (
             f"{count} nodes were turned to the axes that their codes single out ({self.targets:,} targets): "
-            f"they depend {sum(self.gains) / len(self.gains):.2g} nats less on each other, on targets not used "
-            f"to find them; {sure}"
+            f"they depend {sum(self.gains) / len(self.gains):.2g} nats less on each other, on targets not "
+            f"used to find them; {sure}"
         )
 
 
