@@ -25,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import entropy
 
 from .evidence import EvidenceError, Floats
+from .nulls import screened_information
 from .spacing import LEVEL
 
 GROUPS = 10  # of targets, left out one at a time: for intervals
@@ -125,8 +126,8 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, seed: int = 0) -> Score:
         gaps = []
         for column in v[rows].T:
             classes = _as_classes(column) if _is_classes(column) else _equal_width(column)
-            shared = np.sort([_discrete_information(one, classes) for one in cut])
-            gaps.append((shared[-1] - shared[-2]) / _discrete_information(classes, classes))
+            shared = np.sort([_plain_information(one, classes) for one in cut])
+            gaps.append((shared[-1] - shared[-2]) / _plain_information(classes, classes))
         return float(np.mean(gaps))
 
     return _over_groups(value, len(z), seed)
@@ -251,7 +252,7 @@ def _normalised_information(z: Floats, classes: NDArray[np.intp], *, seed: int) 
     rows = []
     for one in classes.T:
         shared = mutual_info_classif(z, one, n_neighbors=NEIGHBOURS, random_state=seed)
-        rows.append(shared / _discrete_information(one, one))
+        rows.append(shared / _plain_information(one, one))
     return np.array(rows)
 
 
@@ -276,14 +277,9 @@ def _above_chance(largest: Floats, count: int) -> float:
     return float((largest.mean() - 1 / count) / (1 - 1 / count)) if count > 1 else 1.0
 
 
-def _discrete_information(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
-    """Mutual information of two columns of classes, in nats."""
-    table = np.zeros((a.max() + 1, b.max() + 1))
-    np.add.at(table, (a, b), 1.0)
-    table /= table.sum()
-    alone = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True)
-    seen = table > 0
-    return float((table[seen] * np.log(table[seen] / alone[seen])).sum())
+def _plain_information(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
+    """Mutual information of two columns of classes as the field takes it, with its bias, in nats."""
+    return screened_information(a, b)[1]
 
 
 def _correlations(a: Floats, b: Floats) -> Floats:
