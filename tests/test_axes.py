@@ -116,7 +116,11 @@ def test_facts_say_which_axes_are_shared():
     facts = AxesFacts(
         nodes=[2, 5, 7], turned=True, stability=[0.99, 0.6, 0.7], own=[True, False, False], gains=[0.1, 0.2]
     )
+    assert facts.of_node(2).own
     assert facts.of_node(2).shared_with == []
+    assert not facts.of_node(5).own
+    alone = AxesFacts(nodes=[2, 5], turned=True, stability=[0.99, 0.6], own=[True, False], gains=[0.1])
+    assert not alone.of_node(5).own
     assert facts.of_node(5).shared_with == [7]
     assert facts.of_node(0) is None
     assert "0.15 nats less" in facts.text

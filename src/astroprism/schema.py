@@ -146,13 +146,14 @@ class Event(Record, frozen=True):
 class Axis(Record, frozen=True):
     """Whether the codes single out a node's axis.
 
+    own          whether they do
     stability    rank correlation of what two halves of the targets find
-    shared_with  nodes of which only the space that they share with this one is known; none for an axis of its
-                 own
+    shared_with  other nodes whose axes are not singled out: of these and this one the space is known
     """
 
+    own: bool
     stability: float
-    shared_with: list[int]
+    shared_with: list[int] = []
 
 
 class AxesFacts(Record, frozen=True, kw_only=True):
@@ -179,8 +180,10 @@ class AxesFacts(Record, frozen=True, kw_only=True):
         if self.why or node not in self.nodes:
             return None
         place = self.nodes.index(node)
+        if self.own[place]:
+            return Axis(True, self.stability[place])
         others = [one for one, own in zip(self.nodes, self.own, strict=True) if not own and one != node]
-        return Axis(self.stability[place], [] if self.own[place] else others)
+        return Axis(False, self.stability[place], others)
 
     @property
     def text(self) -> str:
@@ -195,9 +198,8 @@ class AxesFacts(Record, frozen=True, kw_only=True):
                 f"less dependent ({self.targets:,} targets); {sure}"
             )
         return (
-            f"{count} nodes were turned to the axes that their codes single out ({self.targets:,} targets): "
-            f"they depend {sum(self.gains) / len(self.gains):.2g} nats less on each other, on targets not "
-            f"used to find them; {sure}"
+            f"{count} nodes were turned to axes on which they depend {sum(self.gains) / len(self.gains):.2g} "
+            f"nats less on each other ({self.targets:,} targets, on those not used to find them); {sure}"
         )
 
 

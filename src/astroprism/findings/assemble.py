@@ -304,8 +304,11 @@ def _facts_of(node: Node) -> list[str]:
     if node.survival is not None:
         fate = "returns" if node.returns else "DOES NOT RETURN, so it is not claimed:"
         facts.append(f"{fate} {node.survival:.2f}")
-    if node.axis is not None and node.axis.shared_with:
-        facts.append(f"no axis of its own among {', '.join(map(str, node.axis.shared_with))} and itself")
+    if node.axis is not None and not node.axis.own:
+        others = node.axis.shared_with
+        facts.append(
+            "no axis of its own" + (f" among {', '.join(map(str, others))} and itself" if others else "")
+        )
     if node.returned is not None:
         low, high = node.returned_interval or (math.nan, math.nan)
         share = f"{node.returned:.2f} [{_or_nan(low):.2f}, {_or_nan(high):.2f}] out of fold"
@@ -477,9 +480,10 @@ def _field_scores(
         return None
     table = np.stack([evidence_column(usable[name], name, categorical=False)[0] for name in factors], axis=1)
     rows = np.isfinite(table).all(axis=1)
-    if rows.sum() < disentanglement.FEWEST or (table[rows].std(axis=0) == 0).any():
+    codes, table = mean[rows][:, nodes], table[rows]
+    if len(table) < disentanglement.FEWEST or (np.hstack([codes, table]).std(axis=0) == 0).any():
         return None
-    scores = disentanglement.all_scores(mean[rows][:, nodes], table[rows], seed=seed)
+    scores = disentanglement.all_scores(codes, table, seed=seed)
     return FieldScores(
         factors=factors,
         nodes=nodes,

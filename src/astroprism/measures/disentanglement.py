@@ -323,9 +323,10 @@ def _checked(codes: ArrayLike, factors: ArrayLike) -> tuple[Floats, Floats]:
         raise EvidenceError(f"{len(z)} rows of codes and {len(v)} of factors; give one per target in both")
     if z.shape[1] < 2:
         raise EvidenceError("one code: a measure of which code holds a factor needs two")
-    constant = np.flatnonzero(v.std(axis=0) == 0)
-    if len(constant):
-        raise EvidenceError(f"factor {constant[0]} is constant: leave it out")
+    for what, table in (("code", z), ("factor", v)):
+        constant = np.flatnonzero(table.std(axis=0) == 0)
+        if len(constant):
+            raise EvidenceError(f"{what} {constant[0]} is constant: leave it out")
     return z, v
 
 

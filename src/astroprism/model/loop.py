@@ -107,8 +107,7 @@ class Training:
         self.judge_every = max(1, round(recipe.steps / 20 / self.every)) * self.every  # steps between chi2
         self.response = response_of(network)
         size, floor = sizing(source.pixels, len(self.train)), recipe.floor_at(0.0)
-        self.rows_of_sample = fair(self.train, size.sample, source=source, seed=seed)
-        sample = self._prepared(source.tensors(self.rows_of_sample).with_air(moving=self.moving))
+        sample = self._sample(self.train, size.sample)
         self.axes: AxesFacts | None = None  # known once training is over
 
         self.movers = found
@@ -417,11 +416,9 @@ class Training:
 
     def _turn(self) -> dict[str, Tensor]:
         """Turn the nodes to the axes that their codes single out; what that adds to the weights."""
-        network, units = self.network, self.source.targets[self.rows_of_sample]
+        network, units = self.network, len(np.unique(self.source.targets[self.train]))
         assert isinstance(network, Prism)
-        one_each = np.zeros(len(units), bool)
-        one_each[np.unique(units, return_index=True)[1]] = True
-        batch = learned(network, self.sample.at(torch.from_numpy(one_each).to(self.fabric.device)))
+        batch = learned(network, self.sample.at(slice(units)))  # it has one spectrum of each unit first
         self.axes = turn_to_axes(network, batch, floor=self.recipe.floor[-1][1], seed=self.seed)
         turn = {} if network.turn is None else network.turn.state_dict()
         return {f"turn.{name}": value.detach().clone() for name, value in turn.items()}
