@@ -129,5 +129,7 @@ def test_tables_that_do_not_fit_are_refused():
         dci(factors, np.c_[factors[:, 0], np.zeros(400)])
     with pytest.raises(EvidenceError, match="code 2 is constant"):
         info_mec(np.c_[factors[:, :2], np.zeros(400)], factors)
+    with pytest.raises(EvidenceError, match="factors are not numbers"):
+        dci(factors, np.full(factors.shape, "K2"))
     with pytest.raises(EvidenceError, match="targets, columns"):
         mcc(factors[:, 0], factors)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from astroprism.measures.evidence import EvidenceError
 from astroprism.measures.mutual import mutual_information
 from astroprism.measures.together import told_together
 
@@ -57,6 +58,8 @@ def test_classes_and_blanks_are_taken():
     assert found.two.low > 0.25
     assert told_together(z[:90], label[:90]) is None
     assert told_together(z[:, :1], label) is None
+    with pytest.raises(EvidenceError, match="90 rows, the codes 600"):
+        told_together(z, label[:90])
     two = told_together(z[:, :2], label)
     assert two.pair is None
     assert two.whole.low > 0.25

@@ -305,10 +305,8 @@ def _facts_of(node: Node) -> list[str]:
         fate = "returns" if node.returns else "DOES NOT RETURN, so it is not claimed:"
         facts.append(f"{fate} {node.survival:.2f}")
     if node.axis is not None and not node.axis.own:
-        others = node.axis.shared_with
-        facts.append(
-            "no axis of its own" + (f" among {', '.join(map(str, others))} and itself" if others else "")
-        )
+        among = ", ".join(map(str, node.axis.shared_with))
+        facts.append(f"no axis of its own among {among} and itself" if among else "no axis of its own")
     if node.returned is not None:
         low, high = node.returned_interval or (math.nan, math.nan)
         share = f"{node.returned:.2f} [{_or_nan(low):.2f}, {_or_nan(high):.2f}] out of fold"

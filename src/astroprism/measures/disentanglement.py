@@ -331,7 +331,10 @@ def _checked(codes: ArrayLike, factors: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _table(values: ArrayLike, what: str) -> Floats:
-    x = np.asarray(values, dtype=np.float64)
+    try:
+        x = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise EvidenceError(f"{what} are not numbers ({error}); number their classes") from None
     if x.ndim != 2:
         raise EvidenceError(f"{what} must be (targets, columns), not {x.shape}")
     if not np.isfinite(x).all():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .evidence import Floats, column, column_values, finite
+from .evidence import EvidenceError, Floats, column, column_values, finite
 from .mutual import MutualInformation, mutual_information
 from .readout import predicted
 
@@ -41,6 +41,8 @@ def told_together(codes: ArrayLike, label: Any, *, seed: int = 0) -> Together | 
     """Of codes (n, k), a row per target, and a label of numbers or classes; None below 100 targets."""
     z = np.asarray(codes, dtype=np.float64)
     y, is_category = column(column_values(label), "label", categorical=None)
+    if len(y) != len(z):
+        raise EvidenceError(f"the label has {len(y)} rows, the codes {len(z)}")
     rows = np.flatnonzero(np.isin(np.arange(len(z)), finite(y, z)))
     if rows.size > MOST:
         rows = np.sort(np.random.default_rng(seed).choice(rows, size=MOST, replace=False))
